@@ -1,0 +1,77 @@
+"""Every network under one budget: each trains for about as many seconds, by its recipe's rates, then meets the test set.
+
+Writes docs/models.md, a table, and docs/models.png, accuracy against time. Needs what `dvc repro preprocess` leaves.
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.runs import run
+from darkroom import arrays, hardware
+from darkroom.outputs import new_file, write_text
+
+# What each network needs that the default recipe has not: found by trying, on validation.
+CHANGES = {
+    "cnn": {},
+    "sprint": {"train.lr": 0.03},
+    "resnet": {},
+    "wide_resnet": {},
+    "lstm": {"train.optimizer": "adamw", "train.lr": 0.003},
+    "vit": {"train.optimizer": "adamw", "train.lr": 0.002},
+}
+
+COLUMNS = {
+    "network": "`{model}`",
+    "parameters": "{parameters:,}",
+    "operations forward": "{operations_per_image:,}",
+    "images/s": "{images_per_second:,.0f}",
+    "share of matrix peak": "{share_of_matrix_peak:.0%}",
+    "memory, MB": "{peak_memory_mb:,.0f}",
+    "epochs": "{epochs:g}",
+    "seconds": "{seconds:.0f}",
+    "test accuracy": "{accuracy:.2%}",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[30, 60], help="budgets of training time (default: 30 60)")
+    parser.add_argument("--models", nargs="+", default=list(CHANGES), help="networks (default: all)")
+    chosen = parser.parse_args()
+    manifest = arrays.read_manifest("data/arrays")
+    rows = []
+    for name in chosen.models:
+        changes = {"model.name": name, **CHANGES.get(name, {})}
+        speed = run("ours", **changes, **{"train.epochs": max(0.02, min(0.2, 6000 / manifest.counts["train"]))})["images_per_second"]
+        for seconds in chosen.seconds:
+            epochs = round(seconds * speed / manifest.counts["train"], 2)
+            rows.append({**run("ours", **changes, **{"train.epochs": max(0.05, epochs)}), "model": name, "epochs": epochs})
+            print(f"{name}: {rows[-1]['accuracy']:.2%} after {epochs} epochs, {rows[-1]['seconds']:.0f} s", flush=True)
+
+    budgets = " ".join(f"{seconds:g}" for seconds in chosen.seconds)
+    title = f"{manifest.title}, {hardware.processor()}; one seed, `python -m benchmarks.models --seconds {budgets}`"
+    table = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS)), *(" | ".join(cell.format(**row) for cell in COLUMNS.values()) for row in rows)]
+    picture = "![Accuracy against training time](models.png)"
+    write_text("docs/models.md", "\n".join(["# Every network under one budget", "", title, "", *(f"| {line} |" for line in table), "", picture, ""]))
+    with new_file("docs/models.png") as path:
+        draw(rows, f"{manifest.title} on {hardware.processor()}").savefig(path, format="png", metadata={"Software": None})
+    print(Path("docs/models.md").read_text(encoding="utf-8"))
+
+
+def draw(rows: list[dict], title: str) -> Figure:
+    """Test accuracy in percent against seconds of training, a line a network."""
+    figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="training time, s", ylabel="test accuracy, %")
+    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]  # Okabe and Ito's
+    for number, name in enumerate(dict.fromkeys(row["model"] for row in rows)):
+        points = [(row["seconds"], 100 * row["accuracy"]) for row in rows if row["model"] == name]
+        axes.plot(*zip(*points, strict=True), marker="osD^vP*X"[number % 8], color=colours[number % 8], label=name)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

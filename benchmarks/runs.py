@@ -1,0 +1,160 @@
+"""Trainings for the benchmarks to time, each in a process of its own so that none warms up or slows down another.
+
+`python -m benchmarks.runs NAME key=value ...` runs one and prints its figures as JSON: `ours` with changes of params.yaml
+such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loading` with way.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ARRAYS, RAW = Path("data/arrays"), Path("data/raw")
+
+
+def run(name: str, **changes: Any) -> dict[str, float]:
+    """Runs one training in a process of its own; returns its figures, among them `seconds` of training and test `accuracy`."""
+    command = [sys.executable, "-m", "benchmarks.runs", name, *(f"{key}={value}" for key, value in changes.items())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def middle(values: Sequence[float], digits: int = 1) -> str:
+    """Median and range of some measurements, for a table."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def ours(changes: Mapping[str, str]) -> dict[str, float]:
+    """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does."""
+    import torch
+    import yaml
+
+    from darkroom import arrays, hardware, models, params
+    from darkroom.inference import predict
+    from darkroom.randomness import derive_seed
+    from darkroom.stage import peak_memory_mb
+    from darkroom.training import Trainer
+
+    values = params.read(Path("params.yaml"))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[last] = yaml.load(value, params.Loader)  # a SafeLoader
+    chosen = params.check(values)
+    hardware.keep_freed_memory()
+    hardware.use_threads(chosen.train.threads)
+    device = hardware.choose_device(chosen.train.device)
+    manifest = arrays.read_manifest(ARRAYS)
+    train, val, test = (arrays.read_split(ARRAYS, name) for name in arrays.SPLITS)
+    torch.manual_seed(derive_seed(chosen.seed, "weights"))
+    network = models.build(chosen.model.name, chosen.model.arguments(), manifest.shape, len(manifest.classes))
+    precision = hardware.choose_precision(chosen.train.precision, device)
+    trainer = Trainer(network, train, val, manifest, chosen.train, chosen.seed, device, precision)
+    list(trainer.epochs())
+    right = predict(network, test.images, manifest.mean, manifest.std).argmax(1) == test.labels
+    costs = trainer.costs()
+    return {"seconds": costs.pop("training_seconds"), "accuracy": float(right.mean()), **costs, **trainer.summary(), "peak_memory_mb": peak_memory_mb()}
+
+
+def usual(changes: Mapping[str, str]) -> dict[str, float]:
+    """The loop that most tutorials teach: per-sample transforms, a DataLoader, batches of 64, Adam at 1e-3."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(int(changes.get("seed", 0)))
+    first, second = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)), (nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2))
+    network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    return _loop(network, optimizer, None, 64, int(changes.get("epochs", 10)), int(changes.get("workers", 0)))
+
+
+def example(changes: Mapping[str, str]) -> dict[str, float]:
+    """PyTorch's own published MNIST example, at its defaults: Adadelta at 1.0, times 0.7 an epoch, dropout, batches of 64, 14 epochs."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(int(changes.get("seed", 1)))
+    features = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten())
+    network = nn.Sequential(*features, nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
+    optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)
+    return _loop(network, optimizer, schedule, 64, int(changes.get("epochs", 14)), int(changes.get("workers", 0)))
+
+
+def loading(changes: Mapping[str, str]) -> dict[str, float]:
+    """One epoch of pictures with nothing done to them but what every epoch does: held in memory, prefetched, or by a DataLoader."""
+    import torch
+
+    from darkroom import arrays, batches, params
+
+    way = changes["way"]
+    if way == "dataloader":
+        with _by_the_book(256, 0) as (loader, _):
+            return _timed(loader, len(loader.dataset))
+    seed, settings = params.load("seed", "train")
+    batches.HELD_SHARE = 1.0 if way == "held" else 0.0
+    manifest, train = arrays.read_manifest(ARRAYS), arrays.read_split(ARRAYS, "train")
+    source = batches.Batches(train, manifest, settings.augment, 256, seed, torch.device("cpu"))
+    return _timed(source.epoch(0, 0, source.steps), len(train))
+
+
+def _timed(epoch: Iterable, images: int) -> dict[str, float]:
+    started = time.perf_counter()
+    for _ in epoch:
+        pass
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "images_per_second": images / seconds}
+
+
+def _loop(network, optimizer, schedule, batch_size: int, epochs: int, workers: int) -> dict[str, float]:
+    """Trains by the book on the raw files in data/raw; times the training alone."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    with _by_the_book(batch_size, workers) as (train, test):
+        started = time.perf_counter()
+        for _ in range(epochs):
+            network.train()
+            for images, labels in train:
+                optimizer.zero_grad()
+                cross_entropy(network(images), labels).backward()
+                optimizer.step()
+            if schedule:
+                schedule.step()
+        seconds = time.perf_counter() - started
+        network.eval()
+        with torch.inference_mode():
+            right = sum((network(images).argmax(1) == labels).sum().item() for images, labels in test)
+    return {"seconds": seconds, "accuracy": right / len(test.dataset), "images_per_second": epochs * len(train.dataset) / seconds}
+
+
+@contextmanager
+def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
+    """Loaders of the training and the test set in data/raw: torchvision's dataset, transforms a picture at a time."""
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
+
+    with tempfile.TemporaryDirectory() as root:  # torchvision wants the raw files in a folder of this name
+        Path(root, "FashionMNIST").mkdir()
+        Path(root, "FashionMNIST", "raw").symlink_to(RAW.resolve())
+        transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+        train, test = (datasets.FashionMNIST(root, train=part, transform=transform) for part in (True, False))
+        yield DataLoader(train, batch_size, shuffle=True, num_workers=workers), DataLoader(test, 500)
+
+
+if __name__ == "__main__":
+    kind, arguments = (
+        {"ours": ours, "usual": usual, "example": example, "loading": loading}[sys.argv[1]],
+        dict(argument.split("=", 1) for argument in sys.argv[2:]),
+    )
+    print(json.dumps(kind(arguments)))

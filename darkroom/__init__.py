@@ -1,0 +1,1 @@
+"""Darkroom: raw images in; a trained, evaluated and exported classifier out."""

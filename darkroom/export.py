@@ -1,0 +1,84 @@
+"""The trained network as one portable ONNX graph, and the proof that it answers as the network does."""
+
+import json
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from darkroom import bundle
+from darkroom.checkpoints import Description
+from darkroom.errors import DarkroomError
+from darkroom.transforms import normalise
+
+
+def to_onnx(network: nn.Module, description: Description, opset: int) -> bytes:
+    """The contents of an ONNX file that holds normalisation, `network` and softmax; darkroom.bundle says how it is called.
+
+    Carries the labels and what else `description` knows of the data. The same weights give the same bytes: everything that
+    tells where and when the graph was traced (stack traces with local paths among it) is taken out.
+    """
+    graph = _Classifier(network, description).eval()
+    images = torch.zeros(2, *description.shape, dtype=torch.uint8)  # two, because a batch of one would be taken for a constant
+    program = torch.onnx.export(
+        graph,
+        (images,),
+        input_names=["images"],
+        output_names=["logits", "probabilities"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        opset_version=opset,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    model = program.model_proto
+    _forget_origin(model)
+    model.graph.name = description.name
+    texts = {name: getattr(description, name) for name in bundle.TEXTS}
+    lists = {name: json.dumps(getattr(description, name), ensure_ascii=False) for name in bundle.LISTS}
+    onnx.helper.set_model_props(model, texts | lists)
+    return model.SerializeToString(deterministic=True)
+
+
+def check_parity(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float) -> dict[str, float]:
+    """Compares the bundle's `logits` and `probabilities` with the trained network's `expected` logits, each (N, K) float32.
+
+    Returns the largest difference of a logit, the number of samples whose label differs, and the number of samples. Raises
+    DarkroomError where a number is not finite, a label differs, or a logit differs by more than `tolerance`.
+    """
+    for whose, numbers, remedy in (
+        ("trained", expected, "train it again, with a lower train.lr or with train.precision = fp32"),
+        ("exported", np.hstack([logits, probabilities]), "try another export.opset"),
+    ):
+        broken = int((~np.isfinite(numbers)).any(axis=1).sum())
+        if broken:
+            raise DarkroomError(f"The {whose} model's answer to {broken} of {len(numbers)} test pictures is infinite or not a number: {remedy}.")
+    difference = float(np.abs(logits - expected).max())
+    disagreements = int((probabilities.argmax(axis=1) != expected.argmax(axis=1)).sum())
+    if disagreements or difference > tolerance:
+        raise DarkroomError(
+            f"The exported model is not the trained one: it labels {disagreements} of {len(expected)} test pictures otherwise, and its logits differ by up to "
+            f"{difference:.3g} (export.tolerance = {tolerance:g}): try another export.opset, or raise export.tolerance if only logits differ."
+        )
+    return {"max_abs_difference": difference, "label_disagreements": disagreements, "samples": len(expected)}
+
+
+class _Classifier(nn.Module):
+    def __init__(self, network: nn.Module, description: Description):
+        super().__init__()
+        self.network, self.mean, self.std = network, description.mean, description.std
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(normalise(images, self.mean, self.std))
+        return logits, logits.softmax(1)
+
+
+def _forget_origin(message: onnx.ModelProto) -> None:
+    """Clears the metadata and the doc strings of an ONNX message and of every message in it."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type:
+            for inner in value if field.is_repeated else [value]:
+                _forget_origin(inner)

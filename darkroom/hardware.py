@@ -1,0 +1,91 @@
+"""What computes: the device, its native precision, the threads, and the allocator."""
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from darkroom.errors import DarkroomError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device `wanted` (cpu, cuda or mps), or for "auto" a GPU where there is one; raises DarkroomError where it lacks."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        wanted = next(name for name, there in available.items() if there)
+    if not available[wanted]:
+        here = ", ".join(name for name, there in available.items() if there)
+        raise DarkroomError(f"train.device = {wanted!r} is not on this machine: choose auto or one of: {here}.")
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """The precision `wanted`, or for "auto" bf16 where the device computes it natively, else fp32.
+
+    By the hardware's features and not by a measurement, so that the same machine always chooses the same. Raises
+    DarkroomError for fp16 on a CPU, which has no fast fp16 arithmetic.
+    """
+    if wanted == "auto":
+        if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) else "fp32"
+    if wanted == "fp16" and device.type == "cpu":
+        raise DarkroomError("train.precision = 'fp16' needs a GPU: on a CPU choose auto, fp32 or bf16.")
+    return wanted
+
+
+def use_threads(wanted: int | str) -> int:
+    """Lets PyTorch use `wanted` CPU threads, for "auto" one for each core that this process may use; returns how many."""
+    torch.set_num_threads(_cores() if wanted == "auto" else int(wanted))
+    return torch.get_num_threads()
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep the memory that large CPU batches free, where this is glibc.
+
+    Otherwise every step hands its activations back to the kernel and pays the page faults anew. Must come before the
+    first large allocation.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-2, 2**28)  # M_TOP_PAD
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free on the device; on a CPU what the machine has, or the limit of this process's group leaves."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:
+        limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("memory.max", "memory.current"))
+        return min(free, int(limit) - int(used))
+    except (OSError, ValueError):  # not in such a group, or in one without a limit, which reads "max"
+        return free
+
+
+def processor() -> str:
+    """The name of the CPU and the number of cores that this process may use, for people."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{_cores()} cores of {name}"
+
+
+def describe(device: torch.device) -> str:
+    """The name of what computes, for people."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else "Apple GPU"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

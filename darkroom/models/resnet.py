@@ -1,0 +1,50 @@
+"""A small residual network made for pictures of 28 x 28 to 64 x 64, and for a CPU.
+
+He et al., "Deep residual learning for image recognition", CVPR 2016, shrunk the way that fast CIFAR-10 networks are:
+a frozen whitening stem, early pooling, few and wide stages, global max pooling.
+"""
+
+from torch import Tensor, nn
+
+from darkroom.models.layers import WhiteningConv, convolution
+
+STEM = 16  # channels of the whitening stem
+
+
+class Resnet(nn.Module):
+    """Stem, `width`, 2 `width` channels, pooled, residual; 4 `width`, pooled, residual; global maximum; classifier."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 32, dropout: float = 0.0):
+        super().__init__()
+        height, breadth, channels = shape
+        if min(height, breadth) < 8:
+            raise ValueError("it needs at least 8 x 8")
+        self.stem = WhiteningConv(channels, STEM)
+        self.features = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            convolution(STEM, width),
+            convolution(width, 2 * width, pool=True),
+            _Residual(2 * width),
+            convolution(2 * width, 4 * width, pool=True),
+            _Residual(4 * width),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(4 * width, classes)
+
+    def fit_stem(self, images: Tensor) -> None:
+        """Computes the first filters from normalised training pictures (N, C, H, W) float32."""
+        self.stem.fit(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised pictures (N, C, H, W)."""
+        return self.head(self.dropout(self.features(self.stem(images)).amax((2, 3))))
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.branch = nn.Sequential(convolution(width, width), convolution(width, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.branch(images)

@@ -1,0 +1,39 @@
+"""A network made for seconds: what a CPU needs to learn small pictures in about one epoch.
+
+A frozen whitening stem, pooling before the first learned convolution, few and wide layers, a global maximum. After
+Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+"""
+
+from torch import Tensor, nn
+
+from darkroom.models.layers import WhiteningConv, convolution
+
+STEM = 16  # channels of the whitening stem
+
+
+class Sprint(nn.Module):
+    """Stem, pooled; `width` channels, pooled; twice `width`, pooled; twice `width`; global maximum; classifier."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 32, dropout: float = 0.0):
+        super().__init__()
+        height, breadth, channels = shape
+        if min(height, breadth) < 8:
+            raise ValueError("it needs at least 8 x 8")
+        self.stem = WhiteningConv(channels, STEM)
+        self.features = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            convolution(STEM, width, pool=True),
+            convolution(width, 2 * width, pool=True),
+            convolution(2 * width, 2 * width),
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * width, classes)
+
+    def fit_stem(self, images: Tensor) -> None:
+        """Computes the first filters from normalised training pictures (N, C, H, W) float32."""
+        self.stem.fit(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised pictures (N, C, H, W)."""
+        return self.head(self.dropout(self.features(self.stem(images)).amax((2, 3))))

@@ -1,0 +1,120 @@
+"""Parameter groups, optimisers and learning-rate schedules."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.params import Train
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum whose every step is orthogonalised, for convolutions and matrices.
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. A step is scaled by
+    0.2 sqrt(max(rows, columns)), so that its root mean square is about AdamW's and one learning rate serves both:
+    Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982. torch.optim.Muon takes matrices only.
+    """
+
+    def __init__(self, parameters, lr: float, momentum: float, weight_decay: float):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Takes one step along the gradients that have been accumulated."""
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                average.lerp_(weight.grad, 1 - group["momentum"])
+                step = orthogonalise(weight.grad.lerp(average, group["momentum"]).flatten(1))
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
+                weight.add_(step.view_as(weight), alpha=-0.2 * math.sqrt(max(step.shape)) * group["lr"])
+
+
+def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+    """A matrix (R, C) with the singular vectors of `matrix` and singular values near 1, float32: U V^T of its SVD, roughly.
+
+    By Newton-Schulz iterations in bfloat16, which needs only matrix products.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    if tall := x.shape[0] > x.shape[1]:
+        x = x.T
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).float()
+
+
+class Optimisers:
+    """One or two optimisers that step as one, at a learning rate that is set from outside."""
+
+    def __init__(self, network: nn.Module, settings: Train):
+        head = {id(parameter) for parameter in network.head.parameters()}
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        matrices = [parameter for parameter in trained if parameter.ndim >= 2 and id(parameter) not in head]
+        heads = [parameter for parameter in trained if parameter.ndim >= 2 and id(parameter) in head]
+        vectors = [parameter for parameter in trained if parameter.ndim < 2]  # biases and norms are not decayed
+        decay = settings.weight_decay
+        if settings.optimizer == "sgd":
+            groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+            self.members = [torch.optim.SGD(groups, settings.lr, settings.momentum, nesterov=settings.momentum > 0)]
+        elif settings.optimizer == "adamw":
+            groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+            self.members = [torch.optim.AdamW(groups, settings.lr)]
+        else:
+            groups = [{"params": heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+            self.members = [Muon(matrices, settings.lr, settings.momentum, decay), torch.optim.AdamW(groups, settings.lr, betas=(0.9, 0.95))]
+        self.parameters = trained
+
+    def step(self, lr: float, scaler: torch.amp.GradScaler) -> None:
+        """Takes one step of every member at the learning rate `lr`, and clears the gradients.
+
+        `scaler` skips a step whose fp16 gradients overflowed; disabled, it changes nothing.
+        """
+        for member in self.members:
+            for group in member.param_groups:
+                group["lr"] = lr
+            scaler.step(member)
+            member.zero_grad(set_to_none=True)
+        scaler.update()
+
+
+def schedule(settings: Train, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate as a function of the step, counted from 0 over the whole training.
+
+    After the linear warm-up: constant; cosine down to 0 (Loshchilov and Hutter, "SGDR", ICLR 2017); triangular, a straight
+    line down to 0 (Smith, "Super-convergence", 2018). For plateau this is the warm-up only: see `Plateau`.
+    """
+    total = round(settings.epochs * steps_per_epoch)
+    rising = round(settings.warmup * total)
+
+    def rate(step: int) -> float:
+        if step < rising:
+            return settings.lr * (step + 1) / rising
+        done = (step - rising) / max(1, total - rising)
+        if settings.schedule == "cosine":
+            return settings.lr * (1 + math.cos(math.pi * done)) / 2
+        return settings.lr * (1 - done) if settings.schedule == "triangular" else settings.lr
+
+    return rate
+
+
+class Plateau:
+    """A factor on the learning rate that is halved whenever the validation loss has not fallen for two epochs."""
+
+    def __init__(self) -> None:
+        self.factor, self.best, self.waited = 1.0, math.inf, 0
+
+    def update(self, loss: float) -> None:
+        """Takes an epoch's validation loss into account."""
+        self.waited = 0 if loss < self.best else self.waited + 1
+        self.best = min(self.best, loss)
+        if self.waited == 2:
+            self.factor, self.waited = self.factor / 2, 0

@@ -1,0 +1,107 @@
+"""How a stage script runs: what it costs is written down, and when it fails it says why and loses nothing.
+
+DVC deletes a stage's outputs before it starts the stage. So where a stage fails, whatever the reason, the outputs that
+dvc.lock records are put back from DVC's cache: the pipeline is then as it was before.
+"""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+
+from darkroom.errors import DarkroomError
+from darkroom.outputs import new_file, write_json
+
+SYSTEM_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space",
+    errno.EDQUOT: "The disk quota is used up: free some space",
+    errno.EROFS: "The disk is read-only: remount it, or work in a folder that can be written to",
+    errno.EACCES: "Permission is denied: make the file or folder accessible to this user",
+    errno.EPERM: "Permission is denied: make the file or folder accessible to this user",
+}
+
+
+def run(name: str, main: Callable[[], Mapping[str, float] | None]) -> None:
+    """Runs the stage `name` and ends the process: exit code 0, 1 after a failure, 128 + signal where it was stopped.
+
+    `main` may return costs of its own; with the seconds and the peak memory they go to metrics/cost/<name>.json.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        costs = dict(main() or {})
+        seconds = round(time.time() - psutil.Process().create_time(), 2)  # imports are part of what a stage costs
+        write_json(f"metrics/cost/{name}.json", {"seconds": seconds, "peak_memory_mb": peak_memory_mb(), **costs})
+        return
+    except DarkroomError as error:
+        message, code = str(error), 1
+    except KeyboardInterrupt:
+        message, code = "Stopped. The same command goes on from here.", 128 + signal.SIGINT
+    except _Terminated:
+        message, code = "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
+    except OSError as error:
+        if error.errno not in SYSTEM_REMEDIES:
+            _put_back(name)
+            raise
+        message, code = f"{SYSTEM_REMEDIES[error.errno]}, then run `dvc repro` again ({error}).", 1
+    except MemoryError as error:
+        message, code = f"Out of memory ({error}): close other programs, or lower train.batch_size or the size of the pictures.", 1
+    except BaseException:
+        _put_back(name)
+        raise
+    _put_back(name)
+    print(f"\n{name}: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def peak_memory_mb() -> float:
+    """The most memory (resident set) that this process has held so far, in units of 10**6 bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for an error of its own."""
+
+
+def _stop(*_: object) -> None:
+    raise _Terminated
+
+
+def _put_back(name: str) -> None:
+    """Puts the outputs that dvc.lock records for the stage back from DVC's cache, where DVC itself took them away."""
+    if os.environ.get("DVC_STAGE") != name:
+        return  # started by hand: nothing was taken away, and every writer replaces its output in one step
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the rescue half-way
+    import yaml
+    from dvc.repo import Repo
+
+    try:
+        lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+        outs = lock["stages"][name]["outs"]
+    except (FileNotFoundError, KeyError):
+        return  # the stage never ran to its end: there is nothing to put back
+    try:
+        with Repo() as repo:
+            for out in outs:
+                _restore(Path(out["path"]), out["md5"], repo.cache.local.oid_to_path)
+    except OSError as error:
+        print(f"{name}: not all earlier outputs could be put back ({error}): `dvc checkout` and `git checkout metrics` do it.", file=sys.stderr)
+
+
+def _restore(path: Path, digest: str, cached: Callable[[str], str]) -> None:
+    """Copies the file or folder `path` of that digest out of DVC's cache; a folder's digest names a list of its files."""
+    if not digest.endswith(".dir"):
+        with new_file(path) as temporary:
+            shutil.copyfile(cached(digest), temporary)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    for entry in json.loads(Path(cached(digest)).read_text(encoding="utf-8")):
+        _restore(path / entry["relpath"], entry["md5"], cached)

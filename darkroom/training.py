@@ -1,0 +1,245 @@
+"""The training loop: whole batches, one record an epoch, a state that can be saved after any step."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from darkroom import flops, gradients, hardware
+from darkroom.arrays import Manifest, Split
+from darkroom.batches import Batches
+from darkroom.errors import DarkroomError
+from darkroom.inference import predict
+from darkroom.optim import Optimisers, Plateau, schedule
+from darkroom.params import Train
+from darkroom.randomness import derive_seed
+
+DIVERGED = 50  # a loss so many times that of guessing will not come back
+CHECK_EVERY = 50  # steps between two looks at the loss and the gradients: each look makes a GPU wait
+
+
+@dataclass(frozen=True)
+class Record:
+    """One epoch in numbers; the training's loss and accuracy are those of the epoch's own varied batches."""
+
+    epoch: int  # counted from 1
+    lr: float  # of the epoch's last step
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float  # of the training alone, without the validation
+    layers: Mapping[str, gradients.Layer]
+
+    def curves(self) -> dict[str, float]:
+        """The numbers to plot against the epochs, by name; what is measured on both splits shares a folder."""
+        names = {"loss/train": self.train_loss, "loss/val": self.val_loss, "accuracy/train": self.train_accuracy, "accuracy/val": self.val_accuracy}
+        return {**names, "lr": self.lr}
+
+    def __str__(self) -> str:
+        return (
+            f"epoch {self.epoch:3}: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}; "
+            f"validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.2%}; {self.seconds:.1f} s"
+        )
+
+
+class Trainer:
+    """A training of `network` by the recipe `settings`; iterate over `epochs()` to run it.
+
+    Afterwards the network holds the chosen weights, best or last, and `records` all epochs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Split,
+        val: Split,
+        manifest: Manifest,
+        settings: Train,
+        seed: int,
+        device: torch.device,
+        precision: str,
+        fresh: bool = True,  # the weights were just drawn: a stem that is fitted to the data has yet to be
+    ):
+        self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.settings, self.manifest, self.seed, self.device, self.val = settings, manifest, seed, device, val
+        self.dtype = hardware.PRECISIONS[precision]
+        if fresh and hasattr(network, "fit_stem"):
+            network.fit_stem(self.batches.sample(2000))
+        self.optimisers = Optimisers(network, settings)
+        self.rate = schedule(settings, self.batches.steps)
+        self.plateau = Plateau()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        decay = settings.ema_decay
+        self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
+        self.watch = gradients.Watch(network)
+        self.records: list[Record] = []
+        self.best: dict[str, Tensor] = {}  # the weights to end with, as far as known
+        self._begin_epoch()
+
+    def epochs(self, save: Callable[[], None] = lambda: None) -> Iterator[Record]:
+        """Runs the training, one record an epoch; ends early where the validation accuracy has stopped to rise.
+
+        `save` is called whenever the state is worth saving: after each epoch, and after every `checkpoint_every` steps.
+        Epochs of before a restored state are recorded, not run. Raises DarkroomError, with advice, where the loss is not
+        finite or has run away.
+        """
+        yield from list(self.records)
+        while len(self.records) < math.ceil(self.settings.epochs) and not self._waited_enough():
+            self._train_epoch(save)
+            save()
+            yield self.records[-1]
+        self.network.load_state_dict(self.best)
+
+    def summary(self) -> dict[str, float]:
+        """What came out, for metrics/train.json: the numbers of the epoch whose weights the network holds, and its size."""
+        best = self._best_record()
+        chosen = best if self.settings.weights == "best" else self.records[-1]
+        return {
+            "epochs": len(self.records),
+            "best_epoch": best.epoch,
+            "val_accuracy": chosen.val_accuracy,
+            "val_loss": chosen.val_loss,
+            "train_accuracy": chosen.train_accuracy,
+            "train_loss": chosen.train_loss,
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "operations_per_image": flops.operations(self.network, self.manifest.shape)[0],  # of the forward pass
+        }
+
+    def costs(self) -> dict[str, float]:
+        """What it took: seconds of training alone, pictures seen in each of them, and the share of the machine's matrix peak."""
+        seconds = sum(record.seconds for record in self.records)
+        speed = min(len(self.records), self.settings.epochs) * len(self.batches.labels) / seconds
+        _, operations = flops.operations(self.network, self.manifest.shape)
+        peak = flops.matrix_peak(self.device, self.dtype)
+        return {"training_seconds": round(seconds, 2), "images_per_second": round(speed, 1), "share_of_matrix_peak": round(operations * speed / peak, 3)}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest of the training depends on but what it was made with: tensors, and values for JSON."""
+        tensors = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
+        if self.average:
+            tensors |= {f"average/{name}": tensor for name, tensor in self.average.state_dict().items()}
+        for number, member in enumerate(self.optimisers.members):
+            for index, entries in member.state_dict()["state"].items():
+                tensors |= {f"optimiser/{number}/{index}/{name}": tensor for name, tensor in entries.items()}
+        tensors |= {"losses": self.losses, "correct": self.correct, "gradients": self.watch.sums}
+        values = {
+            "records": [asdict(record) for record in self.records],
+            "step": self.step,
+            "seconds": self.seconds,
+            "plateau": vars(self.plateau),
+            "scaler": self.scaler.state_dict(),
+        }
+        return tensors, values
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Sets this training, made as the other was, to what `state` returned; raises ValueError or the like where it does not fit."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): tensor.to(self.device) for name, tensor in tensors.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part("network/"))
+        self.best = part("best/")
+        if self.average:
+            self.average.load_state_dict(part("average/"))
+        for number, member in enumerate(self.optimisers.members):
+            entries: dict[int, dict[str, Tensor]] = {}
+            for path, tensor in part(f"optimiser/{number}/").items():
+                index, name = path.split("/")
+                entries.setdefault(int(index), {})[name] = tensor
+            member.load_state_dict({"state": entries, "param_groups": member.state_dict()["param_groups"]})
+        self.losses, self.correct, self.watch.sums = tensors["losses"].to(self.device), tensors["correct"].to(self.device), tensors["gradients"]
+        layers = [{name: gradients.Layer(*layer) for name, layer in record["layers"].items()} for record in values["records"]]
+        self.records = [Record(**{**record, "layers": measured}) for record, measured in zip(values["records"], layers, strict=True)]
+        self.step, self.seconds = values["step"], values["seconds"]
+        vars(self.plateau).update(values["plateau"])
+        self.scaler.load_state_dict(values["scaler"])
+
+    def _begin_epoch(self) -> None:
+        self.step, self.seconds = 0, 0.0  # what is done of the epoch
+        self.losses = torch.zeros(self.batches.steps, device=self.device)
+        self.correct = torch.zeros((), dtype=torch.long, device=self.device)
+        self.watch.reset()
+
+    def _train_epoch(self, save: Callable[[], None]) -> None:
+        """Trains for the rest of the present epoch, validates, and adds its record."""
+        self.network.train()
+        epoch = len(self.records)
+        first, last = self.step, max(1, min(self.batches.steps, round(self.settings.epochs * self.batches.steps) - epoch * self.batches.steps))
+        before, started = self.seconds, time.perf_counter()
+        title = f"epoch {epoch + 1}/{self.settings.epochs:g}"
+        for images, targets in tqdm(self.batches.epoch(epoch, first, last), title, last, initial=first, unit="step", leave=False, disable=None):
+            lr = self.rate(epoch * self.batches.steps + self.step) * self.plateau.factor
+            self._learn(images, targets, lr, epoch)
+            self.step += 1
+            self.seconds = before + time.perf_counter() - started
+            if self.step % CHECK_EVERY == 0 or self.step == last:
+                self._refuse_divergence(epoch)
+            if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0 and self.step < last:
+                save()
+        self._end_epoch(epoch, lr, last)
+
+    def _learn(self, images: Tensor, targets: Tensor, lr: float, epoch: int) -> None:
+        """Takes one step on pictures (N, C, H, W) and classes (N,) or their shares (N, K)."""
+        torch.manual_seed(derive_seed(self.seed, "dropout", epoch * self.batches.steps + self.step))
+        for part in torch.tensor_split(torch.arange(len(images)), self.settings.accumulate):
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                logits = self.network(images[part])
+                loss = cross_entropy(logits.float(), targets[part], label_smoothing=self.settings.label_smoothing) * (len(part) / len(images))
+            self.scaler.scale(loss).backward()
+            self.losses[self.step] += loss.detach()
+            shown = targets[part] if targets.ndim == 1 else targets[part].argmax(1)
+            self.correct += (logits.argmax(1) == shown).sum()
+        for member in self.optimisers.members:
+            self.scaler.unscale_(member)
+        looked_at = self.step % CHECK_EVERY == 0
+        with self.watch.step() if looked_at else nullcontext():
+            if self.settings.clip_norm:
+                nn.utils.clip_grad_norm_(self.optimisers.parameters, self.settings.clip_norm)
+            self.optimisers.step(lr, self.scaler)
+        if self.average:
+            self.average.update_parameters(self.network)
+
+    def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
+        """Validates, keeps the weights that may be the ones to end with, and adds the epoch's record."""
+        network = self.average.module if self.average else self.network
+        logits = torch.from_numpy(predict(network, self.val.images, self.manifest.mean, self.manifest.std, self.dtype))
+        labels = torch.from_numpy(np.array(self.val.labels))
+        val_loss, val_accuracy = cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).double().mean().item()
+        if self.settings.schedule == "plateau":
+            self.plateau.update(val_loss)
+        if self.settings.weights == "last" or not self.records or val_accuracy > self._best_record().val_accuracy:
+            self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        seen = sum(len(batch) for batch in torch.tensor_split(self.batches.labels, self.batches.steps)[:steps])
+        loss, accuracy = self.losses[:steps].mean().item(), self.correct.item() / seen
+        self.records.append(Record(epoch + 1, lr, loss, accuracy, val_loss, val_accuracy, self.seconds, self.watch.layers()))
+        self._begin_epoch()
+
+    def _best_record(self) -> Record:
+        return max(self.records, key=lambda record: record.val_accuracy)  # the first of equals
+
+    def _waited_enough(self) -> bool:
+        patience = self.settings.early_stopping
+        return bool(patience and self.records) and len(self.records) - self._best_record().epoch >= patience
+
+    def _refuse_divergence(self, epoch: int) -> None:
+        limit = DIVERGED * math.log(len(self.manifest.classes))
+        lost = (~(self.losses[: self.step] < limit)).nonzero()
+        if len(lost):
+            number = int(lost[0])
+            lr = self.rate(epoch * self.batches.steps + number) * self.plateau.factor
+            raise DarkroomError(
+                f"The training diverged: the loss was {self.losses[number]:.3g} in epoch {epoch + 1}, step {number + 1} of {self.batches.steps}, "
+                f"at a learning rate of {lr:.3g}. Lower train.lr, lengthen train.warmup, or set train.clip_norm = 1."
+            )

@@ -1,0 +1,192 @@
+"""The real stages under DVC, from raw files to a bundle, on a tiny dataset in a repository of its own.
+
+The tests build on each other, in the order in which they stand.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import yaml
+
+from tests import idx
+
+ROOT = Path(__file__).parents[1]
+STAGES = ["fetch", "preprocess", "train", "evaluate", "export"]
+KEPT = ["data/raw", "data/arrays", "models/trained", "models/bundle", "metrics"]
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+ROLES = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def samples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise (n, 12, 12) with one of three bright patches, whose place is the class."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.uint8) % 3
+    images = random.integers(100, size=(n, 12, 12), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[4:9, 4 * label : 4 * label + 3] += 120
+    return images, labels
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of the project as it stands in the working tree, with a tiny dataset and a short training."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore", ".dvcignore", "stages", "darkroom"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
+
+    dataset = folder / "data" / "datasets" / "tiny"
+    dataset.mkdir(parents=True)
+    for name, array in zip(FILES, (*samples(120, 1), *samples(60, 2)), strict=True):
+        idx.write(dataset / name, array)
+    contents = [(dataset / name).read_bytes() for name in FILES]
+    described = {
+        "title": "Tiny",
+        "licence": "CC0",
+        "homepage": "https://example.org",
+        "format": "idx",
+        "classes": ["left", "middle", "right"],
+        "augmentation": {"flip": False, "shift": 0},
+        "files": [
+            {"role": role, "name": name, "bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+            for role, name, raw in zip(ROLES, FILES, contents, strict=True)
+        ],
+    }
+    (dataset / "dataset.yaml").write_text(yaml.safe_dump(described))
+    change(folder, data={"dataset": "tiny"}, train={"epochs": 6, "batch_size": 24, "lr": 0.02})
+    change(folder, model={**yaml.safe_load((folder / "params.yaml").read_text())["model"], "name": "cnn"})
+
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "-m", "The project")
+    return folder
+
+
+def change(folder: Path, **sections: dict) -> None:
+    """Updates sections of the repository's params.yaml."""
+    path = folder / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    for section, changes in sections.items():
+        values[section].update(changes)
+    path.write_text(yaml.safe_dump(values))
+
+
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
+    person = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **person, "PATH": path}, check=False)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = call(folder, "git", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def dvc(folder: Path, *arguments: str, code: int = 0) -> tuple[list[str], str]:
+    """Runs DVC; returns the stages that it ran and all that it printed."""
+    done = call(folder, sys.executable, "-m", "dvc", *arguments)
+    printed = done.stdout + done.stderr
+    assert done.returncode == code, printed
+    return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")], printed
+
+
+def outputs(folder: Path) -> dict[str, str]:
+    """The digests of all that the pipeline left, the costs aside."""
+    files = [file for kept in KEPT for file in (folder / kept).rglob("*") if file.is_file() and "cost" not in file.parts]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_one_command_leads_from_raw_files_to_a_classifier(repository: Path):
+    ran, _ = dvc(repository, "repro")
+    assert ran == STAGES
+
+    evaluated = json.loads((repository / "metrics/evaluate.json").read_text())
+    assert evaluated["accuracy"] > 0.9
+    assert evaluated["accuracy_low"] < evaluated["accuracy"] <= evaluated["accuracy_high"]
+    assert {"loss", "macro_f1"} <= set(evaluated)
+    trained = json.loads((repository / "metrics/train.json").read_text())
+    assert {"epochs", "best_epoch", "val_accuracy", "parameters"} <= set(trained)
+    exported = json.loads((repository / "metrics/export.json").read_text())
+    assert exported["max_abs_difference"] < 1e-3
+    assert exported["size_mb"] > 0
+    for stage in STAGES:
+        assert {"seconds", "peak_memory_mb"} <= set(json.loads((repository / f"metrics/cost/{stage}.json").read_text()))
+
+    predictions = pd.read_csv(repository / "metrics/predictions.csv")
+    images, labels = samples(60, 2)
+    session = onnxruntime.InferenceSession(repository / "models/bundle/model.onnx")
+    probabilities = session.run(["probabilities"], {"images": images[..., None]})[0]
+    classes = np.array(["left", "middle", "right"])
+    assert predictions["label"].tolist() == classes[labels].tolist()
+    assert predictions["predicted"].tolist() == classes[probabilities.argmax(1)].tolist()
+    assert np.allclose(predictions["confidence"], probabilities.max(1), atol=1e-4)
+    assert (predictions["label"] == predictions["predicted"]).mean() == evaluated["accuracy"]
+    git(repository, "add", ".")
+    git(repository, "commit", "--quiet", "-m", "The first run")
+    assert not [path for path in git(repository, "ls-files").split() if path.startswith(("data/raw", "data/arrays", "models"))]
+
+
+def test_nothing_runs_twice(repository: Path):
+    assert dvc(repository, "repro")[0] == []
+
+
+def test_two_runs_leave_the_same_bits(repository: Path):
+    lock, left = (repository / "dvc.lock").read_bytes(), outputs(repository)
+    assert dvc(repository, "repro", "--force")[0] == STAGES
+    assert (repository / "dvc.lock").read_bytes() == lock
+    assert outputs(repository) == left
+
+
+def test_an_experiment_reruns_what_must_rerun_and_shows_what_it_did(repository: Path):
+    assert dvc(repository, "exp", "run", "-S", "evaluate.test_time_flip=true")[0] == ["evaluate"]
+    assert 0 <= json.loads((repository / "metrics/evaluate.json").read_text())["accuracy_test_time_flip"] <= 1
+    assert dvc(repository, "exp", "run", "-S", "train.lr=1e-4")[0] == ["train", "evaluate", "export"]
+    diff = json.loads(dvc(repository, "metrics", "diff", "--json")[1])
+    assert diff["metrics/evaluate.json"]["accuracy"]["diff"] != 0
+    assert "metrics/cost/train.json" in diff
+
+
+def test_going_back_retrains_nothing(repository: Path):
+    git(repository, "checkout", "--", "params.yaml")
+    assert dvc(repository, "repro")[0] == []
+    assert git(repository, "status", "--porcelain", "dvc.lock", "metrics/train.json", "metrics/evaluate.json", "metrics/predictions.csv") == ""
+
+
+@pytest.mark.parametrize(
+    ("sections", "sentence"),
+    [
+        ({"train": {"lr": 1e9, "optimizer": "sgd", "schedule": "constant"}}, "The training diverged"),
+        ({"train": {"epoch": 3}}, "did you mean train.epochs?"),
+        ({"train": {"batch_size": 100_000}}, "lower it"),
+    ],
+)
+def test_a_failing_stage_says_why_and_loses_nothing(repository: Path, sections: dict, sentence: str):
+    left = outputs(repository)
+    change(repository, **sections)
+    assert sentence in dvc(repository, "repro", code=255)[1]
+    assert outputs(repository) == left
+    git(repository, "checkout", "--", "params.yaml")
+    assert dvc(repository, "repro")[0] == []
+
+
+def test_an_altered_raw_file_is_refused_and_loses_nothing(repository: Path):
+    left = outputs(repository)
+    file = repository / "data/datasets/tiny" / FILES[0]
+    contents = file.read_bytes()
+    file.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
+    assert FILES[0] in dvc(repository, "repro", code=255)[1]
+    assert outputs(repository) == left
+    file.write_bytes(contents)
+    assert dvc(repository, "repro")[0] == []

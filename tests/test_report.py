@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from darkroom import report
+from darkroom.arrays import Augmentation, Manifest, Split
+from darkroom.cleaning import Finding
+
+
+def make_split(counts: list[int], shape: tuple[int, int, int] = (4, 4, 1)) -> Split:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), *shape), dtype=np.uint8)
+    return Split(images, labels, np.array([f"train/{place:05}" for place in range(len(labels))]))
+
+
+def make_manifest(classes: int, shape: tuple[int, int, int] = (4, 4, 1)) -> Manifest:
+    names = tuple(f"class {label}" for label in range(classes))
+    counts = {"train": 4, "val": 2, "test": 3}
+    return Manifest("toy", "Toy pictures", "CC0", names, shape, (0.5,) * shape[2], (0.25,) * shape[2], counts, Augmentation(False, 0), "")
+
+
+def write(folder, seed=0, dropped=()) -> Manifest:
+    splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
+    report.write(folder, splits, make_manifest(2), dropped, [], seed)
+
+
+def test_summary_counts_everything_and_is_strict_json():
+    dropped = [Finding("a", "leak", ""), Finding("b", "leak", ""), Finding("c", "constant", "")]
+    summary = report.summary(make_manifest(2, (4, 5, 3)), np.array([0, 0, 0, 1]), dropped, [Finding("d", "duplicate", "")])
+    assert summary == {
+        **{"train": 4, "val": 2, "test": 3},
+        **{"dropped": 3, "dropped_constant": 1, "dropped_leak": 2, "dropped_conflict": 0, "dropped_duplicate": 0, "suspect_test": 1},
+        **{"classes": 2, "smallest_class_share": 0.25, "largest_class_share": 0.75, "height": 4, "width": 5, "channels": 3},
+        **{"mean_0": 0.5, "mean_1": 0.5, "mean_2": 0.5, "std_0": 0.25, "std_1": 0.25, "std_2": 0.25},
+    }
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_tables_say_what_the_splits_hold_and_what_was_dropped(tmp_path):
+    write(tmp_path / "data", dropped=[Finding("train/00007", "conflict", 'labelled "a", but also b')])
+    assert (tmp_path / "data/counts.csv").read_text() == "class,train,val,test\nclass 0,3,1,3\nclass 1,1,1,0\n"
+    assert (tmp_path / "data/suspect_test.csv").read_text() == "id,rule,detail\n"
+    assert pd.read_csv(tmp_path / "data/dropped.csv").to_numpy().tolist() == [["train/00007", "conflict", 'labelled "a", but also b']]
+
+
+def test_same_data_give_the_same_bytes_and_the_seed_draws_the_pictures(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        write(tmp_path / name, seed)
+    contents = {name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in "abc"}
+    assert set(contents["a"]) == {"counts.csv", "dropped.csv", "suspect_test.csv", "samples.png"}
+    assert contents["a"] == contents["b"]
+    assert contents["a"]["samples.png"] != contents["c"]["samples.png"]
+
+
+@pytest.mark.parametrize(("shape", "mode"), [((28, 28, 1), "L"), ((32, 32, 3), "P"), ((200, 100, 3), "P"), ((1, 1, 1), "L")])
+def test_sample_sheet_is_grey_or_coloured_and_of_modest_size(shape, mode):
+    sheet = report.sample_sheet(make_split([5, 2], shape), make_manifest(2, shape), 0)
+    assert sheet.mode == mode
+    assert 100 <= sheet.height <= 200
+    assert 640 <= sheet.width <= 1000
+
+
+def test_sample_sheet_shows_the_pictures_themselves():
+    images = np.stack([np.full((28, 28, 1), 60, np.uint8), np.full((28, 28, 1), 120, np.uint8)])
+    sheet = np.asarray(report.sample_sheet(Split(images, np.array([0, 1]), np.array(["a", "b"])), make_manifest(2, (28, 28, 1)), 0))
+    assert (sheet == 60).sum() >= 56 * 56  # enlarged twofold, and not smoothed
+    assert (sheet == 120).sum() >= 56 * 56
+    assert np.flatnonzero((sheet == 60).sum(1) >= 56).max() < np.flatnonzero((sheet == 120).sum(1) >= 56).min()  # a row each
+
+
+def test_sample_sheet_of_many_classes_is_cut_and_says_so(monkeypatch):
+    titles = []
+    monkeypatch.setattr(report, "_label_rows", lambda pixels, names, title: titles.append((len(names), title)) or Image.new("L", (1, 1)))
+    report.sample_sheet(make_split([1] * 47), make_manifest(47), 0)
+    report.sample_sheet(make_split([1] * 30), make_manifest(30), 0)
+    assert titles == [(30, "Toy pictures: training pictures, the first 30 of 47 classes"), (30, "Toy pictures: training pictures")]
+
+
+def test_names_are_not_read_as_formulas():
+    manifest = make_manifest(2)
+    odd = Manifest(**{**vars(manifest), "classes": ("$\\frac{$", "a" * 200), "title": "$x$ " * 100})
+    report.sample_sheet(make_split([1, 1]), odd, 0)
