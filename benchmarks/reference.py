@@ -7,7 +7,7 @@ the kinds take turns, so that whatever else the machine does hits all of them.
 import argparse
 import statistics
 
-from benchmarks.runs import middle, run
+from benchmarks.runs import middle, recipe, run
 from darkroom import arrays, hardware
 
 
@@ -36,18 +36,6 @@ def main() -> None:
         print(f"| {name} | {spread(runs)} | {middle([one['seconds'] for one in runs], 2)} | {middle([one['images_per_second'] for one in runs], 0)} |")
     print(f"\n{chosen.recipe} takes {middle(ratios(theirs, ours, 'seconds'))} times less training time than the {kind} loop.")
     print(f"The classic network runs at {middle(ratios(same, theirs, 'images_per_second'))} times its images/s.")
-
-
-def recipe(name: str) -> dict[str, object]:
-    """The parameters that a recipe sets, by dotted key."""
-    import yaml
-
-    def flat(section: dict, prefix: str = "") -> dict[str, object]:
-        items = [(f"{prefix}{key}", value) for key, value in section.items()]
-        return {path: leaf for key, value in items for path, leaf in (flat(value, f"{key}.") if isinstance(value, dict) else {key: value}).items()}
-
-    with open(f"recipes/{name}.yaml", encoding="utf-8") as file:
-        return flat(yaml.safe_load(file))
 
 
 def spread(runs: list[dict[str, float]]) -> str:

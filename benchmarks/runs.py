@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from darkroom import params
+
 ARRAYS, RAW = Path("data/arrays"), Path("data/raw")
 
 
@@ -27,6 +29,18 @@ def run(name: str, **changes: Any) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def recipe(name: str) -> dict[str, object]:
+    """The parameters that a recipe sets, by dotted key."""
+
+    def flat(section: Mapping, prefix: str = "") -> dict[str, object]:
+        leaves: dict[str, object] = {}
+        for key, value in section.items():
+            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        return leaves
+
+    return flat(params.read(Path(f"recipes/{name}.yaml")))
+
+
 def middle(values: Sequence[float], digits: int = 1) -> str:
     """Median and range of some measurements, for a table."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
@@ -37,7 +51,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     import torch
     import yaml
 
-    from darkroom import arrays, hardware, models, params
+    from darkroom import arrays, hardware, models
     from darkroom.inference import predict
     from darkroom.randomness import derive_seed
     from darkroom.stage import peak_memory_mb
@@ -95,7 +109,7 @@ def loading(changes: Mapping[str, str]) -> dict[str, float]:
     """One epoch of pictures with nothing done to them but what every epoch does: held in memory, prefetched, or by a DataLoader."""
     import torch
 
-    from darkroom import arrays, batches, params
+    from darkroom import arrays, batches
 
     way = changes["way"]
     if way == "dataloader":

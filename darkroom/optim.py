@@ -1,13 +1,14 @@
 """Parameter groups, optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from darkroom.params import Train
 
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)  # whose weights multiply what comes in
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
 
 
@@ -56,11 +57,11 @@ class Optimisers:
     """One or two optimisers that step as one, at a learning rate that is set from outside."""
 
     def __init__(self, network: nn.Module, settings: Train):
-        head = {id(parameter) for parameter in network.head.parameters()}
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        matrices = [parameter for parameter in trained if parameter.ndim >= 2 and id(parameter) not in head]
-        heads = [parameter for parameter in trained if parameter.ndim >= 2 and id(parameter) in head]
-        vectors = [parameter for parameter in trained if parameter.ndim < 2]  # biases and norms are not decayed
+        heads = _weights(network.head, trained)
+        matrices = _weights(network, trained, but=heads)
+        chosen = {id(parameter) for parameter in heads + matrices}
+        vectors = [parameter for parameter in trained if id(parameter) not in chosen]  # biases, norms and positions are not decayed
         decay = settings.weight_decay
         if settings.optimizer == "sgd":
             groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -84,6 +85,14 @@ class Optimisers:
             scaler.step(member)
             member.zero_grad(set_to_none=True)
         scaler.update()
+
+
+def _weights(network: nn.Module, trained: list[Tensor], but: Sequence[Tensor] = ()) -> list[Tensor]:
+    """The trained weights of convolutions, dense, recurrent and attention layers, without those in `but`."""
+    wanted = {id(parameter) for parameter in trained} - {id(parameter) for parameter in but}
+    layers = (layer for layer in network.modules() if isinstance(layer, LAYERS))
+    weights = (weight for layer in layers for weight in layer.parameters(recurse=False))
+    return [weight for weight in weights if weight.ndim >= 2 and id(weight) in wanted]
 
 
 def schedule(settings: Train, steps_per_epoch: int) -> Callable[[int], float]:

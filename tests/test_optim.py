@@ -41,10 +41,11 @@ def test_muon_steps_against_the_gradient_by_the_stated_size():
     assert torch.allclose(weight - weight.diagonal().diag(), torch.zeros(8, 8), atol=1e-3)
 
 
+@pytest.mark.parametrize(("model", "arguments"), [("resnet", {"width": 4}), ("lstm", {"width": 4}), ("vit", {"width": 8, "depth": 1, "heads": 1})])
 @pytest.mark.parametrize(("name", "factor"), [("sgd", 1 - 0.1 * 0.5 * 1.9), ("adamw", 0.95), ("muon", 0.95)])
-def test_weights_are_decayed_but_not_biases_and_norms(name: str, factor: float):
+def test_weights_are_decayed_but_not_biases_norms_and_positions(name: str, factor: float, model: str, arguments: dict):
     """Decoupled, or for SGD added to the gradient, which Nesterov's momentum of 0.9 makes 1.9 times as large."""
-    network = build("resnet", {"width": 4, "dropout": 0.0}, (8, 8, 1), 3)
+    network = build(model, arguments, (8, 8, 1), 3)
     nn.init.ones_(network.head.bias)
     before = {key: value.clone() for key, value in network.named_parameters()}
     optimisers = optim.Optimisers(network, recipe(optimizer=name, weight_decay=0.5))
@@ -52,7 +53,7 @@ def test_weights_are_decayed_but_not_biases_and_norms(name: str, factor: float):
         parameter.grad = torch.zeros_like(parameter)
     optimisers.step(0.1, scaler())
     for key, value in network.named_parameters():
-        if not value.requires_grad or value.ndim < 2:
+        if not value.requires_grad or value.ndim < 2 or key == "positions":
             assert torch.equal(value, before[key]), key
         else:
             assert torch.allclose(value, before[key] * factor, atol=1e-6), key
