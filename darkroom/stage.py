@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 
 import psutil
 
@@ -27,6 +28,20 @@ SYSTEM_REMEDIES = {
     errno.EACCES: "Permission is denied: make the file or folder accessible to this user",
     errno.EPERM: "Permission is denied: make the file or folder accessible to this user",
 }
+
+
+def guard(name: str) -> None:
+    """Lets nothing be lost either where the stage ends outside of `run`, or by a fault of ours: for the rest of the process."""
+
+    def put_back(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        _put_back(name)
+        if isinstance(error, KeyboardInterrupt | _Terminated):
+            print(f"\n{name}: Stopped. The same command goes on from here.", file=sys.stderr)
+        else:
+            sys.__excepthook__(kind, error, trace)
+
+    signal.signal(signal.SIGTERM, _stop)
+    sys.excepthook = put_back
 
 
 def run(name: str, main: Callable[[], Mapping[str, float] | None]) -> None:
@@ -48,14 +63,10 @@ def run(name: str, main: Callable[[], Mapping[str, float] | None]) -> None:
         message, code = "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
     except OSError as error:
         if error.errno not in SYSTEM_REMEDIES:
-            _put_back(name)
             raise
         message, code = f"{SYSTEM_REMEDIES[error.errno]}, then run `dvc repro` again ({error}).", 1
     except MemoryError as error:
         message, code = f"Out of memory ({error}): close other programs, or lower train.batch_size or the size of the pictures.", 1
-    except BaseException:
-        _put_back(name)
-        raise
     _put_back(name)
     print(f"\n{name}: {message}", file=sys.stderr)
     sys.exit(code)

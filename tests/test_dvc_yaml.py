@@ -33,7 +33,7 @@ def files_of(name: str) -> set[str]:
 
 def read_by(script: str) -> set[str]:
     """The project's files that running `script` reads, itself among them."""
-    found, waiting = set(), {script}
+    found, waiting = set(), files_of(script.removesuffix(".py").replace("/", "."))
     while waiting:
         path = waiting.pop()
         found.add(path)
@@ -73,7 +73,7 @@ def test_only_stages_read_parameters():
 
 def test_every_section_is_read_and_every_stage_declared():
     assert {section for name in STAGES for section in STAGES[name]["params"]} == set(Params.model_fields)
-    assert {path.stem for path in (ROOT / "stages").glob("*.py")} == set(STAGES)
+    assert {path.stem for path in (ROOT / "stages").glob("[!_]*.py")} == set(STAGES)
 
 
 def test_what_git_tracks_is_no_plain_out():

@@ -181,6 +181,18 @@ def test_a_failing_stage_says_why_and_loses_nothing(repository: Path, sections: 
     assert dvc(repository, "repro")[0] == []
 
 
+def test_ctrl_c_while_libraries_load_loses_nothing(repository: Path):
+    left = outputs(repository)
+    change(repository, train={"lr": 0.01})
+    shim = repository / "torch.py"  # found before the real one
+    shim.write_text("raise KeyboardInterrupt")
+    assert "train: Stopped. The same command goes on from here." in dvc(repository, "repro", code=255)[1]
+    assert outputs(repository) == left
+    shim.unlink()
+    git(repository, "checkout", "--", "params.yaml")
+    assert dvc(repository, "repro")[0] == []
+
+
 def test_an_altered_raw_file_is_refused_and_loses_nothing(repository: Path):
     left = outputs(repository)
     file = repository / "data/datasets/tiny" / FILES[0]
