@@ -10,7 +10,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 
 def tree() -> list[str]:
     """The paths in the README's tree."""
-    block = next(block for block in re.findall(r"^```\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE) if block.startswith("dvc.yaml "))
+    block = next(block for block in re.findall(r"^```\w*\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE) if block.startswith("dvc.yaml "))
     within, paths = [], []
     for line in block.splitlines():
         within[(len(line) - len(line.lstrip())) // 2 :] = [line.split()[0]]
