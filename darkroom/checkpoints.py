@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from darkroom.arrays import Manifest
@@ -49,7 +50,7 @@ def save(folder: str | Path, network: nn.Module, description: Description) -> No
     """Writes model.safetensors and model.json to `folder`, whole or not at all."""
     with new_folder(folder) as temporary:
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}  # no memory order but the plain one
-        save_file(weights, temporary / "model.safetensors")
+        (temporary / "model.safetensors").write_bytes(to_bytes(weights))  # not save_file, which hides that a disk is full
         write_json(temporary / "model.json", asdict(description))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from darkroom.errors import DarkroomError
 from darkroom.outputs import new_file, remove_leftovers
@@ -56,7 +57,8 @@ class Resume:
         """Replaces the saved state by that of `trainer`, whole or not at all; clears the oldest of other trainings."""
         tensors, values = trainer.state()
         with new_file(self.path) as temporary:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, temporary, {"key": self.key, "values": json.dumps(values)})
+            plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+            temporary.write_bytes(to_bytes(plain, {"key": self.key, "values": json.dumps(values)}))  # not save_file, which hides that a disk is full
         others = sorted((path for path in FOLDER.glob("[!.]*.safetensors") if path != self.path), key=lambda path: path.stat().st_mtime)
         for path in others[:-KEPT]:
             path.unlink(missing_ok=True)

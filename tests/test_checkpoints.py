@@ -1,4 +1,5 @@
 import json
+import resource
 from dataclasses import replace
 
 import pytest
@@ -71,6 +72,19 @@ def test_other_data_are_refused():
     require_same_data(description, MANIFEST)
     with pytest.raises(DarkroomError, match=r"models/trained was trained on other data than data/arrays \(toys\)"):
         require_same_data(description, replace(MANIFEST, sha256="b" * 64))
+
+
+def test_a_disk_without_room_is_told_as_the_system_tells_it(folder):
+    """As an OSError, whose number `stage.run` knows the remedy of; here it is the limit on a file's size."""
+    before = (folder / "model.safetensors").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(folder, *trained("sprint"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / "model.safetensors").read_bytes() == before
 
 
 def test_failed_save_keeps_the_earlier_model(folder):
