@@ -11,42 +11,17 @@ import statistics
 from benchmarks.runs import middle, recipe, run
 from darkroom import arrays, hardware
 
-LEVERS: dict[str, dict[str, object]] = {
-    "fp32 for bf16": {"train.precision": "fp32"},
-    "AdamW for Muon": {"train.optimizer": "adamw", "train.lr": 0.01},
-    "SGD for Muon": {"train.optimizer": "sgd", "train.lr": 0.2, "train.momentum": 0.9, "train.weight_decay": 0.0005},
-    "the classic network": {"model.name": "cnn"},
-    "no label smoothing": {"train.label_smoothing": 0.0},
-    "no weight decay": {"train.weight_decay": 0.0},
-    "no warm-up": {"train.warmup": 0.0},
-    "a constant rate": {"train.schedule": "constant"},
-    "a cosine": {"train.schedule": "cosine"},
-    "half the rate": {"train.lr": 0.5},  # times the recipe's
-    "twice the rate": {"train.lr": 2.0},  # times the recipe's
-    "clipping at norm 1": {"train.clip_norm": 1.0},
-    "averaged weights (0.99 a step)": {"train.ema_decay": 0.99},
-    "no flips": {"train.augment.flip": "none"},
-    "random flips": {"train.augment.flip": "random"},
-    "alternating flips": {"train.augment.flip": "alternating"},
-    "shifts of 1 pixel": {"train.augment.shift": 1},
-    "erasing a quarter of the pictures": {"train.augment.erase": 0.25},
-    "cropping to 80 %": {"train.augment.crop": 0.8},
-    "mixup 0.2": {"train.augment.mixup": 0.2},
-    "CutMix 1": {"train.augment.cutmix": 1.0},
-}
-TIMES_THE_RECIPES = {"half the rate", "twice the rate"}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", nargs="?", default="sprint", help="a file in recipes/, without its .yaml (default: sprint)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default: 3)")
     parser.add_argument("--epochs", type=float, help="epochs, instead of the recipe's")
-    parser.add_argument("--levers", nargs="+", choices=LEVERS, metavar="LEVER", default=list(LEVERS), help=f"some of: {', '.join(LEVERS)}")
+    parser.add_argument("--levers", nargs="+", choices=levers(0), metavar="LEVER", help="some of: " + ", ".join(levers(0)).replace("%", "%%"))
     chosen = parser.parse_args()
     base = recipe(chosen.recipe) | ({"train.epochs": chosen.epochs} if chosen.epochs else {})
-    variants = {"the recipe": base, **{lever: _changed(base, lever) for lever in chosen.levers}}
-    variants = {name: changes for name, changes in variants.items() if name == "the recipe" or changes != base}
+    changed = {name: base | changes for name, changes in levers(base["train.lr"]).items() if not chosen.levers or name in chosen.levers}
+    variants = {"the recipe": base} | {name: changes for name, changes in changed.items() if changes != base}
     runs: dict[str, list[dict]] = {name: [] for name in variants}
     for seed in range(chosen.seeds):
         for name, changes in variants.items():
@@ -65,11 +40,31 @@ def main() -> None:
         print(f"| {name} | {validation:.2f} | {accuracy:.2f} | {difference} | {middle(times, 2) if name != 'the recipe' else ''} |")
 
 
-def _changed(base: dict[str, object], lever: str) -> dict[str, object]:
-    """The parameters of the recipe with one lever moved."""
-    if lever in TIMES_THE_RECIPES:
-        return {**base, "train.lr": LEVERS[lever]["train.lr"] * base["train.lr"]}
-    return {**base, **LEVERS[lever]}
+def levers(rate: float) -> dict[str, dict[str, object]]:
+    """The parameters that each lever changes in a recipe of the learning rate `rate`."""
+    return {
+        "fp32 for bf16": {"train.precision": "fp32"},
+        "AdamW for Muon": {"train.optimizer": "adamw", "train.lr": 0.01},
+        "SGD for Muon": {"train.optimizer": "sgd", "train.lr": 0.2, "train.momentum": 0.9, "train.weight_decay": 0.0005},
+        "the classic network": {"model.name": "cnn"},
+        "no label smoothing": {"train.label_smoothing": 0.0},
+        "no weight decay": {"train.weight_decay": 0.0},
+        "no warm-up": {"train.warmup": 0.0},
+        "a constant rate": {"train.schedule": "constant"},
+        "a cosine": {"train.schedule": "cosine"},
+        "half the rate": {"train.lr": rate / 2},
+        "twice the rate": {"train.lr": 2 * rate},
+        "clipping at norm 1": {"train.clip_norm": 1.0},
+        "averaged weights (0.99 a step)": {"train.ema_decay": 0.99},
+        "no flips": {"train.augment.flip": "none"},
+        "random flips": {"train.augment.flip": "random"},
+        "alternating flips": {"train.augment.flip": "alternating"},
+        "shifts of 1 pixel": {"train.augment.shift": 1},
+        "erasing a quarter of the pictures": {"train.augment.erase": 0.25},
+        "cropping to 80 %": {"train.augment.crop": 0.8},
+        "mixup 0.2": {"train.augment.mixup": 0.2},
+        "CutMix 1": {"train.augment.cutmix": 1.0},
+    }
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import psutil
 
@@ -33,15 +34,14 @@ SYSTEM_REMEDIES = {
 def guard(name: str) -> None:
     """Lets nothing be lost either where the stage ends outside of `run`, or by a fault of ours: for the rest of the process."""
 
-    def put_back(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if explained := _explain(error):
+            _end(name, *explained)
         _put_back(name)
-        if isinstance(error, KeyboardInterrupt | _Terminated):
-            print(f"\n{name}: Stopped. The same command goes on from here.", file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, error, trace)
+        sys.__excepthook__(kind, error, trace)
 
     signal.signal(signal.SIGTERM, _stop)
-    sys.excepthook = put_back
+    sys.excepthook = end
 
 
 def run(name: str, main: Callable[[], Mapping[str, float] | None]) -> None:
@@ -54,22 +54,10 @@ def run(name: str, main: Callable[[], Mapping[str, float] | None]) -> None:
         costs = dict(main() or {})
         seconds = round(time.time() - psutil.Process().create_time(), 2)  # imports are part of what a stage costs
         write_json(f"metrics/cost/{name}.json", {"seconds": seconds, "peak_memory_mb": peak_memory_mb(), **costs})
-        return
-    except DarkroomError as error:
-        message, code = str(error), 1
-    except KeyboardInterrupt:
-        message, code = "Stopped. The same command goes on from here.", 128 + signal.SIGINT
-    except _Terminated:
-        message, code = "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
-    except OSError as error:
-        if error.errno not in SYSTEM_REMEDIES:
+    except BaseException as error:
+        if not (explained := _explain(error)):
             raise
-        message, code = f"{SYSTEM_REMEDIES[error.errno]}, then run `dvc repro` again ({error}).", 1
-    except MemoryError as error:
-        message, code = f"Out of memory ({error}): close other programs, or lower train.batch_size or the size of the pictures.", 1
-    _put_back(name)
-    print(f"\n{name}: {message}", file=sys.stderr)
-    sys.exit(code)
+        _end(name, *explained)
 
 
 def peak_memory_mb() -> float:
@@ -84,6 +72,28 @@ class _Terminated(BaseException):
 
 def _stop(*_: object) -> None:
     raise _Terminated
+
+
+def _explain(error: BaseException) -> tuple[str, int] | None:
+    """What to tell the user, and the exit code; None for a fault of ours, which keeps its traceback."""
+    match error:
+        case DarkroomError():
+            return str(error), 1
+        case KeyboardInterrupt():
+            return "Stopped. The same command goes on from here.", 128 + signal.SIGINT
+        case _Terminated():
+            return "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
+        case OSError(errno=number) if number in SYSTEM_REMEDIES:
+            return f"{SYSTEM_REMEDIES[number]}, then run `dvc repro` again ({error}).", 1
+        case MemoryError():
+            return f"Out of memory ({error}): close other programs, or lower train.batch_size or the size of the pictures.", 1
+    return None
+
+
+def _end(name: str, message: str, code: int) -> NoReturn:
+    _put_back(name)
+    print(f"\n{name}: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _put_back(name: str) -> None:

@@ -186,7 +186,9 @@ def test_ctrl_c_while_libraries_load_loses_nothing(repository: Path):
     change(repository, train={"lr": 0.01})
     shim = repository / "torch.py"  # found before the real one
     shim.write_text("raise KeyboardInterrupt")
-    assert "train: Stopped. The same command goes on from here." in dvc(repository, "repro", code=255)[1]
+    printed = dvc(repository, "repro", code=255)[1]
+    assert "train: Stopped. The same command goes on from here." in printed
+    assert "exited with 130" in printed
     assert outputs(repository) == left
     shim.unlink()
     git(repository, "checkout", "--", "params.yaml")

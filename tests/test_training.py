@@ -9,11 +9,12 @@ from darkroom import params
 from darkroom.arrays import Augmentation, Manifest, Split, channel_statistics
 from darkroom.errors import DarkroomError
 from darkroom.inference import predict
-from darkroom.models import build
+from darkroom.models import FAMILIES, build
 from darkroom.training import Record, Trainer
 
 TRAIN = params.load("train", path=Path(__file__).parents[1] / "params.yaml")
 CPU = torch.device("cpu")
+SMALL = {"cnn": {"width": 4, "hidden": 8}, "wide_resnet": {"depth": 10, "width": 1}, "vit": {"width": 8, "depth": 1, "heads": 2}}
 
 
 def recipe(**changes: object) -> params.Train:
@@ -39,8 +40,7 @@ def trainer(settings: params.Train, name: str = "cnn", n: int = 256, seed: int =
     counts = {"train": n, "val": 64, "test": 0}
     manifest = Manifest("toy", "Toy", "CC0", ("left", "right"), (10, 10, 1), mean, std, counts, Augmentation(flip=False, shift=0), "0")
     torch.manual_seed(seed)
-    arguments = {"width": 4, "hidden": 8, "dropout": 0.0} if name == "cnn" else {"width": 4, "dropout": 0.0}
-    return Trainer(build(name, arguments, (10, 10, 1), 2), train, val, manifest, settings, seed, CPU, precision)
+    return Trainer(build(name, {"dropout": 0.0, **SMALL.get(name, {"width": 4})}, (10, 10, 1), 2), train, val, manifest, settings, seed, CPU, precision)
 
 
 def trained(settings: params.Train, **arguments: object) -> dict[str, torch.Tensor]:
@@ -53,7 +53,7 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet", "sprint"])
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_model_learns_and_repeats_to_the_bit(name: str, precision: str):
     run = trainer(recipe(epochs=3.0), name, precision=precision)
