@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -111,8 +112,12 @@ def _put_back(name: str) -> None:
         return  # the stage never ran to its end: there is nothing to put back
     try:
         with Repo() as repo:
+            cached = repo.cache.local.oid_to_path
             for out in outs:
-                _restore(Path(out["path"]), out["md5"], repo.cache.local.oid_to_path)
+                if Path(cached(out["md5"])).exists():
+                    _restore(Path(out["path"]), out["md5"], cached)
+                else:  # a fresh clone: what was there, if anything, came from git
+                    subprocess.run(["git", "checkout", "--quiet", "--", out["path"]], stderr=subprocess.DEVNULL, check=False)
     except OSError as error:
         print(f"{name}: not all earlier outputs could be put back ({error}): `dvc checkout` and `git checkout metrics` do it.", file=sys.stderr)
 

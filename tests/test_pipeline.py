@@ -181,6 +181,18 @@ def test_a_failing_stage_says_why_and_loses_nothing(repository: Path, sections: 
     assert dvc(repository, "repro")[0] == []
 
 
+def test_a_failing_stage_of_a_fresh_clone_loses_nothing(repository: Path, tmp_path: Path):
+    clone = tmp_path / "clone"
+    git(repository, "clone", "--quiet", ".", str(clone))
+    change(clone, train={"lr": 1e9, "optimizer": "sgd", "schedule": "constant"})
+    printed = dvc(clone, "repro", code=255)[1]
+    assert "The training diverged" in printed
+    assert "put back" not in printed
+    assert (clone / "data/arrays").is_dir()
+    changed = {line.split()[1] for line in git(clone, "status", "--porcelain").splitlines()}
+    assert {path for path in changed if "cost" not in path} <= {"params.yaml", "dvc.lock"}
+
+
 def test_ctrl_c_while_libraries_load_loses_nothing(repository: Path):
     left = outputs(repository)
     change(repository, train={"lr": 0.01})
