@@ -107,7 +107,7 @@ class Lstm(_Section):
 class Vit(_Section):
     """Parameters of the compact convolutional Transformer."""
 
-    width: Width
+    width: Annotated[int, Field(ge=2, le=4096)]
     depth: Annotated[int, Field(ge=1, le=100)]
     heads: Annotated[int, Field(ge=1, le=256)]
     mlp_ratio: Annotated[float, Field(gt=0, le=16)]

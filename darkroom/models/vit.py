@@ -1,7 +1,7 @@
 """A compact convolutional Transformer: convolutions make the tokens, attention mixes them, no class token.
 
-Hassani et al., "Escaping the big data paradigm with compact transformers", 2021 (CCT), with a frozen whitening stem as its
-tokenizer's first convolution. A token stands for 4 x 4 pixels: 49 of them at 28 x 28.
+Hassani et al., "Escaping the big data paradigm with compact transformers", 2021 (CCT), with a frozen whitening stem before its
+two convolutions and two encoder blocks, as in the paper's CCT-2/3x2. A token stands for 4 x 4 pixels: 49 of them at 28 x 28.
 """
 
 import torch
@@ -20,7 +20,7 @@ class Vit(nn.Module):
         shape: tuple[int, int, int],
         classes: int,
         width: int = 128,
-        depth: int = 4,
+        depth: int = 2,
         heads: int = 4,
         mlp_ratio: float = 2.0,
         dropout: float = 0.0,
@@ -30,7 +30,7 @@ class Vit(nn.Module):
         if min(height, breadth) < 8:
             raise ValueError("it needs at least 8 x 8")
         self.stem = WhiteningConv(channels, STEM)
-        self.tokenizer = nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), convolution(STEM, width, pool=True))
+        self.tokenizer = nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), convolution(STEM, width // 2), convolution(width // 2, width, pool=True))
         self.positions = nn.Parameter(torch.empty(1, (height // 4) * (breadth // 4), width))
         self.encoder = nn.Sequential(nn.Dropout(dropout), *(_Block(width, heads, int(mlp_ratio * width), dropout) for _ in range(depth)), nn.LayerNorm(width))
         self.importance = nn.Linear(width, 1, bias=False)  # a bias would cancel in the softmax
