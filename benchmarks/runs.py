@@ -54,6 +54,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     from darkroom import arrays, hardware, models
     from darkroom.inference import predict
     from darkroom.randomness import derive_seed
+    from darkroom.samples import SPLITS
     from darkroom.stage import peak_memory_mb
     from darkroom.training import Trainer
 
@@ -69,7 +70,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     hardware.use_threads(chosen.train.threads)
     device = hardware.choose_device(chosen.train.device)
     manifest = arrays.read_manifest(ARRAYS)
-    train, val, test = (arrays.read_split(ARRAYS, name) for name in arrays.SPLITS)
+    train, val, test = (arrays.read_split(ARRAYS, name) for name in SPLITS)
     torch.manual_seed(derive_seed(chosen.seed, "weights"))
     network = models.build(chosen.model.name, chosen.model.arguments(), manifest.shape, len(manifest.classes))
     precision = hardware.choose_precision(chosen.train.precision, device)

@@ -8,16 +8,21 @@ manifest.json
 
 import hashlib
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from darkroom.errors import DarkroomError
-from darkroom.outputs import new_folder, write_json
+from darkroom.outputs import TEMPORARY, new_folder, write_json
+from darkroom.samples import SPLITS, Samples
 
-SPLITS = ("train", "val", "test")
+_BLOCK_BYTES = 2**24  # of pixels in memory at a time
 
 
 @dataclass(frozen=True)
@@ -56,31 +61,95 @@ class Manifest:
     sha256: str  # of the contents of all arrays
 
 
-def write(folder: str | Path, splits: Mapping[str, Split], manifest: Mapping[str, object]) -> Manifest:
-    """Writes the three splits and their manifest to `folder`, whole or not at all.
+class Pack:
+    """Pictures of one shape in a temporary file: written once, a block at a time, then read as often as needed.
 
-    `manifest` holds the manifest's fields but for the four that follow from the arrays: shape, mean and std (of the
-    training split), counts and sha256. Returns the manifest written.
+    However many they are, only a block of them is in memory. Use it in a `with` statement, which removes the file.
     """
-    mean, std = channel_statistics(splits["train"].images)
+
+    def __init__(self, folder: str | Path, shape: tuple[int, int, int]):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.shape = shape
+        self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder)  # noqa: SIM115 - __exit__ closes it
+        self._size = int(np.prod(shape))  # bytes of a picture
+
+    def __enter__(self) -> "Pack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Passes blocks (n, H, W, C) uint8 on, and writes each to the end of the file."""
+        for block in blocks:
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(block).data)
+            yield block
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All pictures in order, in blocks (n, H, W, C) uint8."""
+        self._file.seek(0)
+        whole = max(1, _BLOCK_BYTES // self._size) * self._size
+        while block := self._file.read(whole):
+            yield np.frombuffer(block, np.uint8).reshape(-1, *self.shape)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """The pictures (n, H, W, C) uint8 at a few places (n,) int64."""
+        rows = []
+        for place in places:
+            self._file.seek(int(place) * self._size)
+            rows.append(np.frombuffer(self._file.read(self._size), np.uint8))
+        return np.stack(rows).reshape(-1, *self.shape) if rows else np.empty((0, *self.shape), np.uint8)
+
+
+def write(folder: str | Path, pack: Pack, samples: Samples, manifest: Mapping[str, object]) -> Manifest:
+    """Writes the splits of `samples`, whose pictures `pack` holds in the same order, and their manifest, whole or not at all.
+
+    A picture whose split is "" is left out. `manifest` holds the manifest's fields but for the five that follow from the
+    arrays: shape, mean and std (of the training split), counts and sha256. Returns the manifest written.
+    """
+    places = {name: samples.within(name) for name in SPLITS}
     with new_folder(folder) as temporary:
-        digest = hashlib.sha256()
+        digests, levels = _write_images(temporary, pack, samples.splits, {name: len(places[name]) for name in SPLITS})
         for name in SPLITS:
-            for field in ("images", "labels", "ids"):
-                array = np.ascontiguousarray(getattr(splits[name], field))
+            for field, column in (("labels", samples.labels), ("ids", samples.ids)):
+                array = column[places[name]]
                 np.save(temporary / f"{name}.{field}.npy", array, allow_pickle=False)
-                digest.update(f"{name}.{field} {array.dtype.str} {array.shape}".encode())
-                digest.update(array.view(np.uint8).reshape(-1) if array.size else b"")
+                digests[name].update(f"{field} {array.dtype.str} {array.shape}".encode())
+                digests[name].update(array.view(np.uint8).reshape(-1) if array.size else b"")
+        mean, std = channel_statistics(levels)
         written = Manifest(
             **manifest,
-            shape=tuple(splits["train"].images.shape[1:]),
+            shape=pack.shape,
             mean=mean,
             std=std,
-            counts={name: len(splits[name]) for name in SPLITS},
-            sha256=digest.hexdigest(),
+            counts={name: len(places[name]) for name in SPLITS},
+            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written
+
+
+def _write_images(folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int]) -> tuple[dict[str, Any], np.ndarray]:
+    """Writes <split>.images.npy in one pass over the pack; returns a running SHA-256 by split, and the training pictures' levels (C, 256)."""
+    levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
+    with ExitStack() as stack:
+        files, digests = {}, {}
+        for name in SPLITS:
+            files[name] = stack.enter_context((folder / f"{name}.images.npy").open("wb"))
+            header = {"descr": "|u1", "fortran_order": False, "shape": (counts[name], *pack.shape)}
+            np.lib.format.write_array_header_1_0(files[name], header)
+            digests[name] = hashlib.sha256(repr(header).encode())
+        start = 0
+        for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
+            for name in SPLITS:
+                chosen = np.ascontiguousarray(block[splits[start : start + len(block)] == name])
+                files[name].write(chosen.data)
+                digests[name].update(chosen.data)
+                if name == "train":
+                    levels += count_levels(chosen)
+            start += len(block)
+    return digests, levels
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -114,17 +183,13 @@ def read_split(folder: str | Path, name: str) -> Split:
     return split
 
 
-def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by channel of images (N, H, W, C) uint8, on the scale 0..1.
+def count_levels(images: np.ndarray) -> np.ndarray:
+    """How often each value appears in each channel of images (N, H, W, C) uint8: (C, 256) int64."""
+    return np.stack([np.bincount(images[..., channel].reshape(-1), minlength=256) for channel in range(images.shape[-1])])
 
-    Exact: sums and sums of squares are counted in whole numbers, a block of images at a time.
-    """
-    channels = images.shape[-1]
-    levels = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(images), 4096):
-        block = images[start : start + 4096]
-        for channel in range(channels):
-            levels[channel] += np.bincount(block[..., channel].reshape(-1), minlength=256)
+
+def channel_statistics(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by channel, on the scale 0..1, from counts of the values (C, 256) int64: exact, whatever the order."""
     values = np.arange(256) / 255
     count = levels.sum(axis=1)
     mean = levels @ values / count

@@ -1,5 +1,6 @@
 """What is known of a dataset before its pictures are there: the schema of data/datasets/<name>/dataset.yaml.
 
+A dataset is published, in files that are pinned, or a folder of someone's own pictures, which may do without a dataset.yaml.
 Pins are of two kinds. `sha256` of a file is of its uncompressed contents, so that a mirror may recompress it. Where only
 the publisher's sum of an archive is known, that archive must match it, and an unpacked file is held to its exact size and
 to its format.
@@ -8,6 +9,7 @@ to its format.
 import difflib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,25 +62,49 @@ class Debian(_Strict):
 
 
 class Dataset(_Strict):
-    """A dataset.yaml, and the name of the folder that it lies in."""
+    """What holds for both kinds; the name is that of the folder."""
 
     name: Text
     title: Text
     licence: Text
     homepage: Text
-    format: Literal["idx", "cifar_binary"]
-    transposed: bool = False  # images are stored column by column
-    classes: Annotated[tuple[Text, ...], Field(min_length=2)]
+    classes: tuple[Text, ...]
     augmentation: Augmentation
-    files: tuple[File, ...]
-    mirrors: tuple[Annotated[str, Field(pattern=r"^https?://\S+/$")], ...] = ()  # tried in this order; an archive's name is appended
-    archives: tuple[Archive, ...] = ()
-    debian: Debian | None = None
 
     @property
     def folder(self) -> Path:
         """Where its dataset.yaml lies, and where a user may put its files."""
         return FOLDER / self.name
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Dataset":
+        if repeated := _repeated(self.classes):
+            raise ValueError(f"classes names {repeated!r} twice")
+        if self.augmentation.shift < 0:
+            raise ValueError(f"augmentation.shift = {self.augmentation.shift} must not be negative")
+        return self
+
+
+class Pictures(Dataset):
+    """A folder of pictures; all that its dataset.yaml may say can also be left out."""
+
+    format: Literal["pictures"] = "pictures"
+    licence: Text = "unknown"
+    homepage: Text = "unknown"
+    classes: tuple[Text, ...] = ()  # none: as the folders or the manifest name them
+    augmentation: Augmentation = Augmentation(flip=False, shift=0)
+
+
+class Published(Dataset):
+    """Files that are known to the byte."""
+
+    format: Literal["idx", "cifar_binary"]
+    transposed: bool = False  # images are stored column by column
+    classes: Annotated[tuple[Text, ...], Field(min_length=2)]
+    files: tuple[File, ...]
+    mirrors: tuple[Annotated[str, Field(pattern=r"^https?://\S+/$")], ...] = ()  # tried in this order; an archive's name is appended
+    archives: tuple[Archive, ...] = ()
+    debian: Debian | None = None
 
     def archive_of(self, file: File) -> Archive | None:
         """The archive that holds this file alone or with others; None if no archive is known."""
@@ -87,11 +113,9 @@ class Dataset(_Strict):
         return next(iter(alone + packed), None)
 
     @model_validator(mode="after")
-    def _complete(self) -> "Dataset":
-        for values, what in ((self.classes, "classes"), ([file.name for file in self.files], "files")):
-            repeated = [value for value, count in Counter(values).items() if count > 1]
-            if repeated:
-                raise ValueError(f"{what} names {repeated[0]!r} twice")
+    def _complete(self) -> "Published":
+        if repeated := _repeated([file.name for file in self.files]):
+            raise ValueError(f"files names {repeated!r} twice")
         roles = Counter(file.role for file in self.files)
         if set(roles) != set(ROLES[self.format]) or (self.format == "idx" and max(roles.values()) > 1):
             raise ValueError(f"files must fill the roles {', '.join(ROLES[self.format])} of format = {self.format}, but fills {', '.join(roles) or 'none'}")
@@ -101,13 +125,14 @@ class Dataset(_Strict):
                 raise ValueError(f"{file.name} needs a sha256, or an archive with an md5")
         if unpinned := [archive.name for archive in self.archives if archive.packed and archive.md5 is None]:
             raise ValueError(f"{unpinned[0]} needs an md5: it is checked before it is unpacked")
-        if self.augmentation.shift < 0:
-            raise ValueError(f"augmentation.shift = {self.augmentation.shift} must not be negative")
         return self
 
 
-def load(name: str) -> Dataset:
-    """Reads data/datasets/<name>/dataset.yaml; raises DarkroomError where there is none, or naming what is wrong in it."""
+def load(name: str) -> Published | Pictures:
+    """The dataset in data/datasets/<name>: by its dataset.yaml, or without one a folder of pictures.
+
+    Raises DarkroomError where there is no such folder, or naming what is wrong in the dataset.yaml.
+    """
     known = sorted(path.name for path in FOLDER.glob("[!.]*") if path.is_dir())
     if name not in known:
         nearest = difflib.get_close_matches(name, known, 1, cutoff=0.4)
@@ -117,21 +142,28 @@ def load(name: str) -> Dataset:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DarkroomError(f"{path} is missing: restore it with `git checkout {path}`, or write one after the pattern of the other datasets.") from None
+        values = {}
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): put it right, or restore it with `git checkout {path}`.") from None
     if not isinstance(values, dict):
-        raise DarkroomError(f"{path} must hold the keys {', '.join(Dataset.model_fields)}, but it holds {values!r}.")
+        raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but it holds {values!r}.")
     return parse(json.dumps({**values, "name": name}, default=str), path)
 
 
-def parse(text: str, source: str | Path) -> Dataset:
+def parse(text: str, source: str | Path) -> Published | Pictures:
     """The dataset that this JSON text describes; raises DarkroomError, naming `source`, the key, its value and what is allowed."""
+    values = json.loads(text)
+    kind = Pictures if values.get("format", "pictures") == "pictures" else Published
     try:
-        return Dataset.model_validate_json(text)  # as JSON, because strict validation would refuse a list for a tuple
+        return kind.model_validate_json(json.dumps({"title": values.get("name"), **values}))  # JSON: strict validation refuses a list for a tuple
     except ValidationError as error:
         mistake = error.errors()[0]
         key = ".".join(str(part) for part in mistake["loc"])
         given = "" if isinstance(mistake["input"], dict | list) else f" = {mistake['input']!r}"
         allowed = mistake["msg"].removeprefix("Value error, ")
         raise DarkroomError(f"{source}: {key}{given}{': ' if key else ''}{allowed}; put it right, or restore the file with git.") from None
+
+
+def _repeated(values: Sequence[str]) -> str | None:
+    """The first value that is there twice."""
+    return next((value for value, count in Counter(values).items() if count > 1), None)

@@ -1,61 +1,144 @@
-"""From raw files to arrays: the file formats that datasets are published in, none of which can run code.
+"""From raw files to pixels: the formats that datasets are published in, none of which can run code, and folders of pictures.
 
 IDX: two zero bytes, a code of the type, the number of dimensions, each dimension as a big-endian 32-bit number, the values.
 CIFAR binary: for each picture a byte for its label, then its red, green and blue planes.
 """
 
 import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from tqdm import tqdm
 
-from darkroom import datasets
-from darkroom.datasets import Dataset
+from darkroom import datasets, index, pictures
+from darkroom.datasets import Pictures, Published
 from darkroom.errors import DarkroomError
+from darkroom.params import Preprocess
+from darkroom.samples import Samples, published
 
-DESCRIPTION = "dataset.json"  # in the folder of raw files: the dataset that they belong to
+DESCRIPTION = index.DESCRIPTION  # in the folder of raw files: the dataset that they belong to
+LARGEST_AUTO = 64  # pixels a side of what preprocess.image_size = auto makes of larger pictures, or of pictures that differ
 
+_BLOCK = 1024  # pictures decoded or resized at a time
 _IDX_TYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}  # those of the known datasets, of the six that IDX has
 _CIFAR_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Pictures and their classes, in the order of the raw files."""
-
-    images: np.ndarray  # (N, H, W, C) uint8, 0..255
-    labels: np.ndarray  # (N,) int64, an index into the dataset's classes
-
-
-@dataclass(frozen=True)
 class Raw:
-    """A dataset as it was published, with its official split."""
+    """A dataset as it came; its pictures are a stream."""
 
-    description: Dataset
-    train: Labelled
-    test: Labelled
+    description: Published | Pictures
+    samples: Samples
+    shape: tuple[int, int, int]  # height, width, channels of what the stream yields
+    aspects: np.ndarray  # (N,) float64: how many times one side of the original is the other, at least 1
+    blocks: Callable[[dict[int, str]], Iterator[np.ndarray]]  # see `read`
 
 
-def read(folder: str | Path) -> Raw:
-    """Reads the raw files that the fetch stage left in `folder`; raises DarkroomError where they are missing or broken."""
+def read(folder: str | Path, settings: Preprocess) -> Raw:
+    """Opens the raw files, or the index of pictures, that the fetch stage left in `folder`.
+
+    `blocks(unusable)` yields all pictures in the order of the samples, as blocks (n, H, W, C) uint8; where one cannot be
+    decoded the block is black, and `unusable` gets its place and why. Raises DarkroomError where files are missing or broken.
+    """
     folder = Path(folder)
     try:
         description = datasets.parse((folder / DESCRIPTION).read_text(encoding="utf-8"), folder / DESCRIPTION)
-        return decode(description, folder)
+        if isinstance(description, Pictures):
+            return _pictures(description, index.read(folder), settings)
+        return _published(description, folder, settings)
     except FileNotFoundError as error:
         raise DarkroomError(f"{error.filename} is missing: run `dvc repro --force fetch` to fetch the raw files anew.") from None
     except ValueError as error:
         raise DarkroomError(f"{folder}: {error}: run `dvc repro --force fetch` to fetch the raw files anew.") from None
 
 
-def decode(description: Dataset, folder: Path) -> Raw:
-    """Reads the files of `description` in `folder`; raises ValueError with a phrase that names the file and what is wrong."""
+def _published(description: Published, folder: Path, settings: Preprocess) -> Raw:
+    (train, train_labels), (test, test_labels) = decode(description, folder)
+    height, width, channels = train.shape[1:]
+    shape = (*_side(settings, height, width), _channels(settings, channels))
+
+    def blocks(unusable: dict[int, str]) -> Iterator[np.ndarray]:
+        starts = [(images, start) for images in (train, test) for start in range(0, len(images), _BLOCK)]
+        for images, start in tqdm(starts, "decode", unit="block", leave=False, disable=None):
+            block = images[start : start + _BLOCK]
+            yield block if block.shape[1:] == shape else np.stack([_refit(image, shape, settings.resize) for image in block])
+
+    samples = published(train_labels, test_labels)
+    return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), blocks)
+
+
+def _pictures(description: Pictures, entries: list[index.Entry], settings: Preprocess) -> Raw:
+    usable = [entry for entry in entries if not entry.problem]
+    if not usable:
+        raise DarkroomError(f"{description.folder}: none of its {len(entries)} files is a picture, for example {entries[0].path}: {entries[0].problem}.")
+    sizes = {(entry.height, entry.width) for entry in usable}
+    height, width = sizes.pop() if len(sizes) == 1 else (LARGEST_AUTO, LARGEST_AUTO)
+    shape = (*_side(settings, height, width), _channels(settings, max(entry.channels for entry in usable)))
+
+    def pixels(entry: index.Entry) -> np.ndarray | str:
+        """The picture, or why there is none."""
+        if entry.problem:
+            return entry.problem
+        try:
+            contents = index.contents_of(description.folder, entry.path)
+            if index.digest(contents) != entry.blake2b:
+                raise DarkroomError(f"{description.folder / entry.path} was changed while the pipeline ran: run `dvc repro` again.")
+            return pictures.decode(contents, shape[:2], shape[2], settings.resize, settings.max_pixels)
+        except pictures.Unusable as reason:
+            return str(reason)
+
+    def blocks(unusable: dict[int, str]) -> Iterator[np.ndarray]:
+        with ThreadPoolExecutor() as decoders, tqdm(total=len(entries), desc="decode", unit="picture", leave=False, disable=None) as bar:
+            for start in range(0, len(entries), _BLOCK):
+                found = list(decoders.map(pixels, entries[start : start + _BLOCK]))
+                unusable |= {place: why for place, why in enumerate(found, start) if isinstance(why, str)}
+                yield np.stack([np.zeros(shape, np.uint8) if isinstance(one, str) else one for one in found])
+                bar.update(len(found))
+
+    numbers = {name: number for number, name in enumerate(description.classes)}
+    samples = Samples(
+        np.array([entry.path for entry in entries]),
+        np.array([numbers[entry.label] for entry in entries]),
+        np.array([entry.split or "train" for entry in entries]),
+        np.array([entry.group for entry in entries]),
+    )
+    aspects = [max(entry.width, entry.height) / max(1, min(entry.width, entry.height)) for entry in entries]
+    return Raw(description, samples, shape, np.array(aspects), blocks)
+
+
+def _side(settings: Preprocess, height: int, width: int) -> tuple[int, int]:
+    """The height and width of the network's pictures, from those of the originals."""
+    if settings.image_size != "auto":
+        return settings.image_size, settings.image_size
+    return (height, width) if max(height, width) <= LARGEST_AUTO else (LARGEST_AUTO, LARGEST_AUTO)
+
+
+def _channels(settings: Preprocess, channels: int) -> int:
+    return {"auto": channels, "grey": 1, "rgb": 3}[settings.color]
+
+
+def _refit(image: np.ndarray, shape: tuple[int, int, int], resize: str) -> np.ndarray:
+    """A picture (H, W, C) uint8 at another shape."""
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    fitted = np.asarray(pictures.fit(picture, shape[:2], resize).convert("L" if shape[2] == 1 else "RGB"))
+    return fitted.reshape(shape)
+
+
+def decode(description: Published, folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The training and the test set of `description` in `folder`: images (N, H, W, C) uint8 and labels (N,) int64 each.
+
+    Raises ValueError with a phrase that names the file and what is wrong.
+    """
     read_split = _idx_split if description.format == "idx" else _cifar_split
     train, test = (read_split(description, folder, split) for split in ("train", "test"))
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise ValueError(f"the training images are {train.images.shape[1:]} (height, width, channels), the test images {test.images.shape[1:]}")
-    return Raw(description, train, test)
+    if train[0].shape[1:] != test[0].shape[1:]:
+        raise ValueError(f"the training images are {train[0].shape[1:]} (height, width, channels), the test images {test[0].shape[1:]}")
+    return train, test
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -75,7 +158,7 @@ def read_idx(path: Path) -> np.ndarray:
         return np.fromfile(file, dtype=dtype, count=count).astype(dtype.newbyteorder("="), copy=False).reshape(shape)
 
 
-def _idx_split(description: Dataset, folder: Path, split: str) -> Labelled:
+def _idx_split(description: Published, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     image_file, label_file = (file.name for kind in ("images", "labels") for file in description.files if file.role == f"{split}_{kind}")
     images, labels = read_idx(folder / image_file), read_idx(folder / label_file)
     if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape:
@@ -89,10 +172,10 @@ def _idx_split(description: Dataset, folder: Path, split: str) -> Labelled:
     _check_labels(labels, len(description.classes), label_file)
     if description.transposed:
         images = images.swapaxes(1, 2)
-    return Labelled(np.ascontiguousarray(images[..., None]), labels.astype(np.int64))
+    return np.ascontiguousarray(images[..., None]), labels.astype(np.int64)
 
 
-def _cifar_split(description: Dataset, folder: Path, split: str) -> Labelled:
+def _cifar_split(description: Published, folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     images, labels = [], []
     for name in (file.name for file in description.files if file.role == split):
         values = np.fromfile(folder / name, dtype=np.uint8)
@@ -104,7 +187,7 @@ def _cifar_split(description: Dataset, folder: Path, split: str) -> Labelled:
         labels.append(records[:, 0])
         planes = records[:, 1:].reshape(-1, *_CIFAR_SHAPE)
         images.append(planes.swapaxes(2, 3) if description.transposed else planes)
-    return Labelled(np.ascontiguousarray(np.concatenate(images).transpose(0, 2, 3, 1)), np.concatenate(labels).astype(np.int64))
+    return np.ascontiguousarray(np.concatenate(images).transpose(0, 2, 3, 1)), np.concatenate(labels).astype(np.int64)
 
 
 def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:

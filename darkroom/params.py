@@ -59,11 +59,29 @@ class Data(_Section):
     dataset: Annotated[str, AfterValidator(_folder_name)]
 
 
+class Clean(_Section):
+    """What is left out of the data."""
+
+    constant: bool
+    leak: bool
+    conflict: bool
+    duplicate: bool
+    max_aspect: Annotated[float, Field(ge=0)]
+    min_class_size: Annotated[int, Field(ge=0)]
+
+
 class Preprocess(_Section):
     """From raw files to packed arrays."""
 
+    image_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    color: Literal["auto", "grey", "rgb"]
+    resize: Literal["stretch", "crop", "pad"]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     denoise: Literal["none", "median"]
+    clean: Clean
+    max_pixels: Positive
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
 
 class Cnn(_Section):

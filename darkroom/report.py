@@ -11,10 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from darkroom.arrays import SPLITS, Manifest, Split
+from darkroom.arrays import Manifest, Split
 from darkroom.cleaning import RULES, Finding
 from darkroom.outputs import new_folder
 from darkroom.randomness import numpy_generator
+from darkroom.samples import SPLITS
 
 MOST_CLASSES, MOST_PICTURES = 30, 12  # on the sample sheet: rows, and pictures a row
 
@@ -25,20 +26,19 @@ _MARGINS = (160, 8, 8, 40)  # pixels left, below, right, above
 _LEAST_WIDTH = 640  # pixels, so that the title fits
 
 
-def summary(manifest: Manifest, train_labels: np.ndarray, dropped: Sequence[Finding], suspect: Sequence[Finding]) -> dict[str, float]:
+def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Finding]) -> dict[str, float]:
     """The numbers of metrics/preprocess.json: counts, what was found, the pictures' shape, and statistics of the training split.
 
-    `dropped` are the findings in the official training set, `suspect` those in the test set, of which nothing is dropped.
     mean_<channel> and std_<channel> are on the scale 0..1; class shares are of the training split.
     """
-    rules = Counter(finding.rule for finding in dropped)
+    rules = Counter(finding.rule for finding in findings if finding.done == "left out")
     shares = np.bincount(train_labels, minlength=len(manifest.classes)) / len(train_labels)
     height, width, channels = manifest.shape
     return {
         **{name: manifest.counts[name] for name in SPLITS},
-        "dropped": len(dropped),
-        **{f"dropped_{rule}": rules[rule] for rule in RULES},
-        "suspect_test": len(suspect),
+        "left_out": rules.total(),
+        **{f"left_out_{rule}": rules[rule] for rule in RULES},
+        "kept_suspect": len(findings) - rules.total(),
         "classes": len(manifest.classes),
         "smallest_class_share": round(float(shares.min()), 6),
         "largest_class_share": round(float(shares.max()), 6),
@@ -50,16 +50,23 @@ def summary(manifest: Manifest, train_labels: np.ndarray, dropped: Sequence[Find
     }
 
 
-def write(folder: str | Path, splits: Mapping[str, Split], manifest: Manifest, dropped: Sequence[Finding], suspect: Sequence[Finding], seed: int) -> None:
+def account(findings: Sequence[Finding]) -> str:
+    """What was found, in a few words: "3 left out (2 leak, 1 unusable), 1 suspect kept"."""
+    rules = Counter(finding.rule for finding in findings if finding.done == "left out")
+    names = ", ".join(f"{count} {rule}" for rule, count in rules.most_common())
+    kept = len(findings) - rules.total()
+    return f"{rules.total()} left out{f' ({names})' if names else ''}{f', {kept} suspect kept' if kept else ''}"
+
+
+def write(folder: str | Path, splits: Mapping[str, Split], manifest: Manifest, findings: Sequence[Finding], seed: int) -> None:
     """Writes the report's tables and its picture to `folder`, whole or not at all.
 
-    counts.csv: class by split. dropped.csv: training pictures that were dropped. suspect_test.csv: test pictures to
-    which the same was found, but which stay. samples.png: some training pictures of each class, drawn with `seed`.
+    counts.csv: class by split. findings.csv: each picture with which something is wrong, the rule, and what was done.
+    samples.png: some training pictures of each class, drawn with `seed`.
     """
     with new_folder(folder) as temporary:
         _write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
-        _write_csv(temporary / "dropped.csv", _table(dropped))
-        _write_csv(temporary / "suspect_test.csv", _table(suspect))
+        _write_csv(temporary / "findings.csv", _table(findings))
         sample_sheet(splits["train"], manifest, seed).save(temporary / "samples.png", optimize=True)
 
 

@@ -23,7 +23,7 @@ import requests
 from tqdm import tqdm
 
 from darkroom import formats
-from darkroom.datasets import Archive, Dataset, Debian, File
+from darkroom.datasets import Archive, Debian, File, Published
 from darkroom.errors import DarkroomError
 from darkroom.outputs import TEMPORARY, new_folder, write_json
 
@@ -41,7 +41,7 @@ class _Wrong(Exception):
     """A source has got a file, but not the one that was published; names the file and what is wrong."""
 
 
-def fetch(dataset: Dataset, folder: str | Path) -> str:
+def fetch(dataset: Published, folder: str | Path) -> str:
     """Leaves the dataset's files, checked and uncompressed, and its description in `folder`; returns which source served.
 
     The sources, in this order: the files that the user put into the dataset's folder, the mirrors, the Debian package.
@@ -64,11 +64,11 @@ def fetch(dataset: Dataset, folder: str | Path) -> str:
         raise DarkroomError(f"{dataset.title} could not be fetched; tried: {'; '.join(failures)}. {_by_hand(dataset)}")
 
 
-def _own(dataset: Dataset) -> str:
+def _own(dataset: Published) -> str:
     return f"the files in {dataset.folder}"
 
 
-def _sources(dataset: Dataset) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+def _sources(dataset: Published) -> Iterator[tuple[str, Callable[[Path], Path]]]:
     """The name of each source, and the function that fills a folder within a given empty one and returns it."""
     yield _own(dataset), lambda scratch: dataset.folder
     for mirror in dataset.mirrors:
@@ -77,7 +77,7 @@ def _sources(dataset: Dataset) -> Iterator[tuple[str, Callable[[Path], Path]]]:
         yield f"the Debian package {dataset.debian.package}", partial(_unpack_debian, dataset.debian)
 
 
-def _by_hand(dataset: Dataset) -> str:
+def _by_hand(dataset: Published) -> str:
     packed = [archive.name for archive in dataset.archives if archive.packed]
     files = f"{', '.join(file.name for file in dataset.files)} (each as it is or as .gz)"
     choice = f"{packed[0]}, or what is in it: {files}," if packed else files
@@ -85,7 +85,7 @@ def _by_hand(dataset: Dataset) -> str:
     return f"By hand: put {choice} from {mirror}{dataset.homepage} into {dataset.folder}, then run `dvc repro` again."
 
 
-def _collect(dataset: Dataset, folder: Path, raw: Path, scratch: Path) -> None:
+def _collect(dataset: Published, folder: Path, raw: Path, scratch: Path) -> None:
     """Stores the dataset's files from `folder`, checked and uncompressed, in `raw`.
 
     Raises _Wrong for the first file that is not the published one, even where others are missing, else _Unavailable.
@@ -116,7 +116,7 @@ def _find(file: File, places: list[Path]) -> Path | None:
     return next((path for path in candidates if os.path.lexists(path)), None)
 
 
-def _store(path: Path, file: File, dataset: Dataset, target: Path) -> None:
+def _store(path: Path, file: File, dataset: Published, target: Path) -> None:
     """Copies one file, uncompressed, while its size and digest are taken; nothing longer than published is written."""
     _check_readable(path)
     archive = dataset.archive_of(file)

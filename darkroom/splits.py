@@ -1,8 +1,8 @@
-"""The splits: the official training and test sets, and validation taken from the first, seeded and stratified.
+"""The splits: those that the dataset names are kept; test or validation that it lacks are taken from training, seeded and stratified.
 
-Each picture has a random rank that follows from the seed and its id alone, and the first of every class validate. So
-adding, dropping or reordering pictures or classes moves no other picture, but for one or two at the edge, and a larger
-validation set holds every smaller one.
+Each picture, or group of pictures, has a random rank that follows from the seed and its name alone, and the first of every
+class are held out. So adding, dropping or reordering pictures or classes moves no other picture, but for one or two at the
+edge, and a larger held-out set holds every smaller one.
 """
 
 import math
@@ -10,40 +10,72 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darkroom.arrays import Split
 from darkroom.errors import DarkroomError
 from darkroom.randomness import derive_seed
+from darkroom.samples import Samples
 
 
-def official(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
-    """The samples of an official split, each with an id of the split's name and its place in the raw files: train/00042."""
-    return Split(images, labels, np.array([f"{name}/{place:05}" for place in range(len(labels))]))
+def hold_out(samples: Samples, split: str, fraction: float, classes: Sequence[str], seed: int) -> Samples:
+    """The samples with a share of those in training moved to `split`; as they are, where the dataset has that split.
 
-
-def stratify(samples: Split, classes: Sequence[str], fraction: float, seed: int) -> tuple[Split, Split]:
-    """Training and validation, each in the order of `samples`.
-
-    Validation has round(N * fraction) samples, from each class its share to within one, and in each class at least one
-    validates and one trains: where that takes more or fewer in all, it is the nearest number possible.
-    Raises DarkroomError where a class has fewer than two samples.
+    round(N * fraction) samples move, from each class its share to within one, and in each class at least one moves and one
+    stays: where that takes more or fewer in all, it is the nearest number possible. Where samples have groups, whole groups
+    move, and the numbers are as near as the groups allow. Raises DarkroomError where a class has fewer than two samples
+    or groups.
     """
-    held_out = validation_counts(np.bincount(samples.labels, minlength=len(classes)).tolist(), classes, fraction)
-    ranks = np.array([derive_seed(seed, "split", name) for name in samples.ids.tolist()])
-    validates = np.zeros(len(samples), dtype=bool)
-    for label, count in enumerate(held_out):
-        places = np.flatnonzero(samples.labels == label)
-        validates[places[np.argsort(ranks[places])[:count]]] = True
-    train, val = (Split(samples.images[chosen], samples.labels[chosen], samples.ids[chosen]) for chosen in (~validates, validates))
-    return train, val
+    if len(samples.within(split)):
+        return samples
+    places = samples.within("train")
+    pool = samples.take(places)
+    names = np.where(pool.groups == "", pool.ids, pool.groups)
+    ranks = np.array([derive_seed(seed, "split", name) for name in names.tolist()])
+    grouped = len(np.unique(names)) < len(names)
+    chosen = (_whole_groups if grouped else _first_of_each_class)(pool, names, ranks, split, fraction, classes)
+    return samples.moved(places[chosen], split)
 
 
-def validation_counts(counts: Sequence[int], classes: Sequence[str], fraction: float) -> list[int]:
-    """How many of each class's `counts` samples validate, by largest remainder; see `stratify`."""
+def _first_of_each_class(pool: Samples, names: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
+    """A mask (N,) of the samples that are held out."""
+    chosen = np.zeros(len(pool), dtype=bool)
+    for label, count in enumerate(held_out_counts(np.bincount(pool.labels, minlength=len(classes)).tolist(), classes, fraction, split)):
+        places = np.flatnonzero(pool.labels == label)
+        chosen[places[np.argsort(ranks[places])[:count]]] = True
+    return chosen
+
+
+def _whole_groups(pool: Samples, names: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
+    """As `_first_of_each_class`, by groups: in the order of their ranks, each that brings the classes' counts nearer to their shares."""
+    _, firsts, members = np.unique(names, return_index=True, return_inverse=True)
+    counts = np.zeros((len(firsts), len(classes)), dtype=np.int64)
+    np.add.at(counts, (members, pool.labels), 1)
+    for label, name in enumerate(classes):
+        if (counts[:, label] > 0).sum() < 2:
+            raise DarkroomError(
+                f"The class {name!r} is in {(counts[:, label] > 0).sum()} of the groups of pictures that must stay together, but to split off "
+                f"{split} it must be in 2 at least: add pictures of it, or make the groups smaller."
+            )
+    wanted, held_out, left = counts.sum(0) * fraction, np.zeros(len(classes)), counts.sum(0)
+    taken = np.zeros(len(firsts), dtype=bool)
+    for group in np.argsort(ranks[firsts]):
+        needed = ((counts[group] > 0) & (held_out == 0)).any()  # each class must be in the held-out set ...
+        nearer = ((held_out + counts[group] - wanted) ** 2).sum() < ((held_out - wanted) ** 2).sum()
+        if (needed or nearer) and (left - counts[group] > 0).all():  # ... and stay in training
+            taken[group], held_out, left = True, held_out + counts[group], left - counts[group]
+    if not held_out.all():
+        raise DarkroomError(
+            f"No choice of whole groups was found that puts the class {classes[int(held_out.argmin())]!r} both into training and into {split}: "
+            "make the groups smaller, or name the splits in the manifest."
+        )
+    return taken[members]
+
+
+def held_out_counts(counts: Sequence[int], classes: Sequence[str], fraction: float, split: str) -> list[int]:
+    """How many of each class's `counts` samples are held out, by largest remainder; see `hold_out`."""
     for count, name in zip(counts, classes, strict=True):
         if count < 2:
             raise DarkroomError(
-                f"The class {name!r} has {count} usable training {'picture' if count == 1 else 'pictures'}, but the split into training and validation "
-                "needs 2 at least: add pictures of it to the dataset, or take the class out of dataset.yaml."
+                f"The class {name!r} has {count} usable training {'picture' if count == 1 else 'pictures'}, but to split off {split} "
+                "it needs 2 at least: add pictures of it to the dataset, or leave small classes out with preprocess.clean.min_class_size."
             )
     shares = [count * fraction for count in counts]
     held_out = [max(1, math.floor(share)) for share in shares]

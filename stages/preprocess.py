@@ -1,6 +1,6 @@
-"""Turns the verified raw files into cleaned, split and packed arrays, and reports on the data.
+"""Turns raw files, or the pictures of an index, into cleaned, split and packed arrays, and reports on the data.
 
-In: data/raw. Out: data/arrays, metrics/preprocess.json, metrics/data.
+In: data/raw, data/datasets/<name>. Out: data/arrays, metrics/preprocess.json, metrics/data.
 """
 
 from darkroom import arrays, cleaning, formats, params, report, splits
@@ -10,22 +10,23 @@ from darkroom.stage import run
 
 def main() -> None:
     seed, settings = params.load("seed", "preprocess")
-    raw = formats.read("data/raw")
-    dataset, classes = raw.description, raw.description.classes
-    train, test = (
-        splits.official(name, cleaning.denoise(part.images, settings.denoise), part.labels) for name, part in (("train", raw.train), ("test", raw.test))
-    )
-    dropped, suspect = cleaning.inspect(train, classes, test), cleaning.inspect(test, classes)
-    train = cleaning.drop(train, dropped, classes)
-    train, val = splits.stratify(train, classes, settings.val_fraction, seed)
-    parts = {"train": train, "val": val, "test": test}
+    raw = formats.read("data/raw", settings)
+    dataset, classes, unusable = raw.description, raw.description.classes, {}
+    with arrays.Pack("data", raw.shape) as pack:
+        seen = cleaning.survey(pack.keep(cleaning.denoise(raw.blocks(unusable), settings.denoise)))
+        cleaning.refuse_too_many(unusable, raw.samples, settings.max_bad_fraction)
+        samples = splits.hold_out(raw.samples, "test", settings.test_fraction, classes, seed)
+        findings = cleaning.inspect(samples, seen, unusable, raw.aspects, classes, settings.clean)
+        samples, classes = cleaning.leave_out(samples, findings, classes)
+        samples = splits.hold_out(samples, "val", settings.val_fraction, classes, seed)
+        about = {"dataset": dataset.name, "title": dataset.title, "licence": dataset.licence, "classes": classes, "augmentation": dataset.augmentation}
+        manifest = arrays.write("data/arrays", pack, samples, about)
 
-    about = {name: getattr(dataset, name) for name in ("title", "licence", "classes", "augmentation")}
-    manifest = arrays.write("data/arrays", parts, {"dataset": dataset.name, **about})
-    report.write("metrics/data", parts, manifest, dropped, suspect, seed)
-    write_json("metrics/preprocess.json", report.summary(manifest, train.labels, dropped, suspect))
-    sizes = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
-    print(f"{dataset.title}: {sizes} pictures; {len(dropped)} dropped, {len(suspect)} suspect in test (metrics/data)")
+    parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}
+    report.write("metrics/data", parts, manifest, findings, seed)
+    write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, findings))
+    sizes = ", ".join(f"{count} {name}" for name, count in manifest.counts.items())
+    print(f"{dataset.title}: {sizes} pictures; {report.account(findings)} (metrics/data)")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
-from darkroom.arrays import Split
-from darkroom.cleaning import Finding, denoise, drop, inspect
+from darkroom.cleaning import Finding, denoise, inspect, leave_out, refuse_too_many, survey
 from darkroom.errors import DarkroomError
+from darkroom.params import Clean
+from darkroom.samples import Samples
 
 CLASSES = ("shirt", "coat")
+RULES = Clean(constant=True, leak=True, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0)
 
 
-def make_split(name: str, *samples: tuple[int, int]) -> Split:
-    """One 2 x 2 colour picture for each (kind, label): pictures of one kind are the same, and kind 0 is of one colour."""
-    images = np.array([np.arange(12).reshape(2, 2, 3) * kind for kind, _ in samples], dtype=np.uint8)
-    return Split(images, np.array([label for _, label in samples]), np.array([f"{name}/{place:05}" for place in range(len(samples))]))
+def pictures(kinds: list[int]) -> np.ndarray:
+    """A 2 x 2 colour picture for each kind: those of one kind are the same, and kind 0 is of one colour."""
+    return np.array([np.arange(12).reshape(2, 2, 3) * kind for kind in kinds], dtype=np.uint8).reshape(-1, 2, 2, 3)
+
+
+def make(**splits: list[tuple[int, int]]) -> tuple[Samples, np.ndarray]:
+    """Samples of the splits, each a list of (kind, label), and their pictures."""
+    rows = [(name, place, *sample) for name, samples in splits.items() for place, sample in enumerate(samples)]
+    ids, names = (np.array(column, dtype=str) for column in ([f"{name}/{place}" for name, place, *_ in rows], [row[0] for row in rows]))
+    return Samples(ids, np.array([row[3] for row in rows], dtype=np.int64), names, np.full(len(rows), "")), pictures([row[2] for row in rows])
+
+
+def found(samples: Samples, images: np.ndarray, unusable: dict[int, str] | None = None, aspects: np.ndarray | None = None, **rules: object) -> list[Finding]:
+    """What `inspect` finds, with some of the rules changed."""
+    aspects = np.ones(len(samples)) if aspects is None else aspects
+    return inspect(samples, survey([images]), unusable or {}, aspects, CLASSES, RULES.model_copy(update=rules))
 
 
 @settings(max_examples=30)
@@ -22,78 +36,127 @@ def make_split(name: str, *samples: tuple[int, int]) -> Split:
 def test_denoise_takes_the_median_of_the_nine_neighbours(images):
     padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    assert np.array_equal(denoise(images, "median"), np.median(windows, axis=(-2, -1)).astype(np.uint8))
+    assert np.array_equal(next(denoise([images], "median")), np.median(windows, axis=(-2, -1)).astype(np.uint8))
 
 
 def test_denoise_is_the_same_over_many_blocks(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 1), dtype=np.uint8)
-    whole = denoise(images, "median")
+    whole = next(denoise([images], "median"))
     monkeypatch.setattr("darkroom.cleaning._BLOCK_BYTES", 7 * 5 * 3)
-    assert np.array_equal(denoise(images, "median"), whole)
+    assert np.array_equal(next(denoise([images], "median")), whole)
 
 
 def test_denoise_none_returns_the_images_themselves():
     images = np.zeros((1, 2, 2, 1), dtype=np.uint8)
-    assert denoise(images, "none") is images
+    assert next(denoise([images], "none")) is images
 
 
 def test_nothing_is_wrong_with_different_pictures():
-    assert inspect(make_split("train", (1, 0), (2, 0), (3, 1)), CLASSES, make_split("test", (4, 0))) == []
+    assert found(*make(train=[(1, 0), (2, 0), (3, 1)], test=[(4, 0)])) == []
 
 
 def test_each_rule_is_found_and_said():
-    train = make_split("train", (0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1), (3, 0), (4, 1), (2, 0))
-    assert inspect(train, CLASSES, make_split("test", (9, 0), (1, 1))) == [
-        Finding("train/00000", "constant", "every pixel is 0 0 0"),
-        Finding("train/00001", "leak", "the same pixels as test/00001"),
-        Finding("train/00003", "duplicate", "the same pixels as train/00002"),
-        Finding("train/00004", "conflict", "labelled shirt, but the same pixels as train/00005, labelled coat"),
-        Finding("train/00005", "conflict", "labelled coat, but the same pixels as train/00004, labelled shirt"),
-        Finding("train/00006", "conflict", "labelled shirt, but the same pixels as train/00005, labelled coat"),
-        Finding("train/00008", "duplicate", "the same pixels as train/00002"),
+    train = [(0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1), (3, 0), (4, 1), (2, 0)]
+    assert found(*make(train=train, test=[(9, 0), (1, 1)])) == [
+        Finding("train/0", "train", "constant", "every pixel is 0 0 0", "left out"),
+        Finding("train/1", "train", "leak", "the same pixels as test/1", "left out"),
+        Finding("train/3", "train", "duplicate", "the same pixels as train/2", "left out"),
+        Finding("train/4", "train", "conflict", "labelled shirt, but the same pixels as train/5, labelled coat", "left out"),
+        Finding("train/5", "train", "conflict", "labelled coat, but the same pixels as train/4, labelled shirt", "left out"),
+        Finding("train/6", "train", "conflict", "labelled shirt, but the same pixels as train/5, labelled coat", "left out"),
+        Finding("train/8", "train", "duplicate", "the same pixels as train/2", "left out"),
     ]
 
 
 def test_each_picture_is_found_once_by_the_first_rule_that_it_breaks():
-    train = make_split("train", (0, 0), (0, 1), (1, 0), (1, 1), (1, 1))
-    rules = [finding.rule for finding in inspect(train, CLASSES, make_split("test", (0, 0), (1, 0)))]
-    assert rules == ["constant", "constant", "leak", "leak", "leak"]
+    findings = found(*make(train=[(0, 0), (0, 1), (1, 0), (1, 1), (1, 1)], test=[(5, 0), (1, 0)]))
+    assert [finding.rule for finding in findings] == ["constant", "constant", "leak", "leak", "leak"]
+
+
+def test_each_rule_can_be_switched_off():
+    sample = make(train=[(0, 0), (1, 0), (2, 0), (2, 0), (3, 0), (3, 1)], test=[(1, 0)])
+    off = {"constant": False, "leak": False, "conflict": False, "duplicate": False}
+    assert found(*sample, **off) == []
+    for rule, count in (("constant", 1), ("leak", 1), ("conflict", 2), ("duplicate", 1)):
+        assert [finding.rule for finding in found(*sample, **{**off, rule: True})] == [rule] * count
+
+
+def test_the_test_set_is_reported_and_kept():
+    findings = found(*make(train=[(1, 0), (2, 1)], test=[(3, 0), (3, 0), (0, 0)]))
+    assert [(finding.id, finding.rule, finding.done) for finding in findings] == [("test/1", "duplicate", "kept"), ("test/2", "constant", "kept")]
+
+
+def test_validation_leaks_into_test_and_training_into_validation():
+    findings = found(*make(train=[(1, 0), (2, 1)], val=[(1, 0), (3, 0)], test=[(3, 0)]))
+    assert [(finding.id, finding.detail) for finding in findings] == [("train/0", "the same pixels as val/0"), ("val/1", "the same pixels as test/0")]
+
+
+def test_what_cannot_be_decoded_is_left_out_everywhere_and_matches_nothing():
+    findings = found(*make(train=[(0, 0), (0, 1)], test=[(0, 0)]), unusable={0: "it is truncated", 2: "it is empty"}, constant=False)
+    assert [(finding.id, finding.rule, finding.detail, finding.done) for finding in findings] == [
+        ("train/0", "unusable", "it is truncated", "left out"),
+        ("test/0", "unusable", "it is empty", "left out"),
+    ]
+
+
+def test_long_pictures_are_found_by_their_original_sides():
+    sample = make(train=[(1, 0), (2, 1), (3, 0)])
+    findings = found(*sample, aspects=np.array([4.0, 4.5, 1.0]), max_aspect=4.0)
+    assert [(finding.id, finding.detail) for finding in findings] == [("train/1", "one side is 4.5 times the other")]
+
+
+def test_a_rare_class_goes_from_every_split_and_from_the_classes():
+    samples, images = make(train=[(1, 0), (2, 1), (0, 0), (3, 2), (4, 2)], test=[(5, 0), (6, 1), (7, 2)])
+    classes, rules = ("hat", "shirt", "coat"), RULES.model_copy(update={"min_class_size": 1, "constant": True})
+    findings = inspect(samples, survey([images]), {1: "it is empty"}, np.ones(8), classes, rules)
+    assert [(finding.id, finding.rule) for finding in findings] == [("train/1", "unusable"), ("train/2", "constant"), ("test/1", "rare")]
+    kept, remaining = leave_out(samples, findings, classes)
+    assert remaining == ("hat", "coat")
+    assert kept.splits.tolist() == ["train", "", "", "train", "train", "test", "", "test"]
+    assert kept.labels[kept.splits != ""].tolist() == [0, 1, 1, 0, 1]
 
 
 def test_one_colour_is_constant_though_its_channels_differ():
     images = np.zeros((1, 4, 4, 3), dtype=np.uint8)
     images[...] = (1, 2, 3)
-    assert [finding.detail for finding in inspect(Split(images, np.array([0]), np.array(["a"])), CLASSES)] == ["every pixel is 1 2 3"]
+    assert survey([images]).constant == {0: "1 2 3"}
+
+
+def test_a_survey_does_not_depend_on_the_blocks():
+    images = pictures([0, 1, 0, 2, 3])
+    assert survey([images]) == survey([images[:2], images[2:]])
+    assert list(survey([images]).constant) == [0, 2]
 
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 1)), min_size=1, max_size=12), st.lists(st.integers(0, 4), max_size=3))
-def test_what_is_left_is_clean_and_nothing_else_is_gone(samples, in_test):
-    train, test = make_split("train", *samples), make_split("test", (5, 0), *((kind, 0) for kind in in_test))
-    gone = {finding.id for finding in inspect(train, CLASSES, test)}
-    left = [sample for sample, name in zip(samples, train.ids, strict=True) if name not in gone]
-    right = {(kind, label) for kind, label in samples if kind and kind not in in_test and (kind, 1 - label) not in samples}
+def test_what_is_left_is_clean_and_nothing_else_is_gone(train, in_test):
+    samples, images = make(train=train, test=[(5, 0), *((kind, 0) for kind in in_test)])
+    gone = {finding.id for finding in found(samples, images) if finding.done == "left out"}
+    left = [sample for sample, name in zip(train, samples.ids, strict=False) if name not in gone]
+    right = {(kind, label) for kind, label in train if kind and kind not in in_test and (kind, 1 - label) not in train}
     assert sorted(left) == sorted(right)
 
 
-def test_drop_keeps_the_order_and_the_fit_of_the_rest():
-    kept = drop(make_split("train", (1, 0), (2, 1), (3, 0), (4, 1)), [Finding("train/00001", "leak", ""), Finding("train/00002", "constant", "")], CLASSES)
-    assert kept.ids.tolist() == ["train/00000", "train/00003"]
-    assert kept.labels.tolist() == [0, 1]
-    assert kept.images[:, 0, 1, 0].tolist() == [3, 12]
-
-
-def test_drop_of_nothing_copies_nothing():
-    train = make_split("train", (1, 0), (2, 1))
-    assert drop(train, [], CLASSES) is train
-
-
 def test_a_class_left_empty_is_named_with_the_reasons():
-    train = make_split("train", (0, 1), (1, 1), (0, 1), (2, 0))
-    with pytest.raises(DarkroomError, match=r"'coat' has no training picture left: it had 3, of which were dropped: 2 constant, 1 leak;"):
-        drop(train, inspect(train, CLASSES, make_split("test", (1, 1))), CLASSES)
+    samples, images = make(train=[(0, 1), (1, 1), (0, 1), (2, 0)], test=[(1, 1)])
+    with pytest.raises(DarkroomError, match=r"'coat' has no training picture left: it had 3, of which were left out: 2 constant, 1 leak;"):
+        leave_out(samples, found(samples, images), CLASSES)
 
 
 def test_a_class_without_any_picture_is_named():
     with pytest.raises(DarkroomError, match=r"'coat' has no training picture left: it had 0"):
-        drop(make_split("train", (1, 0)), [], CLASSES)
+        leave_out(make(train=[(1, 0)])[0], [], CLASSES)
+
+
+def test_too_few_classes_are_refused():
+    samples, images = make(train=[(1, 0), (2, 1)])
+    with pytest.raises(DarkroomError, match="Fewer than two classes"):
+        leave_out(samples, found(samples, images, min_class_size=2), CLASSES)
+
+
+def test_too_many_unusable_pictures_stop_the_run():
+    samples, _ = make(train=[(1, 0)] * 10)
+    refuse_too_many({0: "it is empty"}, samples, 0.1)
+    with pytest.raises(DarkroomError, match=r"2 of 10 pictures .* = 0.1 allows: train/0 \(it is empty\); train/7 \(it is no picture\)\. Repair"):
+        refuse_too_many({0: "it is empty", 7: "it is no picture"}, samples, 0.1)

@@ -49,10 +49,18 @@ def test_without_any_dataset_the_sentence_says_so():
         datasets.load("mnist")
 
 
-def test_a_folder_without_a_description_is_refused():
+def test_a_folder_without_a_description_is_one_of_pictures():
     Path("data/datasets/mine").mkdir(parents=True)
-    with pytest.raises(DarkroomError, match=r"mine/dataset\.yaml is missing"):
-        datasets.load("mine")
+    mine = datasets.load("mine")
+    assert isinstance(mine, datasets.Pictures)
+    assert (mine.name, mine.title, mine.classes, mine.augmentation) == ("mine", "mine", (), Augmentation(flip=False, shift=0))
+    assert datasets.parse(mine.model_dump_json(), "a copy") == mine
+
+
+def test_a_description_of_pictures_may_say_little():
+    idx.write_dataset("mine", {"licence": "CC0", "classes": ["b", "a"], "augmentation": {"flip": True, "shift": 2}})
+    mine = datasets.load("mine")
+    assert (mine.title, mine.licence, mine.classes, mine.augmentation.flip) == ("mine", "CC0", ("b", "a"), True)
 
 
 @pytest.mark.parametrize("text", [b"title: [", b"\xff\xfe\x00", b"title: \x07"])
@@ -64,7 +72,7 @@ def test_a_description_that_is_no_yaml_is_refused(text: bytes):
 
 def test_a_description_without_keys_is_refused():
     (idx.write_dataset("tiny", {}) / "dataset.yaml").write_text("just text")
-    with pytest.raises(DarkroomError, match="must hold the keys name, title"):
+    with pytest.raises(DarkroomError, match="must hold keys such as title"):
         datasets.load("tiny")
 
 

@@ -15,6 +15,7 @@ from darkroom.errors import DarkroomError
 from darkroom.export import check_parity, to_onnx
 from darkroom.inference import predict
 from stages import export as stage
+from tests import packs
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("round", "square", "Ähnlich")
@@ -142,7 +143,7 @@ def project(tmp_path, monkeypatch):
         for name, n in (("train", 6), ("val", 3), ("test", 501))  # more than a batch
     }
     known = {"dataset": "toys", "title": "Toys", "licence": "CC0-1.0", "classes": CLASSES, "augmentation": arrays.Augmentation(flip=False, shift=0)}
-    manifest = arrays.write("data/arrays", splits, known)
+    manifest = packs.write("data/arrays", splits, known)
     described = checkpoints.describe(described.name, described.arguments, manifest, {})
     checkpoints.save("models/trained", network, described)
     return network, described

@@ -6,13 +6,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
-from darkroom import formats
+from darkroom import datasets, formats, index
 from darkroom.errors import DarkroomError
+from darkroom.params import Clean, Preprocess
 from tests import idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 GOOD = idx.contents()
+
+
+SETTINGS = Preprocess(
+    **{"image_size": "auto", "color": "auto", "resize": "stretch", "test_fraction": 0.2, "val_fraction": 0.1, "denoise": "none"},
+    clean=Clean(constant=True, leak=True, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0),
+    **{"max_pixels": 10_000, "max_bad_fraction": 0.5},
+)
+
+
+def _read(folder: Path, **changes: object) -> tuple[formats.Raw, np.ndarray]:
+    """What is read from `folder`, and all its pictures."""
+    raw = formats.read(folder, SETTINGS.model_copy(update=changes))
+    blocks = list(raw.blocks({}))
+    assert all(block.dtype == np.uint8 and block.shape[1:] == raw.shape for block in blocks)
+    return raw, np.concatenate(blocks)
 
 
 def _raw(folder: Path, files: dict[str, bytes], **changes: object) -> Path:
@@ -26,24 +43,33 @@ def _raw(folder: Path, files: dict[str, bytes], **changes: object) -> Path:
 def test_pictures_and_labels_keep_their_order(tmp_path: Path):
     images = np.arange(4 * 2 * 3, dtype=np.uint8).reshape(4, 2, 3)
     arrays_in_order = (images, np.array([2, 0, 1, 2], np.uint8), images[:1] + 100, np.array([1], np.uint8))
-    raw = formats.read(_raw(tmp_path, {name: idx.encode(array) for name, array in zip(GOOD, arrays_in_order, strict=True)}))
-    assert (raw.train.images[..., 0] == images).all() and raw.train.images.shape == (4, 2, 3, 1) and raw.train.images.dtype == np.uint8
-    assert raw.train.labels.tolist() == [2, 0, 1, 2] and raw.train.labels.dtype == np.int64
-    assert (raw.test.images[..., 0] == images[:1] + 100).all() and raw.test.labels.tolist() == [1]
+    raw, found = _read(_raw(tmp_path, {name: idx.encode(array) for name, array in zip(GOOD, arrays_in_order, strict=True)}))
+    assert np.array_equal(found, np.concatenate([images, images[:1] + 100])[..., None]) and raw.shape == (2, 3, 1)
+    assert raw.samples.labels.tolist() == [2, 0, 1, 2, 1] and raw.samples.labels.dtype == np.int64
+    assert raw.samples.ids.tolist() == ["train/00000", "train/00001", "train/00002", "train/00003", "test/00000"]
+    assert raw.samples.splits.tolist() == ["train"] * 4 + ["test"]
+    assert raw.aspects.tolist() == [1.5] * 5
     assert raw.description.title == "Tiny"
 
 
 def test_transposed_pictures_are_turned_upright(tmp_path: Path):
-    upright = formats.read(_raw(tmp_path, GOOD)).train.images
-    turned = formats.read(_raw(tmp_path, GOOD, transposed=True)).train.images
+    _, upright = _read(_raw(tmp_path, GOOD))
+    _, turned = _read(_raw(tmp_path, GOOD, transposed=True))
     assert (turned == upright.swapaxes(1, 2)).all() and not (turned == upright).all()
-    assert turned.flags.c_contiguous
+
+
+def test_published_pictures_can_be_resized_and_coloured(tmp_path: Path):
+    _, plain = _read(_raw(tmp_path, GOOD))
+    raw, found = _read(tmp_path, image_size=16, color="rgb")
+    assert raw.shape == (16, 16, 3) and (found == found[..., :1]).all()
+    assert np.abs(found[..., 0].mean((1, 2)) - plain.mean((1, 2, 3))).max() < 2
+    assert np.array_equal(_read(tmp_path, image_size=8)[1], plain)
 
 
 def test_the_class_is_the_first_of_several_label_columns(tmp_path: Path):
     columns = np.stack([np.arange(12) % 3, np.full(12, -70_000)], axis=1).astype(np.int32)
-    raw = formats.read(_raw(tmp_path, {**GOOD, LABELS: idx.encode(columns)}))
-    assert raw.train.labels.tolist() == [0, 1, 2] * 4
+    raw, _ = _read(_raw(tmp_path, {**GOOD, LABELS: idx.encode(columns)}))
+    assert raw.samples.labels[:12].tolist() == [0, 1, 2] * 4
 
 
 def test_cifar_planes_become_channels(tmp_path: Path):
@@ -56,15 +82,15 @@ def test_cifar_planes_become_channels(tmp_path: Path):
         (tmp_path / name).write_bytes(data)
     values = {**idx.description(GOOD), "name": "tiny", "format": "cifar_binary", "files": roles}
     (tmp_path / formats.DESCRIPTION).write_text(json.dumps(values))
-    raw = formats.read(tmp_path)
-    assert raw.train.images.shape == (3, 32, 32, 3) and raw.train.labels.tolist() == [1, 0, 0]
-    assert np.argwhere(raw.train.images).tolist() == [[0, 2, 5, 1]]
+    raw, found = _read(tmp_path)
+    assert found.shape == (4, 32, 32, 3) and raw.samples.labels.tolist() == [1, 0, 0, 1]
+    assert np.argwhere(found[:3]).tolist() == [[0, 2, 5, 1]]
     (tmp_path / "second").write_bytes(files["second"][:-1])
     with pytest.raises(DarkroomError, match=r"second is no CIFAR file or truncated: 3,072 bytes"):
-        formats.read(tmp_path)
+        formats.read(tmp_path, SETTINGS)
     (tmp_path / "second").write_bytes(b"\x07" + files["second"][1:])
     with pytest.raises(DarkroomError, match="second has the label 7 at place 0, but there are 3 classes"):
-        formats.read(tmp_path)
+        formats.read(tmp_path, SETTINGS)
 
 
 @settings(max_examples=30, deadline=None)
@@ -118,7 +144,7 @@ HUGE = b"\0\0\x08\x03" + b"\xff" * 12
 )
 def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, sentence: str):
     with pytest.raises(DarkroomError) as caught:
-        formats.read(_raw(tmp_path, {**GOOD, name: data}))
+        formats.read(_raw(tmp_path, {**GOOD, name: data}), SETTINGS)
     assert sentence in str(caught.value)
     assert str(tmp_path) in str(caught.value) and "dvc repro --force fetch" in str(caught.value)
 
@@ -127,4 +153,63 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, data: bytes, sentence
 def test_a_missing_file_is_named(tmp_path: Path, name: str):
     (_raw(tmp_path, GOOD) / name).unlink()
     with pytest.raises(DarkroomError, match=f"{name} is missing: run `dvc repro --force fetch`"):
-        formats.read(tmp_path)
+        formats.read(tmp_path, SETTINGS)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve coloured pictures of 10 x 8 in two classes, in a folder of their own; each has the colour of its number."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        path = Path(f"data/datasets/mine/{'ab'[number % 2]}/{number:02}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 10), (number, 0, 99)).save(path)
+    return Path("data/datasets/mine")
+
+
+def _indexed(**changes: object) -> tuple[formats.Raw, np.ndarray, dict[int, str]]:
+    index.build(datasets.load("mine"), "data/raw")
+    raw, problems = formats.read("data/raw", SETTINGS.model_copy(update=changes)), {}
+    return raw, np.concatenate(list(raw.blocks(problems))), problems
+
+
+def test_a_folder_of_pictures_is_decoded_in_the_order_of_its_index(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(formats, "_BLOCK", 5)
+    raw, found, problems = _indexed()
+    assert raw.shape == (10, 8, 3) and not problems
+    assert found[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11] and (found[..., 2] == 99).all()
+    assert raw.samples.ids[0] == "a/00.png" and raw.samples.labels.tolist() == [0] * 6 + [1] * 6
+    assert set(raw.samples.splits.tolist()) == {"train"} and raw.aspects.tolist() == [1.25] * 12
+
+
+def test_a_folder_of_pictures_of_many_sizes_becomes_one_size(folder: Path):
+    Image.new("L", (200, 100)).save(folder / "a" / "large.png")
+    assert _indexed()[1].shape == (13, 64, 64, 3)
+    assert _indexed(image_size=16, color="grey", resize="pad")[1].shape == (13, 16, 16, 1)
+
+
+def test_pictures_that_cannot_be_decoded_are_black_and_named(folder: Path):
+    (folder / "a" / "00.png").write_bytes((folder / "a" / "00.png").read_bytes()[:45])
+    (folder / "b" / "zero.png").touch()
+    Image.new("RGB", (200, 100), "white").save(folder / "b" / "zz.png")
+    raw, found, problems = _indexed()
+    assert {raw.samples.ids[place]: why for place, why in problems.items()} == {
+        "a/00.png": "it is truncated",
+        "b/zero.png": "it is empty",
+        "b/zz.png": "it has 200 x 100 pixels, more than preprocess.max_pixels = 10,000 allows",
+    }
+    assert not found[list(problems)].any() and len(found) == 14
+
+
+def test_a_picture_that_changed_since_it_was_indexed_stops_the_run(folder: Path):
+    index.build(datasets.load("mine"), "data/raw")
+    Image.new("RGB", (8, 10), "white").save(folder / "b" / "11.png")
+    with pytest.raises(DarkroomError, match=r"b/11\.png was changed while the pipeline ran"):
+        list(formats.read("data/raw", SETTINGS).blocks({}))
+
+
+def test_a_folder_without_any_picture_is_refused(folder: Path):
+    for path in folder.rglob("*.png"):
+        path.write_text("no picture")
+    with pytest.raises(DarkroomError, match=r"none of its 12 files is a picture, for example a/00\.png: it is no picture of a known format"):
+        _indexed()

@@ -5,10 +5,6 @@ The tests build on each other, in the order in which they stand.
 
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +14,8 @@ import pytest
 import yaml
 
 from tests import idx
+from tests.repository import change, commit_all, copy_project, dvc, git
 
-ROOT = Path(__file__).parents[1]
 STAGES = ["fetch", "preprocess", "train", "evaluate", "export"]
 KEPT = ["data/raw", "data/arrays", "models/trained", "models/bundle", "metrics"]
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -38,14 +34,8 @@ def samples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the project as it stands in the working tree, with a tiny dataset and a short training."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore", ".dvcignore", "stages", "darkroom"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
-
+    """The project with a tiny dataset and a short training."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
     dataset = folder / "data" / "datasets" / "tiny"
     dataset.mkdir(parents=True)
     for name, array in zip(FILES, (*samples(120, 1), *samples(60, 2)), strict=True):
@@ -66,40 +56,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (dataset / "dataset.yaml").write_text(yaml.safe_dump(described))
     change(folder, data={"dataset": "tiny"}, train={"epochs": 6, "batch_size": 24, "lr": 0.02})
     change(folder, model={**yaml.safe_load((folder / "params.yaml").read_text())["model"], "name": "cnn"})
-
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "-m", "The project")
+    commit_all(folder)
     return folder
-
-
-def change(folder: Path, **sections: dict) -> None:
-    """Updates sections of the repository's params.yaml."""
-    path = folder / "params.yaml"
-    values = yaml.safe_load(path.read_text())
-    for section, changes in sections.items():
-        values[section].update(changes)
-    path.write_text(yaml.safe_dump(values))
-
-
-def call(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    person = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **person, "PATH": path}, check=False)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    done = call(folder, "git", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def dvc(folder: Path, *arguments: str, code: int = 0) -> tuple[list[str], str]:
-    """Runs DVC; returns the stages that it ran and all that it printed."""
-    done = call(folder, sys.executable, "-m", "dvc", *arguments)
-    printed = done.stdout + done.stderr
-    assert done.returncode == code, printed
-    return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")], printed
 
 
 def outputs(folder: Path) -> dict[str, str]:
@@ -133,8 +91,7 @@ def test_one_command_leads_from_raw_files_to_a_classifier(repository: Path):
     assert predictions["predicted"].tolist() == classes[probabilities.argmax(1)].tolist()
     assert np.allclose(predictions["confidence"], probabilities.max(1), atol=1e-4)
     assert (predictions["label"] == predictions["predicted"]).mean() == evaluated["accuracy"]
-    git(repository, "add", ".")
-    git(repository, "commit", "--quiet", "-m", "The first run")
+    commit_all(repository)
     assert not [path for path in git(repository, "ls-files").split() if path.startswith(("data/raw", "data/arrays", "models"))]
 
 

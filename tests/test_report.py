@@ -22,35 +22,47 @@ def make_manifest(classes: int, shape: tuple[int, int, int] = (4, 4, 1)) -> Mani
     return Manifest("toy", "Toy pictures", "CC0", names, shape, (0.5,) * shape[2], (0.25,) * shape[2], counts, Augmentation(False, 0), "")
 
 
-def write(folder, seed=0, dropped=()) -> Manifest:
+def finding(name: str, rule: str, done: str = "left out", detail: str = "") -> Finding:
+    return Finding(name, "train", rule, detail, done)
+
+
+def write(folder, seed=0, findings=()) -> Manifest:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
-    report.write(folder, splits, make_manifest(2), dropped, [], seed)
+    report.write(folder, splits, make_manifest(2), findings, seed)
 
 
 def test_summary_counts_everything_and_is_strict_json():
-    dropped = [Finding("a", "leak", ""), Finding("b", "leak", ""), Finding("c", "constant", "")]
-    summary = report.summary(make_manifest(2, (4, 5, 3)), np.array([0, 0, 0, 1]), dropped, [Finding("d", "duplicate", "")])
+    findings = [finding("a", "leak"), finding("b", "leak"), finding("c", "constant"), finding("d", "duplicate", "kept")]
+    summary = report.summary(make_manifest(2, (4, 5, 3)), np.array([0, 0, 0, 1]), findings)
     assert summary == {
         **{"train": 4, "val": 2, "test": 3},
-        **{"dropped": 3, "dropped_constant": 1, "dropped_leak": 2, "dropped_conflict": 0, "dropped_duplicate": 0, "suspect_test": 1},
+        **{"left_out": 3, "left_out_unusable": 0, "left_out_constant": 1, "left_out_aspect": 0, "left_out_leak": 2},
+        **{"left_out_conflict": 0, "left_out_duplicate": 0, "left_out_rare": 0, "kept_suspect": 1},
         **{"classes": 2, "smallest_class_share": 0.25, "largest_class_share": 0.75, "height": 4, "width": 5, "channels": 3},
         **{"mean_0": 0.5, "mean_1": 0.5, "mean_2": 0.5, "std_0": 0.25, "std_1": 0.25, "std_2": 0.25},
     }
     assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
-def test_tables_say_what_the_splits_hold_and_what_was_dropped(tmp_path):
-    write(tmp_path / "data", dropped=[Finding("train/00007", "conflict", 'labelled "a", but also b')])
+def test_tables_say_what_the_splits_hold_and_what_was_found(tmp_path):
+    write(tmp_path / "data", findings=[finding("a, b\n.png", "conflict", "kept", 'labelled "a", but also b')])
     assert (tmp_path / "data/counts.csv").read_text() == "class,train,val,test\nclass 0,3,1,3\nclass 1,1,1,0\n"
-    assert (tmp_path / "data/suspect_test.csv").read_text() == "id,rule,detail\n"
-    assert pd.read_csv(tmp_path / "data/dropped.csv").to_numpy().tolist() == [["train/00007", "conflict", 'labelled "a", but also b']]
+    table = pd.read_csv(tmp_path / "data/findings.csv")
+    assert table.columns.tolist() == ["id", "split", "rule", "detail", "done"]
+    assert table.to_numpy().tolist() == [["a, b\n.png", "train", "conflict", 'labelled "a", but also b', "kept"]]
+
+
+def test_the_account_counts_by_rule():
+    assert report.account([]) == "0 left out"
+    findings = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak"), finding("d", "duplicate", "kept")]
+    assert report.account(findings) == "3 left out (2 leak, 1 unusable), 1 suspect kept"
 
 
 def test_same_data_give_the_same_bytes_and_the_seed_draws_the_pictures(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write(tmp_path / name, seed)
     contents = {name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in "abc"}
-    assert set(contents["a"]) == {"counts.csv", "dropped.csv", "suspect_test.csv", "samples.png"}
+    assert set(contents["a"]) == {"counts.csv", "findings.csv", "samples.png"}
     assert contents["a"] == contents["b"]
     assert contents["a"]["samples.png"] != contents["c"]["samples.png"]
 

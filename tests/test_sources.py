@@ -120,7 +120,7 @@ def test_every_source_leaves_the_same_bytes():
     assert [source for source, _ in found] == [mirror, OWN, OWN]
     assert found[0][1] == found[1][1] == found[2][1]
     assert found[0][1].keys() == {*FILES, formats.DESCRIPTION} and found[0][1].items() >= FILES.items()
-    assert formats.read("data/raw").description == datasets.load("tiny")
+    assert datasets.parse(found[0][1][formats.DESCRIPTION].decode(), "raw") == datasets.load("tiny")
 
 
 def test_a_user_may_link_to_the_files(tmp_path: Path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from darkroom import params
-from darkroom.arrays import Augmentation, Manifest, Split, channel_statistics
+from darkroom.arrays import Augmentation, Manifest, Split, channel_statistics, count_levels
 from darkroom.errors import DarkroomError
 from darkroom.inference import predict
 from darkroom.models import FAMILIES, build
@@ -36,7 +36,7 @@ def split(n: int, seed: int) -> Split:
 
 def trainer(settings: params.Train, name: str = "cnn", n: int = 256, seed: int = 0, precision: str = "fp32") -> Trainer:
     train, val = split(n, 1), split(64, 2)
-    mean, std = channel_statistics(train.images)
+    mean, std = channel_statistics(count_levels(train.images))
     counts = {"train": n, "val": 64, "test": 0}
     manifest = Manifest("toy", "Toy", "CC0", ("left", "right"), (10, 10, 1), mean, std, counts, Augmentation(flip=False, shift=0), "0")
     torch.manual_seed(seed)

@@ -1,0 +1,198 @@
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from darkroom.pictures import FORMATS, Unusable, decode, fit, probe
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+GREYS = COLOURS[..., 0]
+
+
+def encode(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(contents: bytes, channels: int = 3, size: tuple[int, int] = (4, 6), resize: str = "stretch", max_pixels: int = 10_000) -> np.ndarray:
+    found = decode(contents, size, channels, resize, max_pixels)
+    assert found.shape == (*size, channels) and found.dtype == np.uint8 and found.flags.c_contiguous
+    return found
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_a_picture_of_the_right_size_keeps_its_pixels(kind: str):
+    contents = encode(COLOURS, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert np.array_equal(pixels(contents), COLOURS)
+    header = probe(contents)
+    assert (header.format, header.width, header.height, header.channels) == (kind, 6, 4, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
+def test_grey_pictures_are_grey(kind: str):
+    contents = encode(GREYS, kind)
+    assert np.array_equal(pixels(contents, 1)[..., 0], GREYS)
+    assert np.array_equal(pixels(contents, 3), np.repeat(GREYS[..., None], 3, 2))
+    assert probe(encode(GREYS)).channels == 1
+
+
+def test_jpeg_comes_near():
+    smooth = np.linspace(0, 255, 24, dtype=np.uint8).reshape(4, 6)
+    assert np.abs(pixels(encode(smooth, "JPEG", quality=95), 1)[..., 0].astype(int) - smooth).max() < 8
+    assert (probe(encode(smooth, "JPEG")).channels, probe(encode(COLOURS, "JPEG")).channels) == (1, 3)
+
+
+def test_grey_of_a_colour_picture_is_its_luma():
+    primaries = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert pixels(encode(primaries), 1, (1, 3)).ravel().tolist() == [76, 150, 29]  # 0.299, 0.587 and 0.114 of 255
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8(kind: str):
+    levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    assert pixels(encode(levels, kind), 1, (1, 5)).ravel().tolist() == [0, 0, 1, 128, 255]
+
+
+def test_one_bit_is_black_and_white():
+    assert pixels(encode(Image.fromarray(np.eye(2, dtype=bool))), 1, (2, 2))[..., 0].tolist() == [[255, 0], [0, 255]]
+
+
+def test_what_is_transparent_shows_white_and_no_hidden_colour():
+    layer = np.array([[[9, 9, 9, 255], [200, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+    assert pixels(encode(layer), 3, (1, 3))[0].tolist() == [[9, 9, 9], [255, 255, 255], [127, 127, 127]]
+    grey = encode(Image.merge("LA", [Image.new("L", (1, 1), 7), Image.new("L", (1, 1), 0)]))
+    assert pixels(grey, 1, (1, 1)).ravel().tolist() == [255]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([10, 20, 30, 200, 0, 0])
+    assert pixels(encode(palette, transparency=1), 3, (1, 2))[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_print_colours_become_screen_colours():
+    white = encode(Image.new("CMYK", (2, 2), (0, 0, 0, 0)), "TIFF")
+    assert (pixels(white, 3, (2, 2)) == 255).all()
+    assert probe(white).channels == 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    contents = encode(COLOURS, exif=exif)
+    turned = {
+        1: COLOURS,
+        2: COLOURS[:, ::-1],
+        3: COLOURS[::-1, ::-1],
+        4: COLOURS[::-1],
+        5: COLOURS.swapaxes(0, 1),
+        6: COLOURS.swapaxes(0, 1)[:, ::-1],
+        7: COLOURS.swapaxes(0, 1)[::-1, ::-1],
+        8: COLOURS.swapaxes(0, 1)[::-1],
+    }[orientation]
+    header = probe(contents)
+    assert (header.height, header.width) == turned.shape[:2]
+    assert np.array_equal(pixels(contents, size=turned.shape[:2]), turned)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_broken_exif_does_not_cost_the_picture(exif: bytes):
+    assert np.array_equal(pixels(encode(COLOURS, exif=exif)), COLOURS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+def test_of_several_pictures_the_first_counts(kind: str):
+    frames = [Image.new("L", (3, 3), value) for value in (0, 255, 255)]
+    assert pixels(encode(frames[0], kind, save_all=True, append_images=frames[1:]), 1, (3, 3)).max() < 5
+
+
+def test_each_way_to_resize():
+    wide = Image.fromarray(np.array([[10, 10, 200, 200, 90, 90]] * 2, np.uint8))
+    assert np.array_equal(np.asarray(fit(wide, (2, 2), "crop")), [[200, 200]] * 2)
+    padded = np.asarray(fit(wide, (6, 6), "pad"))
+    assert np.array_equal(padded[2:4], np.asarray(wide)) and not padded[:2].any() and not padded[4:].any()
+    stretched = np.asarray(fit(wide, (2, 3), "stretch"))
+    assert stretched.shape == (2, 3) and stretched[0, 0] < stretched[0, 2] < stretched[0, 1]
+    assert fit(wide, (2, 6), "crop") is wide
+
+
+def test_resizing_is_antialiased():
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32)))
+    assert np.abs(np.asarray(fit(stripes, (8, 8), "stretch")).astype(int) - 127).max() <= 12
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_the_longest_and_the_smallest_pictures_fit(size: tuple[int, int], resize: str):
+    assert (pixels(encode(np.full(size, 50, np.uint8)), 1, (5, 4), resize) <= 50).all()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of 1 bit a pixel, all black; its rows compress to nearly nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj()
+    rows = b"".join(packer.compress(bytes(1 + width // 8)) for _ in range(height)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked():
+    contents = bomb(12_000, 12_000)
+    tracemalloc.start()
+    assert probe(contents).width == 12_000
+    with pytest.raises(Unusable, match=r"12,000 x 12,000 pixels, more than preprocess\.max_pixels = 10,000 allows"):
+        pixels(contents)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("contents", "why"),
+    [
+        (b"", "it is empty"),
+        (b"just text", "it is no picture of a known format"),
+        (b"PK\x03\x04 a zip", "it is no picture of a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is no picture of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is no picture of a known format"),  # would start a program
+        (encode(COLOURS, "PPM"), "it is no picture of a known format"),
+        (encode(np.zeros((40, 40, 3), np.uint8), "JPEG")[:-100], "it is truncated"),
+        (encode(np.ones((2, 2), np.float32), "TIFF"), "its pixels are fractions"),
+    ],
+)
+def test_what_cannot_be_used_says_why(contents: bytes, why: str):
+    with pytest.raises(Unusable) as caught:
+        pixels(contents)
+    assert why in str(caught.value) and "\n" not in str(caught.value)
+
+
+ANIMATED = encode(COLOURS, "GIF", save_all=True, append_images=[Image.fromarray(COLOURS[::-1])])
+WHOLE = {kind: encode(COLOURS, kind) for kind in FORMATS} | {"grey": encode(GREYS), "animated": ANIMATED}
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(list(WHOLE)), cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6))
+def test_damaged_files_are_decoded_or_refused(kind: str, cut: float, flips: list[tuple[float, int]]):
+    contents = bytearray(WHOLE[kind])
+    for place, value in flips:
+        contents[int(place * len(contents))] = value
+    for damaged in (bytes(contents), bytes(contents[: int(cut * len(contents))])):
+        try:
+            header = probe(damaged)
+            assert header.width > 0 and header.height > 0 and header.channels in (1, 3)
+            pixels(damaged, 3, (5, 4), "crop")
+        except Unusable as reason:
+            assert "\n" not in str(reason)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_refused(contents: bytes):
+    with pytest.raises(Unusable):
+        pixels(contents)
