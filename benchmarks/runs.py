@@ -47,7 +47,7 @@ def middle(values: Sequence[float], digits: int = 1) -> str:
 
 
 def ours(changes: Mapping[str, str]) -> dict[str, float]:
-    """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does."""
+    """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does, from fresh weights."""
     import torch
     import yaml
 

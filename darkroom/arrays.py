@@ -176,7 +176,7 @@ def read_split(folder: str | Path, name: str) -> Split:
     """
     try:
         split = Split(*(np.load(Path(folder) / f"{name}.{field}.npy", mmap_mode="r", allow_pickle=False) for field in ("images", "labels", "ids")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DarkroomError(f"The {name} split in {folder} cannot be read ({error}): run `dvc repro --force preprocess` to make it anew.") from error
     if not len(split.images) == len(split.labels) == len(split.ids) or split.images.dtype != np.uint8 or split.images.ndim != 4:
         raise DarkroomError(f"The {name} split in {folder} does not fit together: run `dvc repro --force preprocess` to make it anew.")

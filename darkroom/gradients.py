@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from darkroom.optim import layer_weights
+
 VANISHED = 1e-6  # of the largest layer's gradient: what is smaller teaches its layer nothing
 EXPLODED = 1.0  # of the weights: a step that changes a layer by more than all of itself
 
@@ -23,10 +25,11 @@ class Layer(NamedTuple):
 
 
 class Watch:
-    """Measures the layers with weights, of two dimensions or more, of a network that is being trained."""
+    """Measures the weights of the layers of a network that is being trained."""
 
     def __init__(self, network: nn.Module):
-        self.weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad and weight.ndim >= 2}
+        watched = {id(weight) for weight in layer_weights(network)}
+        self.weights = {name: weight for name, weight in network.named_parameters() if id(weight) in watched}
         self.reset()
 
     def reset(self) -> None:

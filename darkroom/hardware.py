@@ -25,7 +25,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """The precision `wanted`, or for "auto" bf16 where the device computes it natively, else fp32.
+    """The precision `wanted`, or for "auto" bf16 where a CPU or a CUDA GPU computes it natively, else fp16 on a CUDA GPU, else fp32.
 
     By the hardware's features and not by a measurement, so that the same machine always chooses the same. Raises
     DarkroomError for fp16 on a CPU, which has no fast fp16 arithmetic.
@@ -49,11 +49,12 @@ def keep_freed_memory() -> None:
     """Tells glibc to keep the memory that large CPU batches free, where this is glibc.
 
     Otherwise every step hands its activations back to the kernel and pays the page faults anew. Must come before the
-    first large allocation.
+    first large allocation. Older versions of glibc accept a smaller threshold only.
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
+        if not any(libc.mallopt(-3, threshold) for threshold in (2**30, 2**25)):  # M_MMAP_THRESHOLD
+            return  # the others alone would freeze the threshold where it is
         libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
         libc.mallopt(-2, 2**28)  # M_TOP_PAD
 

@@ -1,7 +1,7 @@
 """Parameter groups, optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -58,8 +58,9 @@ class Optimisers:
 
     def __init__(self, network: nn.Module, settings: Train):
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        heads = _weights(network.head, trained)
-        matrices = _weights(network, trained, but=heads)
+        heads = layer_weights(network.head)
+        others = {id(weight) for weight in heads}
+        matrices = [weight for weight in layer_weights(network) if id(weight) not in others]
         chosen = {id(parameter) for parameter in heads + matrices}
         vectors = [parameter for parameter in trained if id(parameter) not in chosen]  # biases, norms and positions are not decayed
         decay = settings.weight_decay
@@ -77,22 +78,24 @@ class Optimisers:
     def step(self, lr: float, scaler: torch.amp.GradScaler) -> None:
         """Takes one step of every member at the learning rate `lr`, and clears the gradients.
 
-        `scaler` skips a step whose fp16 gradients overflowed; disabled, it changes nothing.
+        Where `scaler` is enabled, a step whose fp16 gradients overflowed anywhere is left out by every member.
         """
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        overflowed = scaler.is_enabled() and not torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
         for member in self.members:
             for group in member.param_groups:
                 group["lr"] = lr
-            scaler.step(member)
+            if not overflowed:
+                scaler.step(member)
             member.zero_grad(set_to_none=True)
         scaler.update()
 
 
-def _weights(network: nn.Module, trained: list[Tensor], but: Sequence[Tensor] = ()) -> list[Tensor]:
-    """The trained weights of convolutions, dense, recurrent and attention layers, without those in `but`."""
-    wanted = {id(parameter) for parameter in trained} - {id(parameter) for parameter in but}
+def layer_weights(network: nn.Module) -> list[Tensor]:
+    """The trained weights of the network's convolutions and dense, recurrent and attention layers: what multiplies its inputs."""
     layers = (layer for layer in network.modules() if isinstance(layer, LAYERS))
     weights = (weight for layer in layers for weight in layer.parameters(recurse=False))
-    return [weight for weight in weights if weight.ndim >= 2 and id(weight) in wanted]
+    return [weight for weight in weights if weight.ndim >= 2 and weight.requires_grad]
 
 
 def schedule(settings: Train, steps_per_epoch: int) -> Callable[[int], float]:

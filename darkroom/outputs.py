@@ -4,6 +4,7 @@ Everything is first written beside its destination under a temporary name, flush
 What was there before stays until what replaces it is whole, whether the writer is killed or the disk fills up.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path to fill; on success it is moved to `path`, on failure it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,18 +40,20 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     """Yields a temporary folder to fill; on success it takes the place of the folder `path`, on failure it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    aside = path.with_name(f"{TEMPORARY}{path.name}-aside")  # where the old folder is while the new one takes its place
+    if aside.exists() and not path.exists():  # a writer was killed between the two renames
+        os.rename(aside, path)
+    remove_leftovers(path)
+    temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             _flush(file)
         if path.exists():  # a folder cannot be renamed onto a full one: the old one steps aside first
-            old = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent)) / path.name
-            os.rename(path, old)
+            os.rename(path, aside)
             os.rename(temporary, path)
-            shutil.rmtree(old.parent, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(temporary, path)
         _flush(path.parent)
@@ -69,9 +72,10 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def remove_leftovers(folder: str | Path) -> None:
-    """Removes what a killed writer left half-written in `folder`."""
-    for leftover in Path(folder).glob(TEMPORARY + "*"):
+def remove_leftovers(path: str | Path) -> None:
+    """Removes what killed writers of `path` left half-written beside it."""
+    path = Path(path)
+    for leftover in path.parent.glob(f"{TEMPORARY}{glob.escape(path.name)}-*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

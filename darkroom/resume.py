@@ -40,7 +40,7 @@ class Resume:
 
         Raises DarkroomError where the state is damaged, or another training's.
         """
-        remove_leftovers(FOLDER)
+        remove_leftovers(self.path)
         if not self.path.exists():
             return False
         try:
@@ -66,7 +66,7 @@ class Resume:
     def remove(self) -> None:
         """Clears the saved state, once the training's results are safe."""
         self.path.unlink(missing_ok=True)
-        remove_leftovers(FOLDER)
+        remove_leftovers(self.path)
 
 
 def _key(determinants: Mapping[str, Any]) -> str:

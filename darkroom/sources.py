@@ -51,7 +51,7 @@ def fetch(dataset: Published, folder: str | Path) -> str:
     folder, failures = Path(folder), []
     with new_folder(folder) as raw:
         for source, fill in _sources(dataset):
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as scratch:
+            with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{folder.name}-", dir=folder.parent) as scratch:
                 try:
                     _collect(dataset, fill(Path(scratch)), raw, Path(scratch))
                 except (_Unavailable, _Wrong) as reason:

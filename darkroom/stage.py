@@ -7,6 +7,7 @@ dvc.lock records are put back from DVC's cache: the pipeline is then as it was b
 import errno
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -30,6 +31,7 @@ SYSTEM_REMEDIES = {
     errno.EACCES: "Permission is denied: make the file or folder accessible to this user",
     errno.EPERM: "Permission is denied: make the file or folder accessible to this user",
 }
+_MEMORY = re.compile("OutOfMemoryError|can't allocate memory|not enough memory")  # PyTorch's, which are RuntimeErrors
 
 
 def guard(name: str) -> None:
@@ -86,8 +88,9 @@ def _explain(error: BaseException) -> tuple[str, int] | None:
             return "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
         case OSError(errno=number) if number in SYSTEM_REMEDIES:
             return f"{SYSTEM_REMEDIES[number]}, then run `dvc repro` again ({error}).", 1
-        case MemoryError():
-            return f"Out of memory ({error}): close other programs, or lower train.batch_size or the size of the pictures.", 1
+        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _MEMORY.search(f"{type(error).__name__}: {error}"):
+            detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"Out of memory ({detail}): close other programs, lower train.batch_size, raise train.accumulate, or take smaller pictures.", 1
     return None
 
 
@@ -101,7 +104,8 @@ def _put_back(name: str) -> None:
     """Puts the outputs that dvc.lock records for the stage back from DVC's cache, where DVC itself took them away."""
     if os.environ.get("DVC_STAGE") != name:
         return  # started by hand: nothing was taken away, and every writer replaces its output in one step
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not stop the rescue half-way
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the rescue half-way
     import yaml
     from dvc.repo import Repo
 

@@ -147,10 +147,10 @@ class Trainer:
         """Sets this training, made as the other was, to what `state` returned; raises ValueError or the like where it does not fit."""
 
         def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): tensor.to(self.device) for name, tensor in tensors.items() if name.startswith(prefix)}
+            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
         self.network.load_state_dict(part("network/"))
-        self.best = part("best/")
+        self.best = {name: tensor.to(self.device) for name, tensor in part("best/").items()}
         if self.average:
             self.average.load_state_dict(part("average/"))
         for number, member in enumerate(self.optimisers.members):
@@ -188,18 +188,20 @@ class Trainer:
                 self._refuse_divergence(epoch)
             if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0 and self.step < last:
                 save()
+                before, started = self.seconds, time.perf_counter()
         self._end_epoch(epoch, lr, last)
 
     def _learn(self, images: Tensor, targets: Tensor, lr: float, epoch: int) -> None:
         """Takes one step on pictures (N, C, H, W) and classes (N,) or their shares (N, K)."""
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch * self.batches.steps + self.step))
-        for part in torch.tensor_split(torch.arange(len(images)), self.settings.accumulate):
+        parts = min(self.settings.accumulate, len(images))
+        for some, wanted in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = self.network(images[part])
-                loss = cross_entropy(logits.float(), targets[part], label_smoothing=self.settings.label_smoothing) * (len(part) / len(images))
+                logits = self.network(some)
+                loss = cross_entropy(logits.float(), wanted, label_smoothing=self.settings.label_smoothing) * (len(some) / len(images))
             self.scaler.scale(loss).backward()
             self.losses[self.step] += loss.detach()
-            shown = targets[part] if targets.ndim == 1 else targets[part].argmax(1)
+            shown = wanted if wanted.ndim == 1 else wanted.argmax(1)
             self.correct += (logits.argmax(1) == shown).sum()
         for member in self.optimisers.members:
             self.scaler.unscale_(member)

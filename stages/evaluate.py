@@ -19,8 +19,9 @@ def main() -> dict[str, float]:
     checkpoints.require_same_data(description, manifest)
     test = arrays.read_split("data/arrays", "test")
 
+    device = hardware.choose_device("cpu" if description.params["device"] == "cpu" else "auto")  # as it was trained, where that is there
     started = time.perf_counter()
-    logits = predict(network.to(hardware.choose_device("auto")), test.images, manifest.mean, manifest.std)
+    logits = predict(network.to(device), test.images, manifest.mean, manifest.std)
     seconds = time.perf_counter() - started
 
     summary = metrics.summary(logits, test.labels, settings.top_k)

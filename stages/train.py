@@ -44,8 +44,9 @@ def main() -> dict[str, float]:
     checkpoints.save("models/trained", network, checkpoints.describe(model.name, arguments, manifest, chosen))
     curves.write("metrics/curves", trainer.records)
     write_json("metrics/train.json", trainer.summary())
-    resume.remove()
-    return trainer.costs()
+    costs = trainer.costs()
+    resume.remove()  # last: whatever stops the stage before this line, the next run goes on from the end of the training
+    return costs
 
 
 if __name__ == "__main__":

@@ -122,10 +122,11 @@ def test_what_is_no_manifest_is_said(tmp_path, text):
         arrays.read_manifest(tmp_path)
 
 
-def test_a_truncated_array_is_said(tmp_path):
+@pytest.mark.parametrize("length", [0, 60, -1])
+def test_a_truncated_array_is_said(tmp_path, length):
     packs.write(tmp_path, make_splits(), FIELDS)
     file = tmp_path / "train.images.npy"
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes()[:length])
     with pytest.raises(DarkroomError, match=r"The train split in .* cannot be read"):
         arrays.read_split(tmp_path, "train")
 

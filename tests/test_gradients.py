@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkroom import gradients
+from darkroom import gradients, models
 
 
 def network() -> nn.Sequential:
@@ -40,6 +40,14 @@ def test_a_step_with_gradients_that_are_not_finite_is_left_out():
     with watch.step():
         pass
     assert watch.layers() == {}
+
+
+def test_only_the_weights_of_layers_are_watched():
+    """A class token that starts at zero would seem to explode."""
+    network = models.build("torchvision/vit_b_16", {}, (16, 16, 1), 2)
+    watched = gradients.Watch(network).weights
+    assert "class_token" not in watched and "encoder.pos_embedding" not in watched
+    assert {"conv_proj.weight", "encoder.layers.encoder_layer_0.self_attention.in_proj_weight"} <= set(watched)
 
 
 def test_advice_names_the_layers():

@@ -72,6 +72,24 @@ def test_every_learned_weight_is_trained(name: str):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_step_that_overflowed_anywhere_is_left_out_everywhere(clip: float):
+    network = build("sprint", {"width": 4, "dropout": 0.0}, (8, 8, 1), 3)
+    optimisers, fp16 = optim.Optimisers(network, recipe()), torch.amp.GradScaler("cpu", init_scale=8.0)
+    assert len(optimisers.members) == 2
+    before = {key: value.clone() for key, value in network.named_parameters()}
+    for overflowed in (network.head.weight, network.features[2][0].weight):
+        fp16.scale(network(torch.randn(4, 1, 8, 8)).sum()).backward()
+        overflowed.grad.view(-1)[0] = float("inf")
+        for member in optimisers.members:
+            fp16.unscale_(member)
+        if clip:
+            nn.utils.clip_grad_norm_(optimisers.parameters, clip)
+        optimisers.step(0.1, fp16)
+        assert all(torch.equal(value, before[key]) for key, value in network.named_parameters())
+    assert fp16.get_scale() == 2.0  # halved twice
+
+
 def test_schedules_take_their_stated_values():
     rates = {name: optim.schedule(recipe(schedule=name, lr=1.0, epochs=2.0, warmup=0.2), 10) for name in ("constant", "cosine", "triangular", "plateau")}
     for rate in rates.values():

@@ -34,12 +34,36 @@ def test_a_new_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
 
 
 def test_a_new_folder_clears_what_a_killed_writer_left(tmp_path: Path):
-    left = tmp_path / f"{outputs.TEMPORARY}xyz"
-    left.mkdir()
-    (left / "half").write_text("")
+    left, other = (tmp_path / f"{outputs.TEMPORARY}{name}-xyz" for name in ("a", "b"))
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "half").write_text("")
     with outputs.new_folder(tmp_path / "a"):
         pass
     assert not left.exists()
+    assert other.exists()  # someone may be writing b at this moment
+
+
+def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with outputs.new_folder(tmp_path / "a") as folder:
+        (folder / "one").write_text("1")
+    rename, renames = os.rename, []
+
+    def killed(source: Path, target: Path) -> None:
+        renames.append(source)
+        if len(renames) == 2:
+            raise KeyboardInterrupt  # SIGKILL would leave the temporary folder too
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt), outputs.new_folder(tmp_path / "a"):
+        pass
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(RuntimeError), outputs.new_folder(tmp_path / "a"):
+        assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["one"]
+        raise RuntimeError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
 def test_files_and_folders_get_the_usual_permissions(tmp_path: Path):

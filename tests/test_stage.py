@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from darkroom.errors import DarkroomError
 from darkroom.stage import run
@@ -46,6 +47,7 @@ def test_costs_are_written_down():
         (OSError(errno.ENOSPC, "No space left on device"), 1, "train: The disk is full: free some space"),
         (OSError(errno.EROFS, "Read-only file system"), 1, "train: The disk is read-only"),
         (MemoryError("4 GB"), 1, "train: Out of memory (4 GB)"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "train: Out of memory (CUDA out of memory. Tried to allocate 2 GiB)"),
     ],
 )
 def test_a_failure_is_told_in_a_sentence(capsys: pytest.CaptureFixture, error: BaseException, code: int, sentence: str):
@@ -56,9 +58,16 @@ def test_a_failure_is_told_in_a_sentence(capsys: pytest.CaptureFixture, error: B
     assert not Path("metrics").exists()
 
 
+def test_a_tensor_larger_than_memory_is_told_in_a_sentence(capsys: pytest.CaptureFixture):
+    with pytest.raises(SystemExit):
+        run("train", lambda: torch.empty(2**60))
+    assert "train: Out of memory (" in capsys.readouterr().err
+
+
 def test_a_fault_of_ours_shows_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run("train", failing(ZeroDivisionError()))
+    for fault in (ZeroDivisionError, RuntimeError):
+        with pytest.raises(fault):
+            run("train", failing(fault()))
 
 
 def test_sigterm_ends_the_stage_with_143():

@@ -67,7 +67,7 @@ def test_another_seed_gives_other_weights():
     assert not same(trained(recipe(), seed=0), trained(recipe(), seed=1))
 
 
-@pytest.mark.parametrize("parts", [2, 4, 32])
+@pytest.mark.parametrize("parts", [2, 4, 32, 1000])  # of a batch's pictures at most one each
 def test_accumulation_equals_the_large_batch(parts: int):
     whole, accumulated = trained(recipe(optimizer="sgd")), trained(recipe(optimizer="sgd", accumulate=parts))
     assert all(torch.allclose(whole[name], accumulated[name], atol=1e-5) for name in whole)

@@ -22,6 +22,7 @@ class WhiteningConv(nn.Conv2d):
     def fit(self, images: Tensor, epsilon: float = 1e-2) -> None:
         """Sets the filters from normalised pictures (N, C, H, W) float32; a few thousand are enough."""
         size = self.in_channels * 9
+        images = images.cpu()  # an Apple GPU has no float64
         patches = images.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
         patches = patches - patches.mean(0)
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
