@@ -1,4 +1,4 @@
-"""Every network under one budget: each trains for about as many seconds, by its recipe's rates, then meets the test set.
+"""Every network under one budget: each trains for about as many seconds, by the recipe of params.yaml, then meets the test set.
 
 Writes docs/models.md, a table, and docs/models.png, accuracy against time. Needs what `dvc repro preprocess` leaves.
 """
@@ -9,18 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmarks.runs import run
-from darkroom import arrays, hardware
+from darkroom import arrays, hardware, params
 from darkroom.outputs import new_file, write_text
-
-# What each network needs that the default recipe has not: found by trying, on validation.
-CHANGES = {
-    "cnn": {},
-    "sprint": {"train.lr": 0.03},
-    "resnet": {},
-    "wide_resnet": {},
-    "lstm": {"train.optimizer": "adamw", "train.lr": 0.003},
-    "vit": {"train.optimizer": "adamw", "train.lr": 0.002},
-}
 
 COLUMNS = {
     "network": "`{model}`",
@@ -37,17 +27,16 @@ COLUMNS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[30, 60], help="budgets of training time (default: 30 60)")
-    parser.add_argument("--models", nargs="+", default=list(CHANGES), help="networks (default: all)")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[20, 60], help="budgets of training time (default: 20 60)")
+    parser.add_argument("--models", nargs="+", default=list(params.FAMILIES), help="networks (default: all but torchvision's)")
     chosen = parser.parse_args()
     manifest = arrays.read_manifest("data/arrays")
     rows = []
     for name in chosen.models:
-        changes = {"model.name": name, **CHANGES.get(name, {})}
-        speed = run("ours", **changes, **{"train.epochs": max(0.02, min(0.2, 6000 / manifest.counts["train"]))})["images_per_second"]
+        speed = run("ours", **{"model.name": name, "train.epochs": max(0.02, min(0.2, 6000 / manifest.counts["train"]))})["images_per_second"]
         for seconds in chosen.seconds:
             epochs = round(seconds * speed / manifest.counts["train"], 2)
-            rows.append({**run("ours", **changes, **{"train.epochs": max(0.05, epochs)}), "model": name, "epochs": epochs})
+            rows.append({**run("ours", **{"model.name": name, "train.epochs": max(0.05, epochs)}), "model": name, "epochs": epochs})
             print(f"{name}: {rows[-1]['accuracy']:.2%} after {epochs} epochs, {rows[-1]['seconds']:.0f} s", flush=True)
 
     budgets = " ".join(f"{seconds:g}" for seconds in chosen.seconds)
