@@ -1,12 +1,13 @@
 """Every network under one budget: each trains for about as many seconds, by the recipe of params.yaml, then meets the test set.
 
-Writes docs/models.md, a table, and docs/models.png, accuracy against time. Needs what `dvc repro preprocess` leaves.
+Writes docs/models.md, a table, and docs/models.png, errors against time. Needs what `dvc repro preprocess` leaves.
 """
 
 import argparse
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.runs import run
 from darkroom import arrays, hardware, params
@@ -42,7 +43,7 @@ def main() -> None:
     budgets = " ".join(f"{seconds:g}" for seconds in chosen.seconds)
     title = f"{manifest.title}, {hardware.processor()}; one seed, `python -m benchmarks.models --seconds {budgets}`"
     table = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS)), *(" | ".join(cell.format(**row) for cell in COLUMNS.values()) for row in rows)]
-    picture = "![Accuracy against training time](models.png)"
+    picture = "![Test errors against training time](models.png)"
     write_text("docs/models.md", "\n".join(["# Every network under one budget", "", title, "", *(f"| {line} |" for line in table), "", picture, ""]))
     with new_file("docs/models.png") as path:
         draw(rows, f"{manifest.title} on {hardware.processor()}").savefig(path, format="png", metadata={"Software": None})
@@ -50,13 +51,16 @@ def main() -> None:
 
 
 def draw(rows: list[dict], title: str) -> Figure:
-    """Test accuracy in percent against seconds of training, a line a network."""
+    """Test errors in percent, on a logarithmic scale, against seconds of training, a line a network."""
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="training time, s", ylabel="test accuracy, %")
+    axes = figure.add_subplot(title=title, xlabel="training time, s", ylabel="test errors, % (logarithmic)", yscale="log")
     colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]  # Okabe and Ito's
     for number, name in enumerate(dict.fromkeys(row["model"] for row in rows)):
-        points = [(row["seconds"], 100 * row["accuracy"]) for row in rows if row["model"] == name]
+        points = [(row["seconds"], 100 - 100 * row["accuracy"]) for row in rows if row["model"] == name]
         axes.plot(*zip(*points, strict=True), marker="osD^vP*X"[number % 8], color=colours[number % 8], label=name)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     return figure

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from darkroom import params
 
 ARRAYS, RAW = Path("data/arrays"), Path("data/raw")
@@ -41,6 +43,18 @@ def recipe(name: str) -> dict[str, object]:
     return flat(params.read(Path(f"recipes/{name}.yaml")))
 
 
+def changed(changes: Mapping[str, object]) -> params.Params:
+    """The parameters of params.yaml with some changed, by dotted key; checked."""
+    values = params.read(params.PATH)
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = values
+        for name in sections:
+            section = section[name]
+        section[last] = value
+    return params.check(values)
+
+
 def middle(values: Sequence[float], digits: int = 1) -> str:
     """Median and range of some measurements, for a table."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
@@ -49,7 +63,6 @@ def middle(values: Sequence[float], digits: int = 1) -> str:
 def ours(changes: Mapping[str, str]) -> dict[str, float]:
     """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does, from fresh weights."""
     import torch
-    import yaml
 
     from darkroom import arrays, hardware, models
     from darkroom.inference import predict
@@ -58,14 +71,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     from darkroom.stage import peak_memory_mb
     from darkroom.training import Trainer
 
-    values = params.read(Path("params.yaml"))
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        section[last] = yaml.load(value, params.Loader)  # a SafeLoader
-    chosen = params.check(values)
+    chosen = changed({key: yaml.load(value, params.Loader) for key, value in changes.items()})  # a SafeLoader
     hardware.keep_freed_memory()
     hardware.use_threads(chosen.train.threads)
     device = hardware.choose_device(chosen.train.device)

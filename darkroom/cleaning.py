@@ -52,7 +52,7 @@ def survey(blocks: Iterable[np.ndarray]) -> Survey:
 
 
 def inspect(samples: Samples, seen: Survey, unusable: Mapping[int, str], aspects: np.ndarray, classes: Sequence[str], rules: Clean) -> list[Finding]:
-    """What is wrong with which of the samples by the rules that are switched on, in their order, at most one finding each.
+    """What is wrong with which of the samples in a split, by the rules that are switched on, in their order, at most one finding each.
 
     unusable:  the file could not be decoded; `unusable` says why, by place.
     constant:  the whole picture is of one colour.
@@ -65,11 +65,13 @@ def inspect(samples: Samples, seen: Survey, unusable: Mapping[int, str], aspects
     firsts: dict[tuple[str, bytes], dict[int, str]] = {}  # by split and pixels, then by label: the id of the first such picture
     ids, labels, splits = samples.ids.tolist(), samples.labels.tolist(), samples.splits.tolist()
     for place, (split, digest) in enumerate(zip(splits, seen.digests, strict=True)):
-        if place not in unusable:
+        if split and place not in unusable:
             firsts.setdefault((split, digest), {}).setdefault(labels[place], ids[place])
 
     findings: list[Finding] = []
     for place, (name, label, split, digest) in enumerate(zip(ids, labels, splits, seen.digests, strict=True)):
+        if not split:
+            continue
         same = firsts.get((split, digest), {})
         other = next((other for other in same if other != label), None)
         leak = next((firsts[before, digest] for before in _BEFORE[split] if (before, digest) in firsts), None)
@@ -95,7 +97,7 @@ def _rare(samples: Samples, findings: Sequence[Finding], classes: Sequence[str],
     gone = {finding.id for finding in findings if finding.done == "left out"}
     kept = np.array([name not in gone for name in samples.ids.tolist()], dtype=bool)
     counts = np.bincount(samples.labels[kept & (samples.splits == "train")], minlength=len(classes))
-    rare = kept & (counts < least)[samples.labels]
+    rare = kept & (samples.splits != "") & (counts < least)[samples.labels]
     return [
         Finding(name, split, "rare", f"the class {classes[label]} has {counts[label]} training pictures, fewer than {least}", "left out")
         for name, split, label in zip(samples.ids[rare].tolist(), samples.splits[rare].tolist(), samples.labels[rare].tolist(), strict=True)

@@ -29,6 +29,7 @@ FILE, DESCRIPTION = "index.csv", "dataset.json"  # in the folder of raw files
 MANIFESTS = ("manifest.csv", "manifest.jsonl")
 MAX_BYTES = 2**28  # of one file: a larger one is not read
 
+_BLOCK = 1024  # files read between two looks at the progress
 _CACHE = Path(".dvc/cache")  # where `dvc add` may keep the files that it leaves links to
 
 
@@ -41,7 +42,7 @@ class Named(NamedTuple):
     group: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A row of the index."""
 
@@ -71,9 +72,11 @@ def build(dataset: Pictures, folder: str | Path) -> str:
     if not named:
         raise DarkroomError(f"{dataset.folder} holds no pictures: put a sub-folder a class into it, or a {MANIFESTS[0]} with the columns path and label.")
     classes = _classes(dataset, named)
-    with ThreadPoolExecutor() as readers:
-        rows = readers.map(lambda one: _look(dataset.folder, one), named)
-        entries = list(tqdm(rows, "index", len(named), unit="picture", leave=False, disable=None))
+    entries: list[Entry] = []
+    with ThreadPoolExecutor() as readers, tqdm(total=len(named), desc="index", unit="picture", leave=False, disable=None) as bar:
+        for start in range(0, len(named), _BLOCK):
+            entries += readers.map(lambda one: _look(dataset.folder, one), named[start : start + _BLOCK])
+            bar.update(len(entries) - bar.n)
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
@@ -40,6 +40,11 @@ def summary(logits: np.ndarray, labels: np.ndarray, top_k: int) -> dict[str, flo
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """The share of logits (N, K) whose largest is at the label (N,) int64."""
     return float((logits.argmax(1) == labels).mean())
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (N, K) float64 of logits (N, K) float32."""
+    return softmax(logits.astype(np.float64), axis=1)
 
 
 def predictions(logits: np.ndarray, labels: np.ndarray, ids: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

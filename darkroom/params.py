@@ -18,6 +18,7 @@ from darkroom.errors import DarkroomError
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Width = Annotated[int, Field(ge=1, le=4096)]
+PATH = Path("params.yaml")
 FAMILIES = ("cnn", "sprint", "resnet", "wide_resnet", "lstm", "vit")
 
 
@@ -28,6 +29,12 @@ class _Section(BaseModel):
 def _folder_name(name: str) -> str:
     if not re.fullmatch(r"[^/\\\x00-\x1f]+", name) or name.startswith("."):
         raise ValueError("must be the name of one folder under data/datasets, without path separators")
+    return name
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[^/\\\x00-\x1f]+\.csv", name) or name.startswith("."):
+        raise ValueError("must be null or the name of a .csv file in the dataset's folder, without path separators")
     return name
 
 
@@ -80,6 +87,7 @@ class Preprocess(_Section):
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     denoise: Literal["none", "median"]
     clean: Clean
+    relabel: Annotated[str, AfterValidator(_file_name)] | None
     max_pixels: Positive
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
@@ -239,7 +247,7 @@ class Loader(yaml.SafeLoader):
 Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"), list("-+0123456789"))
 
 
-def load(*sections: str, path: str | Path = "params.yaml") -> Any:
+def load(*sections: str, path: str | Path = PATH) -> Any:
     """Checks the whole of `path` and returns the sections named: one alone as it is, several as a tuple.
 
     Raises DarkroomError, in one sentence a mistake that names the key, the value, what is allowed and the nearest known key.

@@ -113,7 +113,9 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """EXIF's number, 1 to 8; 1 where there is none or it cannot be read."""
+    """EXIF's number, 1 to 8, of how the picture is still to be turned; 1 where there is none or it cannot be read."""
+    if picture.format == "TIFF":
+        return 1  # Pillow turns these itself
     try:
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     except _BAD:

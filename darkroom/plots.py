@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox, TransformedBbox
 
@@ -22,26 +23,43 @@ def mistakes(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, conf
     """
     wrong = np.flatnonzero(labels != predicted)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
-    columns = max(5, math.ceil(math.sqrt(len(shown))))
-    rows = math.ceil(len(shown) / columns)
-    width, height = columns * _TILE[0] + 2 * _EDGE, rows * _TILE[1] + _TITLE + _EDGE
-    figure = Figure(figsize=(width, height), dpi=100)
     found = f"Mistakes on {len(labels):,} test pictures: the {len(shown)} most confident of {len(wrong):,}"
     title = found if len(shown) else f"No mistake on {len(labels):,} test pictures"
+    captions = [(classes[labels[place]], f"→ {_shorten(classes[predicted[place]])}", f"{confidence[place]:.1%}") for place in shown]
+    return _gallery(images[shown], captions, title, "what it is, → what the model took it for, and how sure the model was")
+
+
+def suspects(images: np.ndarray, found: pd.DataFrame, total: int) -> Figure:
+    """A gallery of labels that are probably wrong, in their order: images (n, H, W, C) uint8 of the first n rows of `labels.table`.
+
+    `total` is the number of pictures that were looked at.
+    """
+    title = (
+        f"Labels of {total:,} pictures that are probably wrong: {len(images)} of {len(found):,}" if len(found) else f"No suspect label among {total:,} pictures"
+    )
+    rows = found.head(len(images)).itertuples()
+    captions = [(row.label, f"→ {_shorten(row.suggested)}?", f"by {row.margin:+.2f}") for row in rows]
+    return _gallery(images, captions, title, "its label, → what the model suggests, and by how much that is more probable")
+
+
+def _gallery(images: np.ndarray, captions: Sequence[tuple[str, str, str]], title: str, legend: str) -> Figure:
+    """Pictures (n, H, W, C) uint8, three lines below each: its label, what was said instead, and a number."""
+    columns = max(5, math.ceil(math.sqrt(len(images))))
+    rows = math.ceil(len(images) / columns)
+    width, height = columns * _TILE[0] + 2 * _EDGE, rows * _TILE[1] + _TITLE + _EDGE
+    figure = Figure(figsize=(width, height), dpi=100)
     figure.text(_EDGE / width, 1 - 0.2 / height, title, size=12, weight="bold", color=INK, va="top")
-    if len(shown):
-        legend = "what it is, → what the model took it for, and how sure the model was"
+    if len(images):
         figure.text(_EDGE / width, 1 - 0.46 / height, legend, size=9, color=INK, va="top")
-    for number, index in enumerate(shown):
+    for number, (image, lines) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(number, columns)
         left, top = _EDGE + column * _TILE[0], height - _TITLE - row * _TILE[1]
         side = _TILE[0] - 0.15
         axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height), anchor="SW")
         axes.set_axis_off()
-        axes.imshow(images[index].squeeze(-1) if images.shape[-1] == 1 else images[index], cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         room = TransformedBbox(Bbox.from_bounds(left / width, 0, (side + 0.1) / width, 1), figure.transFigure)
-        captions = ((_shorten(classes[labels[index]]), RIGHT), (f"→ {_shorten(classes[predicted[index]])}", WRONG), (f"{confidence[index]:.1%}", INK))
-        for line, (text, colour) in enumerate(captions):
+        for line, (text, colour) in enumerate(zip((_shorten(lines[0]), *lines[1:]), (RIGHT, WRONG, INK), strict=True)):
             caption = figure.text(left / width, (top - side - 0.06 - 0.15 * line) / height, text, size=8, color=colour, va="top", parse_math=False)
             caption.set(clip_on=True, clip_box=room)  # a name of wide letters must not run into the next one
     return figure

@@ -20,7 +20,6 @@ from darkroom.errors import DarkroomError
 from darkroom.outputs import write_text
 
 RECIPES = Path("recipes")
-PARAMS = Path("params.yaml")
 COLOURS = {"-": "\x1b[31m", "+": "\x1b[32m", "@": "\x1b[36m"}  # of a line of a diff, by its first character: red, green, cyan
 
 
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DarkroomError as error:
         sys.exit(f"recipe: {error}")
     except OSError as error:
-        sys.exit(f"recipe: {PARAMS} was left as it is ({error}): free some space, or make the file and its folder accessible.")
+        sys.exit(f"recipe: {params.PATH} was left as it is ({error}): free some space, or make the file and its folder accessible.")
 
 
 def available(folder: Path = RECIPES) -> dict[str, str]:
@@ -54,7 +53,7 @@ def available(folder: Path = RECIPES) -> dict[str, str]:
     return {file.stem: file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ") for file in files}
 
 
-def applied(recipe: Path, path: Path = PARAMS) -> str:
+def applied(recipe: Path, path: Path = params.PATH) -> str:
     """The text of `path`, a params.yaml, with the values of `recipe` in it, written as they are there; no file is changed.
 
     A comment behind a changed value keeps its column where the value leaves room. Raises DarkroomError where `path` or
@@ -80,18 +79,18 @@ def applied(recipe: Path, path: Path = PARAMS) -> str:
 
 def _write(name: str, dry_run: bool) -> None:
     after = applied(RECIPES / f"{name}.yaml")
-    before = _text(PARAMS)
+    before = _text(params.PATH)
     if before == after:
-        print(f"{PARAMS} holds the recipe {name} already: nothing changed.")
+        print(f"{params.PATH} holds the recipe {name} already: nothing changed.")
         return
-    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{PARAMS}", f"b/{PARAMS}", lineterm=""):
+    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{params.PATH}", f"b/{params.PATH}", lineterm=""):
         colour = COLOURS.get(line[0], "") if sys.stdout.isatty() else ""
         print(f"{colour}{line}\x1b[0m" if colour else line)
     if dry_run:
-        print(f"\n{PARAMS} was left as it is.")
+        print(f"\n{params.PATH} was left as it is.")
     else:
-        write_text(PARAMS, after)
-        print(f"\n{PARAMS} holds the recipe {name} now; `dvc repro` runs it.")
+        write_text(params.PATH, after)
+        print(f"\n{params.PATH} holds the recipe {name} now; `dvc repro` runs it.")
 
 
 def _text(path: Path) -> str:

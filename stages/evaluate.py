@@ -5,7 +5,7 @@ In: data/arrays, models/trained. Out: metrics/evaluate.json, metrics/predictions
 
 import time
 
-from darkroom import arrays, checkpoints, hardware, metrics, params, plots
+from darkroom import arrays, checkpoints, hardware, labels, metrics, params, plots
 from darkroom.inference import predict
 from darkroom.outputs import new_file, new_folder, write_json
 from darkroom.stage import run
@@ -31,6 +31,8 @@ def main() -> dict[str, float]:
     predictions = metrics.predictions(logits, test.labels, test.ids, manifest.classes)
     with new_folder("metrics/evaluate") as folder:
         metrics.per_class(logits, test.labels, manifest.classes).to_csv(folder / "per_class.csv", index=False, float_format="%.6f", lineterminator="\n")
+        suspects = labels.table(metrics.probabilities(logits), test.labels, test.ids, manifest.classes)
+        suspects.to_csv(folder / "suspect_labels.csv", index=False, float_format="%.6f", lineterminator="\n")
         gallery = plots.mistakes(test.images, test.labels, logits.argmax(1), predictions["confidence"].to_numpy(), manifest.classes, settings.gallery)
         plots.save(gallery, folder / "mistakes.png")
     with new_file("metrics/predictions.csv") as file:

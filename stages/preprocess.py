@@ -3,7 +3,7 @@
 In: data/raw, data/datasets/<name>. Out: data/arrays, metrics/preprocess.json, metrics/data.
 """
 
-from darkroom import arrays, cleaning, formats, params, report, splits
+from darkroom import arrays, cleaning, formats, labels, params, report, splits
 from darkroom.outputs import write_json
 from darkroom.stage import run
 
@@ -15,7 +15,8 @@ def main() -> None:
     with arrays.Pack("data", raw.shape) as pack:
         seen = cleaning.survey(pack.keep(cleaning.denoise(raw.blocks(unusable), settings.denoise)))
         cleaning.refuse_too_many(unusable, raw.samples, settings.max_bad_fraction)
-        samples = splits.hold_out(raw.samples, "test", settings.test_fraction, classes, seed)
+        samples = labels.corrected(raw.samples, dataset.folder / settings.relabel, classes) if settings.relabel else raw.samples
+        samples = splits.hold_out(samples, "test", settings.test_fraction, classes, seed)
         findings = cleaning.inspect(samples, seen, unusable, raw.aspects, classes, settings.clean)
         samples, classes = cleaning.leave_out(samples, findings, classes)
         samples = splits.hold_out(samples, "val", settings.val_fraction, classes, seed)

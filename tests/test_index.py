@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,7 @@ def test_any_name_comes_back(names: list[str]):
     named = [index.Entry(name, name, "", "", 1, "0", "PNG", 1, 1, 1, "") for name in names]
     with open("index.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([[field for field in index.Entry.__dataclass_fields__], *([*vars(entry).values()] for entry in named)])
+        writer.writerows([[field.name for field in fields(index.Entry)], *(astuple(entry) for entry in named)])
     assert index.read(".") == named
 
 

@@ -81,11 +81,12 @@ def test_print_colours_become_screen_colours():
     assert probe(white).channels == 3
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(orientation: int):
+def test_pictures_are_turned_upright(orientation: int, kind: str):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    contents = encode(COLOURS, exif=exif)
+    contents = encode(COLOURS, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
     turned = {
         1: COLOURS,
         2: COLOURS[:, ::-1],

@@ -2,6 +2,9 @@
 
 Hochreiter and Schmidhuber, "Long short-term memory", 1997; in both directions: Graves and Schmidhuber, "Framewise phoneme
 classification with bidirectional LSTM", 2005.
+
+Fashion-MNIST by the default recipe but nine epochs: 92.39 % (one seed) after 324 s on two cores of an EPYC (Zen 4). 817,674 parameters;
+45 million operations a picture forward, 134 million in a training step.
 """
 
 import torch

@@ -2,6 +2,9 @@
 
 A frozen whitening stem, pooling before the first learned convolution, few and wide layers, a global maximum. After
 Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+
+Fashion-MNIST by the recipe `sprint`: 91.82 % ± 0.18 (3 seeds) after 4.8 to 6.9 s on two cores of an EPYC (Zen 4). 61,018
+parameters; 4.5 million operations a picture forward, 11.3 million in a training step.
 """
 
 from torch import Tensor, nn

@@ -2,6 +2,9 @@
 
 Hassani et al., "Escaping the big data paradigm with compact transformers", 2021 (CCT), with a frozen whitening stem before its
 two convolutions and two encoder blocks, as in the paper's CCT-2/3x2. A token stands for 4 x 4 pixels: 49 of them at 28 x 28.
+
+Fashion-MNIST by the default recipe but nine epochs: 92.87 % (one seed) after 419 s on two cores of an EPYC (Zen 4). 355,610 parameters;
+61 million operations a picture forward, 179 million in a training step.
 """
 
 import torch
