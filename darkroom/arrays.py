@@ -93,14 +93,6 @@ class Pack:
         while block := self._file.read(whole):
             yield np.frombuffer(block, np.uint8).reshape(-1, *self.shape)
 
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        """The pictures (n, H, W, C) uint8 at a few places (n,) int64."""
-        rows = []
-        for place in places:
-            self._file.seek(int(place) * self._size)
-            rows.append(np.frombuffer(self._file.read(self._size), np.uint8))
-        return np.stack(rows).reshape(-1, *self.shape) if rows else np.empty((0, *self.shape), np.uint8)
-
 
 def write(folder: str | Path, pack: Pack, samples: Samples, manifest: Mapping[str, object]) -> Manifest:
     """Writes the splits of `samples`, whose pictures `pack` holds in the same order, and their manifest, whole or not at all.
