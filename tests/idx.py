@@ -58,5 +58,5 @@ def write_dataset(name: str, values: dict[str, Any], files: dict[str, bytes] | N
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.yaml").write_text(yaml.safe_dump(values))
     for file, data in (files or {}).items():
-        (folder / f"{file}.gz" if compress else folder / file).write_bytes(gzip.compress(data) if compress else data)
+        (folder / f"{file}.gz" if compress else folder / file).write_bytes(gzip.compress(data, mtime=0) if compress else data)
     return folder

@@ -82,7 +82,7 @@ def _mirror(files: dict[str, bytes], announced: int = 0) -> Iterator[str]:
 
 
 def _zipped(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.gz": gzip.compress(data) for name, data in files.items()}
+    return {f"{name}.gz": gzip.compress(data, mtime=0) for name, data in files.items()}
 
 
 def _zip(files: dict[str, bytes]) -> bytes:
@@ -148,10 +148,10 @@ def test_an_altered_file_of_the_user_is_refused_even_where_a_mirror_could_serve(
         (IMAGES, FILES[IMAGES][:-1], "was altered or truncated: its contents (783 bytes)"),
         (IMAGES, b"", "was altered or truncated: its contents (0 bytes)"),
         (IMAGES, FILES[IMAGES] * 2, "holds more than the 784 bytes that were published"),
-        (f"{IMAGES}.gz", gzip.compress(bytes(2**24)), "holds more than the 784 bytes that were published"),
-        (f"{IMAGES}.gz", gzip.compress(FILES[IMAGES])[:-20], "is truncated or no gzip file"),
+        (f"{IMAGES}.gz", gzip.compress(bytes(2**24), mtime=0), "holds more than the 784 bytes that were published"),
+        (f"{IMAGES}.gz", gzip.compress(FILES[IMAGES], mtime=0)[:-20], "is truncated or no gzip file"),
         (f"{IMAGES}.gz", FILES[IMAGES], "is truncated or no gzip file"),
-        (f"{IMAGES}.gz", gzip.compress(FILES[IMAGES])[:40] + bytes(60), "is truncated or no gzip file"),
+        (f"{IMAGES}.gz", gzip.compress(FILES[IMAGES], mtime=0)[:40] + bytes(60), "is truncated or no gzip file"),
     ],
 )
 def test_a_wrong_file_of_the_user_is_named(name: str, data: bytes, words: str):
@@ -160,7 +160,7 @@ def test_a_wrong_file_of_the_user_is_named(name: str, data: bytes, words: str):
 
 
 def test_a_decompression_bomb_stops_at_the_published_size(monkeypatch: pytest.MonkeyPatch):
-    idx.write_dataset("tiny", TINY, {f"{IMAGES}.gz": gzip.compress(bytes(2**26))})
+    idx.write_dataset("tiny", TINY, {f"{IMAGES}.gz": gzip.compress(bytes(2**26), mtime=0)})
     read = []
     original = gzip.GzipFile.read
     monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size: read.append(size) or original(self, size))
