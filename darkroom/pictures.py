@@ -5,13 +5,14 @@ header's size is known to be within the limit.
 """
 
 import io
+import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import BmpImagePlugin, ExifTags, GifImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401 - registers the decoders
@@ -19,6 +20,7 @@ from PIL import BmpImagePlugin, ExifTags, GifImagePlugin, Image, ImageOps, JpegI
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit warns, and warnings cannot be caught in one thread alone: ours comes first
 warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a file is ours to tell
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its messages would reach the terminal
 
 _BAD = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, AssertionError, RuntimeError, MemoryError)
 _BAD += (struct.error, zlib.error, Image.DecompressionBombError)  # all that Pillow was seen to raise for broken bytes
@@ -58,17 +60,20 @@ def decode(contents: bytes, size: tuple[int, int], channels: Literal[1, 3], resi
         width, height = picture.size
         if width * height > max_pixels:
             raise Unusable(f"it has {width:,} x {height:,} pixels, more than preprocess.max_pixels = {max_pixels:,} allows")
+        tags = _tiff_tags(picture)
+        if (tile := int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))) > max_pixels:  # libtiff holds a whole one
+            raise Unusable(f"each of its tiles has {tile:,} pixels, more than preprocess.max_pixels = {max_pixels:,} allows")
         upright = _ORIENTATIONS.get(_orientation(picture))
         flat = _flattened(picture)
-        flat = flat.transpose(upright) if upright is not None else flat
-        return np.array(fit(flat, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
+    flat = flat.transpose(upright) if upright is not None else flat
+    return np.array(fit(flat, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
 
 
 def fit(picture: Image.Image, size: tuple[int, int], resize: Literal["stretch", "crop", "pad"]) -> Image.Image:
     """A picture, grey or in colour, at `size` (height, width), antialiased, bilinear.
 
     stretch: each side on its own; crop: the largest part in the middle that has the wanted shape; pad: the whole, with black
-    beside it.
+    beside it, at least one pixel wide and high.
     """
     height, width = size
     if picture.size == (width, height):
@@ -79,7 +84,12 @@ def fit(picture: Image.Image, size: tuple[int, int], resize: Literal["stretch", 
         case "crop":
             return ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
         case "pad":
-            return ImageOps.pad(picture, (width, height), Image.Resampling.BILINEAR)
+            inner_width = min(width, max(1, round(picture.width / picture.height * height)))
+            inner_height = min(height, max(1, round(picture.height / picture.width * width)))
+            padded = Image.new(picture.mode, (width, height))  # not ImageOps.pad, which loses a picture thinner than a pixel
+            inner = picture.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
+            padded.paste(inner, (round((width - inner_width) / 2), round((height - inner_height) / 2)))
+            return padded
 
 
 _ORIENTATIONS = {  # EXIF's, by what makes each upright
@@ -117,9 +127,14 @@ def _orientation(picture: Image.Image) -> int:
     if picture.format == "TIFF":
         return 1  # Pillow turns these itself
     try:
-        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        value = int(Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1))  # a PNG's own getexif would decode its pixels
+        return value if value in _ORIENTATIONS else 1
     except _BAD:
         return 1
+
+
+def _tiff_tags(picture: Image.Image) -> Mapping[int, Any]:
+    return picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
 
 
 def _is_grey(picture: Image.Image) -> bool:
@@ -129,10 +144,21 @@ def _is_grey(picture: Image.Image) -> bool:
 def _flattened(picture: Image.Image) -> Image.Image:
     """The picture in mode L or RGB: 8 bits, nothing transparent. Decodes the pixels."""
     if picture.mode in _MODES_16:
-        return Image.fromarray((np.asarray(picture, dtype=np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        return _scaled(picture)
     if picture.mode == "F":
         raise Unusable("its pixels are fractions, whose scale is not known: save it with 8 or 16 bits")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("L" if _is_grey(picture) else "RGB")
     return picture.convert("L" if _is_grey(picture) else "RGB")
+
+
+def _scaled(picture: Image.Image) -> Image.Image:
+    """A grey picture of 12 or 16 bits in mode L, by the full range of its kind. Decodes the pixels."""
+    values, tags = np.asarray(picture), _tiff_tags(picture)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise Unusable("its pixels go beyond 16 bits, so their scale is not known: save it with 8 or 16 bits")
+    grey = (values >> (4 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 8)).astype(np.uint8)
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white: Pillow minds that up to 8 bits only
+        grey = 255 - grey
+    return Image.fromarray(np.where(values == picture.info.get("transparency"), np.uint8(255), grey))

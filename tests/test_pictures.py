@@ -1,6 +1,5 @@
 import io
 import struct
-import tracemalloc
 import zlib
 
 import numpy as np
@@ -61,6 +60,19 @@ def test_16_bits_are_scaled_to_8(kind: str):
     assert pixels(encode(levels, kind), 1, (1, 5)).ravel().tolist() == [0, 0, 1, 128, 255]
 
 
+def test_16_bits_in_colour_are_scaled_to_8():
+    assert pixels(png(1, 1, 16, 2, struct.pack(">x3H", 65535, 255, 32768)), 3, (1, 1)).ravel().tolist() == [255, 0, 128]
+
+
+def test_12_bits_are_scaled_to_8():
+    assert pixels(tiff(2, 1, {258: 12}, b"\xff\xf8\x00"), 1, (1, 2)).ravel().tolist() == [255, 128]
+
+
+@pytest.mark.parametrize(("bits", "data"), [(8, b"\0\xff"), (16, b"\0\0\xff\xff")])
+def test_where_0_is_white_it_shows_white(bits: int, data: bytes):
+    assert pixels(tiff(2, 1, {258: bits, 262: 0}, data), 1, (1, 2)).ravel().tolist() == [255, 0]
+
+
 def test_one_bit_is_black_and_white():
     assert pixels(encode(Image.fromarray(np.eye(2, dtype=bool))), 1, (2, 2))[..., 0].tolist() == [[255, 0], [0, 255]]
 
@@ -70,6 +82,8 @@ def test_what_is_transparent_shows_white_and_no_hidden_colour():
     assert pixels(encode(layer), 3, (1, 3))[0].tolist() == [[9, 9, 9], [255, 255, 255], [127, 127, 127]]
     grey = encode(Image.merge("LA", [Image.new("L", (1, 1), 7), Image.new("L", (1, 1), 0)]))
     assert pixels(grey, 1, (1, 1)).ravel().tolist() == [255]
+    grey = png(2, 1, 16, 0, struct.pack(">x2H", 0x1234, 0x2345), transparency=0x1234)
+    assert pixels(grey, 1, (1, 2)).ravel().tolist() == [255, 0x23]
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     palette.putpalette([10, 20, 30, 200, 0, 0])
     assert pixels(encode(palette, transparency=1), 3, (1, 2))[0].tolist() == [[10, 20, 30], [255, 255, 255]]
@@ -79,6 +93,9 @@ def test_print_colours_become_screen_colours():
     white = encode(Image.new("CMYK", (2, 2), (0, 0, 0, 0)), "TIFF")
     assert (pixels(white, 3, (2, 2)) == 255).all()
     assert probe(white).channels == 3
+    lab = encode(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF")
+    assert (pixels(lab, 3, (2, 2)) >= 254).all()
+    assert pixels(encode(Image.new("YCbCr", (2, 2), (90, 128, 128)), "TIFF"), 3, (2, 2)).tolist() == [[[90] * 3] * 2] * 2
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
@@ -102,12 +119,20 @@ def test_pictures_are_turned_upright(orientation: int, kind: str):
     assert np.array_equal(pixels(contents, size=turned.shape[:2]), turned)
 
 
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    contents = encode(COLOURS, exif=exif)
+    assert (probe(contents).height, probe(contents).width) == (4, 6) and np.array_equal(pixels(contents), COLOURS)
+
+
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
 def test_broken_exif_does_not_cost_the_picture(exif: bytes):
     assert np.array_equal(pixels(encode(COLOURS, exif=exif)), COLOURS)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
 def test_of_several_pictures_the_first_counts(kind: str):
     frames = [Image.new("L", (3, 3), value) for value in (0, 255, 255)]
     assert pixels(encode(frames[0], kind, save_all=True, append_images=frames[1:]), 1, (3, 3)).max() < 5
@@ -129,30 +154,47 @@ def test_resizing_is_antialiased():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+@pytest.mark.parametrize("target", [(5, 4), (1, 1)])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
-def test_the_longest_and_the_smallest_pictures_fit(size: tuple[int, int], resize: str):
-    assert (pixels(encode(np.full(size, 50, np.uint8)), 1, (5, 4), resize) <= 50).all()
+def test_the_longest_and_the_smallest_pictures_fit_and_are_seen(size: tuple[int, int], target: tuple[int, int], resize: str):
+    found = pixels(encode(np.full(size, 50, np.uint8)), 1, target, resize)
+    assert set(found.ravel().tolist()) <= {0, 50} and found.any()
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of 1 bit a pixel, all black; its rows compress to nearly nothing."""
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, transparency: int | None = None) -> bytes:
+    """A PNG of a kind that Pillow does not write; each of `rows` starts with a zero."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    packer = zlib.compressobj()
-    rows = b"".join(packer.compress(bytes(1 + width // 8)) for _ in range(height)) + packer.flush()
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    hidden = b"" if transparency is None else chunk(b"tRNS", struct.pack(">H", transparency))
+    return b"\x89PNG\r\n\x1a\n" + header + hidden + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked():
-    contents = bomb(12_000, 12_000)
-    tracemalloc.start()
-    assert probe(contents).width == 12_000
+def tiff(width: int, height: int, tags: dict[int, int], data: bytes) -> bytes:
+    """A TIFF of a kind that Pillow does not write: one grey strip, or one tile where `tags` says so."""
+    tags = {256: width, 257: height, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data), **tags}
+    start = 8 + 2 + 12 * len(tags) + 4
+    place = 324 if 324 in tags else 273
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == place else tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(4) + data
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch):
+    bomb = png(12_000, 12_000, 1, 0, bytes(1501 * 12_000))
+    monkeypatch.setattr(Image.core, "new", lambda *_: pytest.fail("memory for pixels"))  # Pillow's memory is not Python's: tracemalloc does not see it
+    monkeypatch.setattr(Image.core, "fill", lambda *_: pytest.fail("memory for pixels"))
+    header = probe(bomb)
+    assert (header.width, header.height, header.channels) == (12_000, 12_000, 1)
     with pytest.raises(Unusable, match=r"12,000 x 12,000 pixels, more than preprocess\.max_pixels = 10,000 allows"):
-        pixels(contents)
-    assert tracemalloc.get_traced_memory()[1] < 2**20
-    tracemalloc.stop()
+        pixels(bomb)
+
+
+def test_a_small_picture_in_a_huge_tile_is_refused():
+    tags = {258: 8, 259: 8, 322: 16_384, 323: 16_384, 324: 0, 325: 9}
+    with pytest.raises(Unusable, match="each of its tiles has 268,435,456 pixels, more than"):
+        pixels(tiff(4, 4, tags, zlib.compress(bytes(9))))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +208,8 @@ def test_a_bomb_is_refused_before_it_is_unpacked():
         (encode(COLOURS, "PPM"), "it is no picture of a known format"),
         (encode(np.zeros((40, 40, 3), np.uint8), "JPEG")[:-100], "it is truncated"),
         (encode(np.ones((2, 2), np.float32), "TIFF"), "its pixels are fractions"),
+        (encode(np.array([[-1, 5]], np.int32), "TIFF"), "its pixels go beyond 16 bits"),
+        (encode(np.array([[0, 65536]], np.int32), "TIFF"), "its pixels go beyond 16 bits"),
     ],
 )
 def test_what_cannot_be_used_says_why(contents: bytes, why: str):
