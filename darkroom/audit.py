@@ -32,7 +32,7 @@ _BLOCK = 4096  # pictures looked at at a time
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }
 h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc }
-table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left } td.number, th.number { text-align: right }
+table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left } td.number { text-align: right }
 .bar { display: inline-block; height: .7em; background: #0072B2 }
 .sheet { display: flex; flex-wrap: wrap; gap: .8rem; padding: 0 } figure { margin: 0; width: 8rem; font-size: .8rem; overflow-wrap: anywhere }
 figure img { width: 6rem; height: 6rem; object-fit: contain; image-rendering: pixelated; background: #eee } img.wide { max-width: 100% }

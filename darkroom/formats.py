@@ -43,7 +43,7 @@ def read(folder: str | Path, settings: Preprocess) -> Raw:
     """Opens the raw files, or the index of pictures, that the fetch stage left in `folder`.
 
     `blocks(unusable)` yields all pictures in the order of the samples, as blocks (n, H, W, C) uint8; where one cannot be
-    decoded the block is black, and `unusable` gets its place and why. Raises DarkroomError where files are missing or broken.
+    decoded it is black, and `unusable` gets its place and why. Raises DarkroomError where files are missing or broken.
     """
     folder = Path(folder)
     try:
@@ -66,7 +66,10 @@ def _published(description: Published, folder: Path, settings: Preprocess) -> Ra
         starts = [(images, start) for images in (train, test) for start in range(0, len(images), _BLOCK)]
         for images, start in tqdm(starts, "decode", unit="block", leave=False, disable=None):
             block = images[start : start + _BLOCK]
-            yield block if block.shape[1:] == shape else np.stack([_refit(image, shape, settings.resize) for image in block])
+            if block.shape[1:] != shape:
+                originals = map(Image.fromarray, block.squeeze(-1) if channels == 1 else block)
+                block = np.stack([pictures.pixels(original, shape[:2], shape[2], settings.resize) for original in originals])
+            yield block
 
     samples = published(train_labels, test_labels)
     return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), blocks)
@@ -120,13 +123,6 @@ def _side(settings: Preprocess, height: int, width: int) -> tuple[int, int]:
 
 def _channels(settings: Preprocess, channels: int) -> int:
     return {"auto": channels, "grey": 1, "rgb": 3}[settings.color]
-
-
-def _refit(image: np.ndarray, shape: tuple[int, int, int], resize: str) -> np.ndarray:
-    """A picture (H, W, C) uint8 at another shape."""
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    fitted = np.asarray(pictures.fit(picture, shape[:2], resize).convert("L" if shape[2] == 1 else "RGB"))
-    return fitted.reshape(shape)
 
 
 def decode(description: Published, folder: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:

@@ -62,8 +62,8 @@ class Entry:
 def build(dataset: Pictures, folder: str | Path) -> str:
     """Writes the index of the dataset's folder, and its description with the classes found, to `folder`; returns what it found in few words.
 
-    Raises DarkroomError where there are no pictures, fewer than two classes, classes that differ by case only or that
-    dataset.yaml does not name, or a manifest with a mistake.
+    Raises DarkroomError where there are no pictures, fewer than two classes, classes that differ by case only, that
+    dataset.yaml does not name or that are links out of the folder, a manifest with a mistake, or a group in two splits.
     """
     manifests = [dataset.folder / name for name in MANIFESTS if (dataset.folder / name).exists()]
     if len(manifests) > 1:
@@ -72,6 +72,7 @@ def build(dataset: Pictures, folder: str | Path) -> str:
     if not named:
         raise DarkroomError(f"{dataset.folder} holds no pictures: put a sub-folder a class into it, or a {MANIFESTS[0]} with the columns path and label.")
     classes = _classes(dataset, named)
+    _refuse_divided_groups(dataset, named)
     entries: list[Entry] = []
     with ThreadPoolExecutor() as readers, tqdm(total=len(named), desc="index", unit="picture", leave=False, disable=None) as bar:
         for start in range(0, len(named), _BLOCK):
@@ -104,6 +105,8 @@ def _walk(folder: Path) -> Iterator[Named]:
     tops = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir()]
     split_names = "train" in tops and set(tops) <= set(SPLITS)
     for top in tops:
+        if not (folder / top).resolve().is_relative_to(folder.resolve()):
+            raise DarkroomError(f"{folder / top} is a link that leads out of the dataset's folder: copy its pictures into the folder.")
         for place, folders, files in os.walk(folder / top):
             folders[:] = [name for name in folders if not name.startswith(".")]
             links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -173,6 +176,17 @@ def _classes(dataset: Pictures, named: Iterable[Named]) -> tuple[str, ...]:
     if len(classes) < 2:
         raise DarkroomError(f"{dataset.folder} holds the one class {classes[0]!r}: a classifier needs two at least.")
     return classes
+
+
+def _refuse_divided_groups(dataset: Pictures, named: Iterable[Named]) -> None:
+    """Raises DarkroomError where a group is in two splits; a picture without a split belongs to training."""
+    first: dict[str, str] = {}
+    for one in named:
+        split = one.split or "train"
+        if one.group and first.setdefault(one.group, split) != split:
+            raise DarkroomError(
+                f"{dataset.folder}: the group {one.group!r} is in {first[one.group]} and in {split} (no split counts as train): give all of it one split."
+            )
 
 
 def _look(folder: Path, named: Named) -> Entry:

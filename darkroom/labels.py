@@ -25,19 +25,17 @@ def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     """
     rows = np.arange(len(labels))
     own = probabilities[rows, labels]
-    others = probabilities.copy()
-    others[rows, labels] = -np.inf
     counts = np.bincount(labels, minlength=probabilities.shape[1])
     sums = np.zeros(probabilities.shape[1])
     np.add.at(sums, labels, own)
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     confident = np.where(probabilities >= thresholds, probabilities, -np.inf)
     best = confident.argmax(1)
-    return others.max(1) - own, np.isfinite(confident[rows, best]) & (best != labels)
+    return _others(probabilities, labels).max(1) - own, np.isfinite(confident[rows, best]) & (best != labels)
 
 
 def table(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """The probably wrong labels, the most suspect first: id, label, suggested (the most probable class), margin.
+    """The probably wrong labels, the most suspect first: id, label, suggested (the most probable other class), margin.
 
     Its columns `id` and `label`, with the label put right, are what `corrected` reads. Arguments as of `suspicion`, with
     ids (N,) unicode.
@@ -45,8 +43,15 @@ def table(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classe
     margins, suspected = suspicion(probabilities, labels)
     order = np.flatnonzero(suspected)[np.argsort(-margins[suspected], kind="stable")]
     names = np.array(classes)
-    suggested = names[probabilities[order].argmax(1)]
+    suggested = names[_others(probabilities, labels)[order].argmax(1)]
     return pd.DataFrame({"id": ids[order], "label": names[labels[order]], "suggested": suggested, "margin": margins[order]})
+
+
+def _others(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The probabilities (N, K) with that of each label below all others."""
+    others = probabilities.copy()
+    others[np.arange(len(labels)), labels] = -np.inf
+    return others
 
 
 def corrected(samples: Samples, path: Path, classes: Sequence[str]) -> Samples:

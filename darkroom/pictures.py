@@ -66,7 +66,12 @@ def decode(contents: bytes, size: tuple[int, int], channels: Literal[1, 3], resi
         upright = _ORIENTATIONS.get(_orientation(picture))
         flat = _flattened(picture)
     flat = flat.transpose(upright) if upright is not None else flat
-    return np.array(fit(flat, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
+    return pixels(flat, size, channels, resize)
+
+
+def pixels(picture: Image.Image, size: tuple[int, int], channels: Literal[1, 3], resize: Literal["stretch", "crop", "pad"]) -> np.ndarray:
+    """The pixels (H, W, C) uint8 of a picture in mode L or RGB at `size` (height, width), grey or in colour; see `fit`."""
+    return np.array(fit(picture, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
 
 
 def fit(picture: Image.Image, size: tuple[int, int], resize: Literal["stretch", "crop", "pad"]) -> Image.Image:

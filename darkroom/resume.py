@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 from darkroom.errors import DarkroomError
-from darkroom.outputs import new_file, remove_leftovers
+from darkroom.outputs import TEMPORARY, new_file
 from darkroom.training import Trainer
 
 FOLDER = Path(".darkroom/resume")
@@ -40,7 +40,7 @@ class Resume:
 
         Raises DarkroomError where the state is damaged, or another training's.
         """
-        remove_leftovers(self.path)
+        _clear_leftovers()
         if not self.path.exists():
             return False
         try:
@@ -66,7 +66,13 @@ class Resume:
     def remove(self) -> None:
         """Clears the saved state, once the training's results are safe."""
         self.path.unlink(missing_ok=True)
-        remove_leftovers(self.path)
+        _clear_leftovers()
+
+
+def _clear_leftovers() -> None:
+    """Removes what killed trainings left half-written: of all trainings, since only one runs in a project at a time."""
+    for leftover in FOLDER.glob(f"{TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _key(determinants: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ edge, and a larger held-out set holds every smaller one.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,18 +16,21 @@ from darkroom.randomness import derive_seed
 from darkroom.samples import Samples
 
 
-def hold_out(samples: Samples, split: str, fraction: float, classes: Sequence[str], seed: int) -> Samples:
+def hold_out(samples: Samples, split: str, fraction: float, classes: Sequence[str], seed: int, least: int = 0) -> Samples:
     """The samples with a share of those in training moved to `split`; as they are, where the dataset has that split.
 
     round(N * fraction) samples move, from each class its share to within one, and in each class at least one moves and one
     stays: where that takes more or fewer in all, it is the nearest number possible. Where samples have groups, whole groups
-    move, and the numbers are as near as the groups allow. Raises DarkroomError where a class has fewer than two samples
-    or groups.
+    move, and the numbers are as near as the groups allow. Classes with fewer than `least` samples, which cleaning will leave
+    out, stay as they are. Raises DarkroomError where another class has fewer than two samples or groups.
     """
     if len(samples.within(split)):
         return samples
     places = samples.within("train")
-    pool = samples.take(places)
+    common = np.flatnonzero(np.bincount(samples.labels[places], minlength=len(classes)) >= least)
+    places = places[np.isin(samples.labels[places], common)]
+    pool, classes = samples.take(places), [classes[label] for label in common]
+    pool = replace(pool, labels=np.searchsorted(common, pool.labels))
     names = np.where(pool.groups == "", pool.ids, pool.groups)
     ranks = np.array([derive_seed(seed, "split", name) for name in names.tolist()])
     grouped = len(np.unique(names)) < len(names)

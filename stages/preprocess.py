@@ -16,7 +16,7 @@ def main() -> None:
         seen = cleaning.survey(pack.keep(cleaning.denoise(raw.blocks(unusable), settings.denoise)))
         cleaning.refuse_too_many(unusable, raw.samples, settings.max_bad_fraction)
         samples = labels.corrected(raw.samples, dataset.folder / settings.relabel, classes) if settings.relabel else raw.samples
-        samples = splits.hold_out(samples, "test", settings.test_fraction, classes, seed)
+        samples = splits.hold_out(samples, "test", settings.test_fraction, classes, seed, settings.clean.min_class_size)
         findings = cleaning.inspect(samples, seen, unusable, raw.aspects, classes, settings.clean)
         samples, classes = cleaning.leave_out(samples, findings, classes)
         samples = splits.hold_out(samples, "val", settings.val_fraction, classes, seed)

@@ -142,6 +142,12 @@ def test_a_bad_file_costs_that_file():
     assert index.build(datasets.load("mine"), "data/raw") == "10 pictures of 2 classes, 7 of them unusable"
 
 
+def test_a_class_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path):
+    picture("a/1.png")
+    (FOLDER / "b").symlink_to("/", target_is_directory=True)
+    assert "mine/b is a link that leads out of the dataset's folder: copy" in refusal()
+
+
 def test_links_into_the_cache_of_dvc_are_followed():
     for path in ("a/1.png", "b/1.png"):
         picture(path)
@@ -236,6 +242,12 @@ def test_a_file_missing_from_a_manifest_costs_that_file():
     picture("a.png"), picture("b.png")
     manifest(*({"path": f"{name}.png", "label": name} for name in "abc"))
     assert [entry.problem for entry in build()] == ["", "", "it is missing, or a link that leads nowhere"]
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("", "test"), ("val", "")])
+def test_a_group_on_both_sides_of_a_split_is_refused(splits: tuple[str, str]):
+    manifest(*({"path": f"{split}.png", "label": split or "none", "split": split, "group": "Ann"} for split in splits))
+    assert "the group 'Ann' is in" in refusal()
 
 
 def test_two_manifests_are_refused():

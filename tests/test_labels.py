@@ -28,6 +28,13 @@ def test_a_label_is_suspect_where_another_class_is_as_probable_as_that_class_is_
     assert suspected.tolist() == [False, False, False, True, False]
 
 
+def test_another_class_is_suggested_even_where_the_label_is_the_most_probable():
+    probabilities = np.array([[0.55, 0.45], [0.99, 0.01], [0.6, 0.4], [0.7, 0.3]])
+    table = labels.table(probabilities, np.array([0, 0, 1, 1]), np.array(list("abcd")), ("cat", "dog"))
+    assert table.set_index("id")["suggested"].to_dict() == {"a": "dog"}  # dogs are called dogs with 0.35 on average
+    assert table["margin"].tolist() == pytest.approx([-0.1])
+
+
 def test_a_class_without_samples_suspects_nobody():
     _, suspected = labels.suspicion(np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([0, 0]))
     assert not suspected.any()

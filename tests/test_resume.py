@@ -10,6 +10,7 @@ import torch
 
 from darkroom import params, resume
 from darkroom.errors import DarkroomError
+from darkroom.outputs import TEMPORARY
 from darkroom.resume import Resume
 from darkroom.training import Trainer
 from tests.test_training import recipe, same, trainer
@@ -112,6 +113,14 @@ def test_old_states_are_cleared():
         state.save(run)
         os.utime(state.path, (number, number))
     assert {path.name for path in resume.FOLDER.iterdir()} == {Resume({"run": number}).path.name for number in (4, 5, 6, 7)}
+
+
+def test_what_any_killed_training_left_half_written_is_cleared():
+    left = resume.FOLDER / f"{TEMPORARY}another.safetensors-xyz"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    assert not Resume({"a": 1}).restore(trainer(recipe()))
+    assert not left.exists()
 
 
 def test_sigkill_at_any_moment_leaves_a_state_that_can_be_used(tmp_path: Path):

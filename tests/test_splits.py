@@ -91,6 +91,13 @@ def test_groups_come_near_the_wanted_share():
     assert np.bincount(labels[split.within("test")]).tolist() == [100, 100]
 
 
+def test_classes_that_are_too_rare_are_left_alone():
+    samples, classes = make_samples([20, 1, 10])
+    split = hold_out(samples, "test", 0.2, classes, 0, least=2)
+    assert np.bincount(split.labels[split.within("test")], minlength=3).tolist() == [4, 0, 2]
+    assert np.bincount(split.labels[split.within("train")], minlength=3).tolist() == [16, 1, 8]
+
+
 def test_a_class_in_one_group_alone_is_named():
     samples = Samples(np.array(list("abcd")), np.array([0, 0, 1, 1]), np.full(4, "train"), np.array(["x", "y", "z", "z"]))
     with pytest.raises(DarkroomError, match="'two' is in 1 of the groups"):
