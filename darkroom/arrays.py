@@ -86,12 +86,24 @@ class Pack:
             self._file.write(np.ascontiguousarray(block).data)
             yield block
 
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """The pictures at `places` (n,), in that order: (n, H, W, C) uint8."""
+        images = np.empty((len(places), *self.shape), np.uint8)
+        for image, place in zip(images, places.tolist(), strict=True):
+            self._file.seek(place * self._size)
+            self._file.readinto(image.data)
+        return images
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All pictures in order, in blocks (n, H, W, C) uint8."""
-        self._file.seek(0)
-        whole = max(1, _BLOCK_BYTES // self._size) * self._size
-        while block := self._file.read(whole):
+        whole, start = max(1, _BLOCK_BYTES // self._size) * self._size, 0
+        while block := self._read(start, whole):
+            start += whole
             yield np.frombuffer(block, np.uint8).reshape(-1, *self.shape)
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
 
 
 def write(folder: str | Path, pack: Pack, samples: Samples, manifest: Mapping[str, object]) -> Manifest:

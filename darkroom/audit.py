@@ -1,7 +1,7 @@
 """The audit of the data: one page, with pictures, that needs no network.
 
-Class balance, sizes, brightness, drift between the splits, samples, everything that was found with thumbnails, and labels
-that are probably wrong. Run it after `dvc repro preprocess`; suspect labels need `dvc repro` (test) or
+Class balance, sizes, brightness, drift between the splits, samples, everything that was found with thumbnails, pairs that are
+nearly the same, and labels that are probably wrong. Run it after `dvc repro preprocess`; suspect labels need `dvc repro` (test) or
 `python -m darkroom.crossval` (training).
 """
 
@@ -35,15 +35,27 @@ h1 { margin-bottom: 0 } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc }
 table { border-collapse: collapse } th, td { padding: .15rem .8rem .15rem 0; text-align: left } td.number { text-align: right }
 .bar { display: inline-block; height: .7em; background: #0072B2 }
 .sheet { display: flex; flex-wrap: wrap; gap: .8rem; padding: 0 } figure { margin: 0; width: 8rem; font-size: .8rem; overflow-wrap: anywhere }
-figure img { width: 6rem; height: 6rem; object-fit: contain; image-rendering: pixelated; background: #eee } img.wide { max-width: 100% }
+figure img { width: 6rem; height: 6rem; object-fit: contain; image-rendering: pixelated; background: #eee }
+.pair { display: flex; flex-wrap: wrap; gap: .2rem; width: 16.4rem } .pair p { flex-basis: 100%; margin: 0; font-size: .8rem }
+img.wide { max-width: 100% }
 """
 
 
-def page(manifest: Manifest, splits: Mapping[str, Split], findings: pd.DataFrame, suspects: Mapping[str, pd.DataFrame], seed: int) -> str:
+def page(
+    manifest: Manifest,
+    splits: Mapping[str, Split],
+    findings: pd.DataFrame,
+    near: pd.DataFrame,
+    suspects: Mapping[str, pd.DataFrame],
+    seed: int,
+) -> str:
     """The HTML of the audit.
 
-    `findings` is metrics/data/findings.csv, `suspects` holds tables as `labels.table` makes them, by what they are of.
+    `findings` and `near` are findings.csv and near_duplicates.csv of metrics/data, `suspects` holds tables as `labels.table`
+    makes them, by what they are of.
     """
+    findings_shown, near_shown = findings.groupby("rule").head(SHOWN), near.head(SHOWN)
+    originals = _originals({*findings_shown["id"], *near_shown["first"], *near_shown["second"]})
     counts = report.counts(splits, manifest.classes)
     brightness = {name: _brightness(split) for name, split in splits.items()}
     height, width, channels = manifest.shape
@@ -56,7 +68,8 @@ def page(manifest: Manifest, splits: Mapping[str, Split], findings: pd.DataFrame
         _section("Brightness", _wide(_histograms(brightness), "Share of pictures by mean brightness, a line a split")),
         _section("Drift between the splits", _drift(counts, brightness)),
         _section("Samples", _wide(report.sample_sheet(splits["train"], manifest, seed), "Some training pictures of each class")),
-        _section("What was found in the data", _found(findings)),
+        _section("What was found in the data", _found(findings, findings_shown, originals)),
+        _section("Pictures that are nearly the same", _near(near, near_shown, originals)),
         *(_section(f"Labels that are probably wrong: {name}", _suspects(table, splits)) for name, table in suspects.items()),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Audit of {escape(manifest.title)}</title><style>{_STYLE}</style>'
@@ -133,14 +146,25 @@ def _drift(counts: pd.DataFrame, brightness: Mapping[str, np.ndarray]) -> str:
     return _table(["split", "classes", "brightness"], rows) + note
 
 
-def _found(findings: pd.DataFrame) -> str:
+def _found(findings: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, np.ndarray]) -> str:
     if findings.empty:
         return "<p>Nothing: no unusable, constant, doubled or leaked picture.</p>"
     kinds = findings.groupby(["rule", "split", "done"]).size().reset_index().itertuples(index=False)
-    shown = findings.groupby("rule").head(SHOWN)
-    originals = _originals(set(shown["id"]))
     figures = [_figure(originals.get(row.id), row.id, f"{row.rule}: {row.detail}; {row.done}") for row in shown.itertuples()]
     return _table(["rule", "split", "what was done", "pictures"], kinds) + f'<div class="sheet">{"".join(figures)}</div>'
+
+
+def _near(near: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, np.ndarray]) -> str:
+    if near.empty:
+        return "<p>None, or they were not looked for (preprocess.clean.near_leak).</p>"
+    between = near[["first_split", "second_split"]].apply(sorted, axis=1).str.join(" and ")
+    figures = []
+    for row in shown.itertuples():
+        first = _figure(originals.get(row.first), row.first, f"{row.first_label}, {row.first_split}")
+        second = _figure(originals.get(row.second), row.second, f"{row.second_label}, {row.second_split}")
+        figures.append(f'<div class="pair">{first}{second}<p>{row.difference:.2f} grey levels</p></div>')
+    note = "<p>The nearest first; those of training that are near to validation or test were left out of it.</p>"
+    return _table(["between", "pairs"], between.value_counts().items()) + note + f'<div class="sheet">{"".join(figures)}</div>'
 
 
 def _originals(wanted: set[str]) -> dict[str, np.ndarray]:
@@ -202,9 +226,10 @@ def main() -> None:
         manifest = arrays.read_manifest("data/arrays")
         splits = {name: arrays.read_split("data/arrays", name) for name in SPLITS}
         findings = pd.read_csv("metrics/data/findings.csv", dtype=str, keep_default_na=False)
+        near = pd.read_csv("metrics/data/near_duplicates.csv", keep_default_na=False)
         known = {name for split in splits.values() for name in split.ids.tolist()}
         suspects = {name: table[table["id"].isin(known)] for name, table in _suspect_tables()}
-        write_text(chosen.out, page(manifest, splits, findings, suspects, params.check(params.read(params.PATH)).seed))
+        write_text(chosen.out, page(manifest, splits, findings, near, suspects, params.check(params.read(params.PATH)).seed))
     except (DarkroomError, OSError) as error:
         sys.exit(f"audit: {error}")
     print(f"{chosen.out}: open it in a browser; it needs no network")

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from darkroom.errors import DarkroomError
 from darkroom.params import Clean
 from darkroom.samples import Samples
 
-RULES = ("unusable", "constant", "aspect", "leak", "conflict", "duplicate", "rare")  # a picture that breaks several is reported for the first
+RULES = ("unusable", "constant", "aspect", "leak", "conflict", "duplicate", "rare", "near_leak")  # a picture that breaks several is reported for the first
 
 _BLOCK_BYTES = 2**20  # of pixels filtered at a time: a block and what is computed from it stay in the processor's cache
 _BEFORE = {"train": ("val", "test"), "val": ("test",), "test": ()}  # a picture of a split must not be in those: it would leak
@@ -104,6 +105,37 @@ def _rare(samples: Samples, findings: Sequence[Finding], classes: Sequence[str],
     ]
 
 
+def distinct(samples: Samples, seen: Survey) -> np.ndarray:
+    """The places (n,) int64 of the pictures in a split, but for those of one colour; of those with the same pixels the first."""
+    firsts: dict[bytes, int] = {}
+    for place in np.flatnonzero(samples.splits != "").tolist():
+        if place not in seen.constant:
+            firsts.setdefault(seen.digests[place], place)
+    return np.array(list(firsts.values()), dtype=np.int64)
+
+
+def near_leaks(samples: Samples, seen: Survey, pairs: pd.DataFrame) -> list[Finding]:
+    """Which pictures to leave out, as near duplicates of others: of validation if those are of the test set, of training if of either.
+
+    `pairs` as of `duplicates.near`, among `distinct` pictures; what holds for a picture holds for all with the same pixels. A
+    training picture near to a validation picture that is left out itself stays.
+    """
+    copies: dict[bytes, list[int]] = {}
+    named = {seen.digests[place] for place in np.unique(pairs[["first", "second"]]).tolist()}
+    for place in np.flatnonzero(samples.splits != "").tolist():
+        if seen.digests[place] in named:
+            copies.setdefault(seen.digests[place], []).append(place)
+    ids, splits, found = samples.ids.tolist(), samples.splits.tolist(), dict[int, Finding]()
+    for split in ("val", "train"):
+        for first, second, difference in pairs[["first", "second", "difference"]].itertuples(index=False):
+            for one, other in ((first, second), (second, first)):
+                near = next((place for place in copies[seen.digests[other]] if splits[place] in _BEFORE[split] and place not in found), None)
+                leaking = [place for place in copies[seen.digests[one]] if splits[place] == split and place not in found]
+                for place in leaking if near is not None else ():
+                    found[place] = Finding(ids[place], split, "near_leak", f"differs from {ids[near]} by {difference:.2f} grey levels", "left out")
+    return [found[place] for place in sorted(found)]
+
+
 def leave_out(samples: Samples, findings: Sequence[Finding], classes: Sequence[str]) -> tuple[Samples, tuple[str, ...]]:
     """The samples with those that are left out in no split, and the classes that remain, which the labels now count.
 
@@ -121,7 +153,7 @@ def leave_out(samples: Samples, findings: Sequence[Finding], classes: Sequence[s
             reasons = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "none"
             raise DarkroomError(
                 f"The class {name!r} has no training picture left: it had {of_class.sum()}, of which were left out: {reasons}; "
-                "add pictures of it to the dataset, or leave small classes out with preprocess.clean.min_class_size."
+                "add pictures of it to the dataset, switch the rule off in preprocess.clean, or leave small classes out with its min_class_size."
             )
     remaining = [label for label in range(len(classes)) if label not in rare]
     if len(remaining) < 2:

@@ -71,6 +71,7 @@ class Clean(_Section):
 
     constant: bool
     leak: bool
+    near_leak: Annotated[float, Field(ge=0, le=64)]
     conflict: bool
     duplicate: bool
     max_aspect: Annotated[float, Field(ge=0)]

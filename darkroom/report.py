@@ -58,15 +58,17 @@ def account(findings: Sequence[Finding]) -> str:
     return f"{rules.total()} left out{f' ({names})' if names else ''}{f', {kept} suspect kept' if kept else ''}"
 
 
-def write(folder: str | Path, splits: Mapping[str, Split], manifest: Manifest, findings: Sequence[Finding], seed: int) -> None:
+def write(folder: str | Path, splits: Mapping[str, Split], manifest: Manifest, findings: Sequence[Finding], near: pd.DataFrame, seed: int) -> None:
     """Writes the report's tables and its picture to `folder`, whole or not at all.
 
     counts.csv: class by split. findings.csv: each picture with which something is wrong, the rule, and what was done.
+    near_duplicates.csv: `near`, the pairs of pictures that are nearly the same, as `duplicates.described` tells of them.
     samples.png: some training pictures of each class, drawn with `seed`.
     """
     with new_folder(folder) as temporary:
         _write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
         _write_csv(temporary / "findings.csv", _table(findings))
+        _write_csv(temporary / "near_duplicates.csv", near)
         sample_sheet(splits["train"], manifest, seed).save(temporary / "samples.png", optimize=True)
 
 

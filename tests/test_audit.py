@@ -29,6 +29,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(path)
     shutil.copy(path, path.with_name(NAME))
+    darker = Image.fromarray((np.asarray(Image.open(path.parent / "01.png")) * 0.95).astype(np.uint8))
+    darker.save(path.parent.parent / "a" / NAME)
     Image.new("RGB", (8, 8), "red").save(path.with_name("red.png"))
     path.with_name("broken.png").write_text("no picture")
     for stage in ("fetch", "preprocess"):
@@ -81,7 +83,14 @@ def test_the_page_tells_what_was_found(text: str):
     for words in ("2 classes", "unusable: it is no picture", "constant: every pixel is 255 0 0", "a → b? (by +0.75)", "duplicate: "):
         assert words in text
     assert "&lt;i&gt;né" in text and "<i>" not in text
-    assert re.search(r"<td>PNG</td><td class=\"number\">8</td><td class=\"number\">8</td><td class=\"number\">42</td>", text)
+    assert re.search(r"<td>PNG</td><td class=\"number\">8</td><td class=\"number\">8</td><td class=\"number\">43</td>", text)
+
+
+def test_the_page_shows_pairs_that_are_nearly_the_same(text: str):
+    (pair,) = re.findall(r'<div class="pair">(.*?)</div>', text, re.DOTALL)
+    assert pair.count("<img") == 2
+    assert "&lt;i&gt;né" in pair and "b/01.png" in pair
+    assert re.search(r"<p>0\.\d\d grey levels</p>", pair)
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

@@ -1,16 +1,17 @@
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
-from darkroom.cleaning import Finding, denoise, inspect, leave_out, refuse_too_many, survey
+from darkroom.cleaning import Finding, denoise, distinct, inspect, leave_out, near_leaks, refuse_too_many, survey
 from darkroom.errors import DarkroomError
 from darkroom.params import Clean
 from darkroom.samples import Samples
 
 CLASSES = ("shirt", "coat")
-RULES = Clean(constant=True, leak=True, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0)
+RULES = Clean(constant=True, leak=True, near_leak=0.0, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0)
 
 
 def pictures(kinds: list[int]) -> np.ndarray:
@@ -126,6 +127,58 @@ def test_a_survey_does_not_depend_on_the_blocks():
     images = pictures([0, 1, 0, 2, 3])
     assert survey([images]) == survey([images[:2], images[2:]])
     assert list(survey([images]).constant) == [0, 2]
+
+
+def leaks(sample: tuple[Samples, np.ndarray], *pairs: tuple[int, int]) -> list[tuple[str, str]]:
+    """Who is left out, and why, where the pictures at these pairs of places differ by 1.5, 2.5, ... grey levels."""
+    samples, images = sample
+    table = pd.DataFrame([(*sorted(pair), 1.5 + number) for number, pair in enumerate(pairs)], columns=["first", "second", "difference"])
+    findings = near_leaks(samples, survey([images]), table)
+    assert all(finding.rule == "near_leak" and finding.done == "left out" for finding in findings)
+    return [(finding.id, finding.detail) for finding in findings]
+
+
+def test_training_near_to_validation_or_test_and_validation_near_to_test_are_left_out():
+    sample = make(train=[(1, 0), (2, 0), (3, 0)], val=[(4, 0), (5, 0)], test=[(6, 0), (7, 0)])
+    assert leaks(sample, (0, 5), (3, 6), (1, 4)) == [
+        ("train/0", "differs from test/0 by 1.50 grey levels"),
+        ("train/1", "differs from val/1 by 3.50 grey levels"),
+        ("val/0", "differs from test/1 by 2.50 grey levels"),
+    ]
+
+
+def test_pairs_inside_a_split_are_no_leaks():
+    assert leaks(make(train=[(1, 0), (2, 0)], val=[(3, 0), (4, 0)], test=[(5, 0), (6, 0)]), (0, 1), (2, 3), (4, 5)) == []
+
+
+def test_what_is_near_to_a_picture_that_is_itself_left_out_stays():
+    sample = make(train=[(1, 0), (2, 0)], val=[(3, 0)], test=[(4, 0)])
+    assert [name for name, _ in leaks(sample, (0, 2), (2, 3))] == ["val/0"]
+
+
+def test_pictures_with_the_same_pixels_are_compared_once_and_leak_together():
+    sample = make(train=[(1, 0), (1, 0), (2, 0), (0, 0), (3, 0)], val=[(2, 0)], test=[(4, 0), (3, 1)])
+    samples, images = sample
+    seen = survey([images])
+    assert distinct(samples, seen).tolist() == [0, 2, 4, 6]
+    assert distinct(samples.moved(np.array([0, 4]), ""), seen).tolist() == [1, 2, 6, 7]
+    assert leaks(sample, (0, 6)) == [("train/0", "differs from test/0 by 1.50 grey levels"), ("train/1", "differs from test/0 by 1.50 grey levels")]
+    assert [name for name, _ in leaks(sample, (0, 2))] == ["train/0", "train/1"]  # near to the copy in validation
+    assert leaks(sample, (0, 4)) == [(f"train/{place}", "differs from test/1 by 1.50 grey levels") for place in (0, 1)]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.sampled_from(["train", "val", "test"]), min_size=2, max_size=8), st.data())
+def test_no_near_duplicates_remain_between_splits_and_the_test_set_stays(splits, data):
+    order = sorted(splits, key=["train", "val", "test"].index)
+    sample = make(**{name: [(1 + place, 0) for place, split in enumerate(order) if split == name] for name in dict.fromkeys(order)})
+    pairs = data.draw(st.lists(st.lists(st.integers(0, len(order) - 1), min_size=2, max_size=2, unique=True), max_size=8))
+    names = sample[0].ids.tolist()
+    gone = {name for name, _ in leaks(sample, *pairs)}
+    assert not any(name.startswith("test") for name in gone)
+    assert all(order[one] == order[other] or gone & {names[one], names[other]} for one, other in pairs)
+    if len(pairs) == 1 and order[pairs[0][0]] != order[pairs[0][1]]:
+        assert len(gone) == 1
 
 
 @settings(max_examples=50)

@@ -19,7 +19,7 @@ GOOD = idx.contents()
 
 SETTINGS = Preprocess(
     **{"image_size": "auto", "color": "auto", "resize": "stretch", "test_fraction": 0.2, "val_fraction": 0.1, "denoise": "none", "relabel": None},
-    clean=Clean(constant=True, leak=True, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0),
+    clean=Clean(constant=True, leak=True, near_leak=0.0, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0),
     **{"max_pixels": 10_000, "max_bad_fraction": 0.5},
 )
 

@@ -26,9 +26,12 @@ def finding(name: str, rule: str, done: str = "left out", detail: str = "") -> F
     return Finding(name, "train", rule, detail, done)
 
 
-def write(folder, seed=0, findings=()) -> Manifest:
+NEAR = pd.DataFrame({"first": ["a,b"], "second": ["c"], "difference": [0.5]})
+
+
+def write(folder, seed=0, findings=()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
-    report.write(folder, splits, make_manifest(2), findings, seed)
+    report.write(folder, splits, make_manifest(2), findings, NEAR, seed)
 
 
 def test_summary_counts_everything_and_is_strict_json():
@@ -37,7 +40,7 @@ def test_summary_counts_everything_and_is_strict_json():
     assert summary == {
         **{"train": 4, "val": 2, "test": 3},
         **{"left_out": 3, "left_out_unusable": 0, "left_out_constant": 1, "left_out_aspect": 0, "left_out_leak": 2},
-        **{"left_out_conflict": 0, "left_out_duplicate": 0, "left_out_rare": 0, "kept_suspect": 1},
+        **{"left_out_conflict": 0, "left_out_duplicate": 0, "left_out_rare": 0, "left_out_near_leak": 0, "kept_suspect": 1},
         **{"classes": 2, "smallest_class_share": 0.25, "largest_class_share": 0.75, "height": 4, "width": 5, "channels": 3},
         **{"mean_0": 0.5, "mean_1": 0.5, "mean_2": 0.5, "std_0": 0.25, "std_1": 0.25, "std_2": 0.25},
     }
@@ -50,6 +53,7 @@ def test_tables_say_what_the_splits_hold_and_what_was_found(tmp_path):
     table = pd.read_csv(tmp_path / "data/findings.csv")
     assert table.columns.tolist() == ["id", "split", "rule", "detail", "done"]
     assert table.to_numpy().tolist() == [["a, b\n.png", "train", "conflict", 'labelled "a", but also b', "kept"]]
+    assert (tmp_path / "data/near_duplicates.csv").read_text() == 'first,second,difference\n"a,b",c,0.5\n'
 
 
 def test_the_account_counts_by_rule():
@@ -62,7 +66,7 @@ def test_same_data_give_the_same_bytes_and_the_seed_draws_the_pictures(tmp_path)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write(tmp_path / name, seed)
     contents = {name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in "abc"}
-    assert set(contents["a"]) == {"counts.csv", "findings.csv", "samples.png"}
+    assert set(contents["a"]) == {"counts.csv", "findings.csv", "near_duplicates.csv", "samples.png"}
     assert contents["a"] == contents["b"]
     assert contents["a"]["samples.png"] != contents["c"]["samples.png"]
 
