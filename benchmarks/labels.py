@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.runs import changed, recipe
-from darkroom import arrays, hardware, labels, metrics
+from darkroom import arrays, hardware, labels, memory, metrics
 from darkroom.crossval import out_of_sample
 from darkroom.randomness import numpy_generator
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="sprint", help="a file in recipes/ (default: sprint)")
     parser.add_argument("--seeds", type=int, default=3, help="how often (default: 3)")
     chosen = parser.parse_args()
-    hardware.keep_freed_memory()
+    memory.keep_freed()
     hardware.use_threads("auto")
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))

@@ -1,10 +1,12 @@
 """Trainings for the benchmarks to time, each in a process of its own so that none warms up or slows down another.
 
 `python -m benchmarks.runs NAME key=value ...` runs one and prints its figures as JSON: `ours` with changes of params.yaml
-such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loading` with way.
+such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loading` with way. Each may also be told a
+folder to run in and a control group to join.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +29,7 @@ def run(name: str, **changes: Any) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.runs", name, *(f"{key}={value}" for key, value in changes.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command[1:])} failed:\n{done.stderr}")
+        raise SystemExit(f"{' '.join(command[1:])} ended with code {done.returncode}:\n{done.stderr or 'it was killed; was there enough memory?'}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -64,7 +66,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does, from fresh weights."""
     import torch
 
-    from darkroom import arrays, hardware, models
+    from darkroom import arrays, hardware, memory, models
     from darkroom.inference import predict
     from darkroom.randomness import derive_seed
     from darkroom.samples import SPLITS
@@ -72,7 +74,7 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     from darkroom.training import Trainer
 
     chosen = changed({key: yaml.load(value, params.Loader) for key, value in changes.items()})  # a SafeLoader
-    hardware.keep_freed_memory()
+    memory.keep_freed()
     hardware.use_threads(chosen.train.threads)
     device = hardware.choose_device(chosen.train.device)
     manifest = arrays.read_manifest(ARRAYS)
@@ -173,9 +175,14 @@ def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
         yield DataLoader(train, batch_size, shuffle=True, num_workers=workers), DataLoader(test, 500)
 
 
+def main() -> None:
+    kinds = {"ours": ours, "usual": usual, "example": example, "loading": loading}
+    arguments = dict(argument.split("=", 1) for argument in sys.argv[2:])
+    if group := arguments.pop("group", None):
+        Path(group, "cgroup.procs").write_text(str(os.getpid()))
+    os.chdir(arguments.pop("folder", "."))
+    print(json.dumps(kinds[sys.argv[1]](arguments)))
+
+
 if __name__ == "__main__":
-    kind, arguments = (
-        {"ours": ours, "usual": usual, "example": example, "loading": loading}[sys.argv[1]],
-        dict(argument.split("=", 1) for argument in sys.argv[2:]),
-    )
-    print(json.dumps(kind(arguments)))
+    main()

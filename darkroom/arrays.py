@@ -8,6 +8,8 @@ manifest.json
 
 import hashlib
 import json
+import mmap
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -185,6 +187,32 @@ def read_split(folder: str | Path, name: str) -> Split:
     if not len(split.images) == len(split.labels) == len(split.ids) or split.images.dtype != np.uint8 or split.images.ndim != 4:
         raise DarkroomError(f"The {name} split in {folder} does not fit together: run `dvc repro --force preprocess` to make it anew.")
     return split
+
+
+def read_whole(images: np.ndarray) -> np.ndarray:
+    """A copy of a split's images in memory; it leaves no mapped pages behind, which would count as this process's memory too."""
+    if not _is_whole_file(images):
+        return np.array(images)
+    return np.fromfile(images.filename, np.uint8, images.size, offset=images.offset).reshape(images.shape)
+
+
+def read_into(out: np.ndarray, images: np.ndarray, places: np.ndarray) -> None:
+    """Reads the pictures at `places` (n,) of the split's `images` into `out` (n, H, W, C) uint8, contiguous.
+
+    From the file itself where they are memory-mapped: a fault in a mapping reads ahead, on some disks megabytes for a picture.
+    Raises DarkroomError where the file is no longer whole.
+    """
+    if not _is_whole_file(images):
+        np.take(images, places, axis=0, out=out)
+        return
+    with open(images.filename, "rb", buffering=0) as file:
+        for picture, place in zip(out, places.tolist(), strict=True):
+            if os.preadv(file.fileno(), [picture.data], images.offset + place * picture.nbytes) != picture.nbytes:
+                raise DarkroomError(f"{images.filename} was cut short while it was read: run `dvc repro --force preprocess` to make it anew.")
+
+
+def _is_whole_file(images: np.ndarray) -> bool:
+    return isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap)  # not a part of a mapping, which has the offset of the whole
 
 
 def count_levels(images: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ on whether the pictures are held on the device or read from disk as they are nee
 
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from darkroom import hardware, transforms
+from darkroom import arrays, memory, transforms
 from darkroom.arrays import Augmentation, Manifest, Split
 from darkroom.errors import DarkroomError
 from darkroom.params import Augment
 from darkroom.randomness import derive_seed, numpy_generator
 
 HELD_SHARE = 0.5  # of the memory that is free: pictures that take more are read from disk as they are needed
+READERS = 8  # threads that read: a disk answers many at a time, each after a while
 
 
 class Batches:
@@ -33,13 +34,14 @@ class Batches:
         self.steps = math.ceil(len(train) / batch_size)  # of a whole epoch
         self.augment = _resolve(augment, manifest.augmentation)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
-        self.held = torch.from_numpy(np.array(train.images)).to(device) if _fits(train.images, device) else None
+        self.held = torch.from_numpy(arrays.read_whole(train.images)).to(device) if _fits(train.images, device) else None
 
     def sample(self, n: int) -> Tensor:
         """Some pictures as they are, normalised (n, C, H, W) float32 or all if there are fewer: to fit a stem to."""
         chosen = numpy_generator(self.seed, "stem").permutation(len(self.train))[:n]
-        images = torch.from_numpy(self.train.images[np.sort(chosen)]).to(self.device)
-        return transforms.normalise(images, self.manifest.mean, self.manifest.std)
+        images = np.empty((len(chosen), *self.train.images.shape[1:]), np.uint8)
+        arrays.read_into(images, self.train.images, np.sort(chosen))
+        return transforms.normalise(torch.from_numpy(images).to(self.device), self.manifest.mean, self.manifest.std)
 
     def epoch(self, epoch: int, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The steps `first` up to but not including `last` of an epoch, all counted from 0.
@@ -57,16 +59,20 @@ class Batches:
         if self.held is not None:
             yield from ((batch, self.held[batch.to(self.device)]) for batch in batches)
             return
-        with ThreadPoolExecutor(1) as reader:  # reading waits for the disk, so one thread beside the computing ones is enough
-            pending = [reader.submit(self._read, batch) for batch in batches[:1]]
+        with ThreadPoolExecutor(READERS) as pool:
+            pending = [self._begin_to_read(batch, pool) for batch in batches[:1]]
             for batch, following in pairwise((*batches, None)):
-                images = pending.pop().result()
-                pending = [reader.submit(self._read, following)] if following is not None else []
+                images, parts = pending.pop()
+                pending = [self._begin_to_read(following, pool)] if following is not None else []
+                for part in parts:
+                    part.result()
                 yield batch, images.to(self.device, non_blocking=True)
 
-    def _read(self, batch: Tensor) -> Tensor:
-        images = torch.from_numpy(self.train.images[batch.numpy()])
-        return images.pin_memory() if self.device.type == "cuda" else images
+    def _begin_to_read(self, batch: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
+        """The pictures of `batch`, (N, H, W, C) uint8, that are whole once the parts are done."""
+        images = torch.empty((len(batch), *self.train.images.shape[1:]), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        parts = zip(images.tensor_split(READERS), batch.tensor_split(READERS), strict=True)
+        return images, [pool.submit(arrays.read_into, part.numpy(), self.train.images, places.numpy()) for part, places in parts]
 
     def _varied(self, images: Tensor, batch: Tensor, epoch: int, step: int) -> Tensor:
         """The pictures (N, H, W, C) uint8 of `batch` (N,) varied for this step and normalised: (N, C, H, W) float32."""
@@ -107,7 +113,7 @@ class Batches:
 
 
 def _fits(images: np.ndarray, device: torch.device) -> bool:
-    return images.nbytes <= HELD_SHARE * hardware.free_memory(device)
+    return images.nbytes <= HELD_SHARE * memory.free(device)
 
 
 def _resolve(wanted: Augment, suitable: Augmentation) -> Augment:

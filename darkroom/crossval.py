@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from darkroom import arrays, hardware, labels, metrics, models, params, plots
+from darkroom import arrays, hardware, labels, memory, metrics, models, params, plots
 from darkroom.arrays import Manifest, Split
 from darkroom.errors import DarkroomError
 from darkroom.inference import predict
@@ -59,7 +59,7 @@ def main() -> None:
 
 def _run(count: int, out: str) -> None:
     settings = params.check(params.read(params.PATH))
-    hardware.keep_freed_memory()
+    memory.keep_freed()
     hardware.use_threads(settings.train.threads)
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))

@@ -1,11 +1,9 @@
-"""What computes: the device, its native precision, the threads, and the allocator."""
+"""What computes: the device, its native precision, the threads."""
 
-import ctypes
 import os
 import platform
 from pathlib import Path
 
-import psutil
 import torch
 
 from darkroom.errors import DarkroomError
@@ -43,32 +41,6 @@ def use_threads(wanted: int | str) -> int:
     """Lets PyTorch use `wanted` CPU threads, for "auto" one for each core that this process may use; returns how many."""
     torch.set_num_threads(_cores() if wanted == "auto" else int(wanted))
     return torch.get_num_threads()
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep the memory that large CPU batches free, where this is glibc.
-
-    Otherwise every step hands its activations back to the kernel and pays the page faults anew. Must come before the
-    first large allocation. Older versions of glibc accept a smaller threshold only.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        if not any(libc.mallopt(-3, threshold) for threshold in (2**30, 2**25)):  # M_MMAP_THRESHOLD
-            return  # the others alone would freeze the threshold where it is
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        libc.mallopt(-2, 2**28)  # M_TOP_PAD
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes of memory that are free on the device; on a CPU what the machine has, or the limit of this process's group leaves."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    free = psutil.virtual_memory().available
-    try:
-        limit, used = (Path("/sys/fs/cgroup", name).read_text() for name in ("memory.max", "memory.current"))
-        return min(free, int(limit) - int(used))
-    except (OSError, ValueError):  # not in such a group, or in one without a limit, which reads "max"
-        return free
 
 
 def processor() -> str:

@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from darkroom import arrays, checkpoints, curves, gradients, hardware, models, params
+from darkroom import arrays, checkpoints, curves, gradients, hardware, memory, models, params
 from darkroom.models import weights
 from darkroom.outputs import write_json
 from darkroom.randomness import derive_seed
@@ -18,7 +18,7 @@ from darkroom.training import Trainer
 
 def main() -> dict[str, float]:
     seed, model, settings = params.load("seed", "model", "train")
-    hardware.keep_freed_memory()
+    memory.keep_freed()
     hardware.use_threads(settings.threads)
     device = hardware.choose_device(settings.device)
     precision = hardware.choose_precision(settings.precision, device)

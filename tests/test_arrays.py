@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -106,6 +107,31 @@ def test_a_pack_gives_back_what_it_kept_and_leaves_no_file(tmp_path_factory, siz
         assert [len(block) for block in passed] == sizes
         assert np.array_equal(np.concatenate(list(pack.blocks())), pictures)
     assert list(folder.iterdir()) == []
+
+
+def test_pictures_are_read_whether_mapped_or_not(tmp_path):
+    packs.write(tmp_path / "arrays", make_splits(), FIELDS)
+    mapped, held = arrays.read_split(tmp_path / "arrays", "train").images, make_splits()["train"].images
+    places = np.array([4, 0, 4, 5])
+    for images in (mapped, held, mapped[:], held[:]):
+        out = np.zeros((4, 4, 5, 3), np.uint8)
+        arrays.read_into(out, images, places)
+        assert np.array_equal(out, held[places])
+        assert np.array_equal(arrays.read_whole(images), held)
+        assert arrays.read_whole(images).flags.writeable
+    out = np.zeros((1, 4, 5, 3), np.uint8)
+    arrays.read_into(out, mapped[2:], np.array([1]))
+    assert np.array_equal(out[0], held[3])
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_said(tmp_path):
+    packs.write(tmp_path / "arrays", make_splits(), FIELDS)
+    images = arrays.read_split(tmp_path / "arrays", "train").images
+    os.truncate(tmp_path / "arrays/train.images.npy", 128 + 3 * 60 + 1)
+    out = np.zeros((1, 4, 5, 3), np.uint8)
+    arrays.read_into(out, images, np.array([2]))
+    with pytest.raises(DarkroomError, match=r"train\.images\.npy was cut short.*run `dvc repro --force preprocess`"):
+        arrays.read_into(out, images, np.array([3]))
 
 
 def test_a_missing_manifest_says_how_to_make_it(tmp_path):

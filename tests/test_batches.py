@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom import batches, hardware, params
+from darkroom import batches, memory, params
 from darkroom.arrays import Augmentation, Manifest, Split
 from darkroom.batches import Batches
 from darkroom.errors import DarkroomError
@@ -44,7 +44,7 @@ def test_epochs_and_seeds_differ_in_order():
 
 def test_pictures_read_from_disk_are_shown_as_those_held(monkeypatch: pytest.MonkeyPatch):
     held = make(ALL)
-    monkeypatch.setattr(hardware, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(memory, "free", lambda device: 1000)
     read = make(ALL)
     assert held.held is not None
     assert read.held is None
@@ -87,7 +87,7 @@ def test_the_sample_is_of_the_pictures_as_they_are():
 
 def test_what_fits_is_held(monkeypatch: pytest.MonkeyPatch):
     images = np.zeros((10, 10, 10, 1), dtype=np.uint8)
-    monkeypatch.setattr(hardware, "free_memory", lambda device: 2000)
+    monkeypatch.setattr(memory, "free", lambda device: 2000)
     assert batches._fits(images, CPU)
-    monkeypatch.setattr(hardware, "free_memory", lambda device: 1998)
+    monkeypatch.setattr(memory, "free", lambda device: 1998)
     assert not batches._fits(images, CPU)
