@@ -5,6 +5,7 @@ such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loa
 folder to run in and a control group to join.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -167,6 +168,8 @@ def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
+    if not list(RAW.glob("train-images*")):
+        sys.exit(f"{RAW} holds no pictures by the format of Fashion-MNIST: run `dvc repro --force fetch`.")
     with tempfile.TemporaryDirectory() as root:  # torchvision wants the raw files in a folder of this name
         Path(root, "FashionMNIST").mkdir()
         Path(root, "FashionMNIST", "raw").symlink_to(RAW.resolve())
@@ -177,11 +180,15 @@ def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
 
 def main() -> None:
     kinds = {"ours": ours, "usual": usual, "example": example, "loading": loading}
-    arguments = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    if group := arguments.pop("group", None):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=kinds, help="the training")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="what it is told")
+    chosen = parser.parse_args()
+    changes = dict(change.split("=", 1) for change in chosen.changes)
+    if group := changes.pop("group", None):
         Path(group, "cgroup.procs").write_text(str(os.getpid()))
-    os.chdir(arguments.pop("folder", "."))
-    print(json.dumps(kinds[sys.argv[1]](arguments)))
+    os.chdir(changes.pop("folder", "."))
+    print(json.dumps(kinds[chosen.name](changes)))
 
 
 if __name__ == "__main__":

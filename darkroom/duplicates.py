@@ -23,7 +23,7 @@ _EXACT = 20_000  # pictures up to which each descriptor is compared with all: it
 _TRAINING = 40  # pictures that each list of the index is fitted to; faiss asks for 39
 _CELL, _MOVE = 3 / 28, 1 / 28  # of a side: what is averaged before pixels are compared, and how far a picture may have moved
 _GAIN = (0.9, 1.1)  # within which one picture may be brighter than the other
-_COMPARED = 2048  # pairs compared at a time
+_DESCRIBED, _COMPARED = 1024, 2048  # pictures described, and pairs compared, at a time
 
 
 def near(pack: Pack, chosen: np.ndarray, most: float) -> pd.DataFrame:
@@ -137,13 +137,10 @@ def _index(pack: Pack, chosen: np.ndarray) -> faiss.Index:
 
 
 def _described(pack: Pack, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of the places `chosen`, and their pictures' descriptors."""
-    start = 0
-    for block in tqdm(pack.blocks(), desc="near duplicates", unit="block", leave=False, disable=None):
-        places = chosen[(chosen >= start) & (chosen < start + len(block))]
-        if len(places):
-            yield places, descriptors(block[places - start])
-        start += len(block)
+    """Some of the places `chosen` at a time, and their pictures' descriptors."""
+    for start in tqdm(range(0, len(chosen), _DESCRIBED), desc="near duplicates", unit="block", leave=False, disable=None):
+        places = chosen[start : start + _DESCRIBED]
+        yield places, descriptors(pack.take(places))
 
 
 def _parts(pairs: np.ndarray) -> Iterable[np.ndarray]:

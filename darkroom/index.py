@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import os
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -93,11 +94,15 @@ def read(folder: str | Path) -> list[Entry]:
     path = Path(folder) / FILE
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        numbers = ("bytes", "width", "height", "channels")
-        return [Entry(**{**row, **{name: int(row[name]) for name in numbers}}) for row in rows]
+            return [_entry(row) for row in csv.DictReader(file)]
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro --force fetch` to make it anew.") from None
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    numbers = {name: int(row[name]) for name in ("bytes", "width", "height", "channels")}
+    repeated = {name: sys.intern(row[name]) for name in ("label", "split", "group", "format", "problem")}  # one copy for all entries
+    return Entry(**{**row, **numbers, **repeated})
 
 
 def _walk(folder: Path) -> Iterator[Named]:

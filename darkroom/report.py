@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from darkroom import arrays
 from darkroom.arrays import Manifest, Split
 from darkroom.cleaning import RULES, Finding
 from darkroom.outputs import new_folder
@@ -91,8 +92,11 @@ def sample_sheet(train: Split, manifest: Manifest, seed: int) -> Image.Image:
     cells = np.full((len(shown), height * enlarge + _GAP, columns, width * enlarge + _GAP, 3), 255, dtype=np.uint8)
     for label, name in enumerate(shown):
         places = np.flatnonzero(train.labels == label)
-        for column, place in enumerate(numpy_generator(seed, "samples", name).permutation(places)[:columns]):
-            colours = np.take(train.images[place], (0, 1, 2), axis=-1, mode="clip")  # grey: the one channel thrice
+        places = numpy_generator(seed, "samples", name).permutation(places)[:columns]
+        images = np.empty((len(places), *manifest.shape), np.uint8)
+        arrays.read_into(images, train.images, places)
+        for column, image in enumerate(images):
+            colours = np.take(image, (0, 1, 2), axis=-1, mode="clip")  # grey: the one channel thrice
             small = np.asarray(Image.fromarray(colours).resize((width, height), Image.Resampling.BOX))
             cells[label, :-_GAP, column, :-_GAP] = small.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
     some = "" if len(shown) == len(manifest.classes) else f", the first {len(shown)} of {len(manifest.classes)} classes"
