@@ -2,9 +2,9 @@
 
     input   images          (batch, H, W, C) uint8, 0..255
     output  logits          (batch, K) float32
-    output  probabilities   (batch, K) float32, 0..1, each row sums to 1
+    output  probabilities   (batch, K) float32, 0..1, each row sums to 1: of the logits divided by the temperature
 
-The file's metadata holds the fields of `Bundle`: texts as they are, lists as JSON.
+The file's metadata holds the fields of `Bundle`: texts as they are, all else as JSON.
 """
 
 import json
@@ -22,6 +22,7 @@ from darkroom.errors import DarkroomError
 FILE = "model.onnx"
 TEXTS = ("dataset", "title", "licence", "data_sha256")  # of the metadata; data_sha256 is of the arrays that it was trained on
 LISTS = ("classes", "shape")
+NUMBERS = ("temperature", "threshold")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Bundle:
     data_sha256: str
     classes: tuple[str, ...]  # names of the columns of logits and probabilities
     shape: tuple[int, int, int]  # height, width, channels
+    temperature: float  # fitted on validation
+    threshold: float | None  # of the largest probability: below it, an answer should be withheld (see evaluate.target_accuracy); None: always
 
 
 def read(folder: str | Path, threads: int) -> Bundle:
@@ -51,7 +54,8 @@ def read(folder: str | Path, threads: int) -> Bundle:
     try:
         session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
         metadata = session.get_modelmeta().custom_metadata_map
-        return Bundle(session, **{name: metadata[name] for name in TEXTS}, **{name: tuple(json.loads(metadata[name])) for name in LISTS})
+        texts, numbers = {name: metadata[name] for name in TEXTS}, {name: json.loads(metadata[name]) for name in NUMBERS}
+        return Bundle(session, **texts, **numbers, **{name: tuple(json.loads(metadata[name])) for name in LISTS})
     except Exception as error:  # onnxruntime's errors have no class in common but this
         raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro --force export` to make it anew.") from error
 

@@ -15,7 +15,7 @@ from darkroom import arrays, hardware, labels, memory, metrics, models, params, 
 from darkroom.arrays import Manifest, Split
 from darkroom.errors import DarkroomError
 from darkroom.inference import predict
-from darkroom.outputs import new_folder
+from darkroom.outputs import new_folder, write_csv
 from darkroom.params import Params
 from darkroom.randomness import derive_seed
 from darkroom.training import Trainer
@@ -69,7 +69,7 @@ def _run(count: int, out: str) -> None:
     suspects = labels.table(metrics.probabilities(logits), np.asarray(train.labels), train.ids, manifest.classes)
     places = {name: place for place, name in enumerate(train.ids.tolist())}
     with new_folder(out) as folder:
-        suspects.to_csv(folder / "suspects.csv", index=False, float_format="%.6f", lineterminator="\n")
+        write_csv(folder / "suspects.csv", suspects)
         shown = [places[name] for name in suspects["id"].head(settings.evaluate.gallery)]
         plots.save(plots.suspects(train.images[shown], suspects, len(train)), folder / "suspects.png")
     print(f"{len(suspects)} of {len(train)} training labels are probably wrong: {out}/suspects.csv, the most suspect first")

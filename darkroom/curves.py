@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 from dvclive import Live
 
-from darkroom.outputs import new_folder
+from darkroom.outputs import new_folder, write_csv
 from darkroom.training import Record
 
 
@@ -19,4 +19,4 @@ def write(folder: str | Path, records: Sequence[Record]) -> None:
                     live.log_metric(name, value)
                 live.next_step()
         rows = [{"epoch": record.epoch, "layer": name, **layer._asdict()} for record in records for name, layer in record.layers.items()]
-        pd.DataFrame(rows).to_csv(temporary / "gradients.csv", index=False, float_format="%.6g", lineterminator="\n")
+        write_csv(temporary / "gradients.csv", pd.DataFrame(rows))

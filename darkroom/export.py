@@ -13,13 +13,13 @@ from darkroom.errors import DarkroomError
 from darkroom.transforms import normalise
 
 
-def to_onnx(network: nn.Module, description: Description, opset: int) -> bytes:
-    """The contents of an ONNX file that holds normalisation, `network` and softmax; darkroom.bundle says how it is called.
+def to_onnx(network: nn.Module, description: Description, temperature: float, threshold: float | None, opset: int) -> bytes:
+    """The contents of an ONNX file that holds normalisation, `network`, `temperature` and softmax; darkroom.bundle says how it is called.
 
-    Carries the labels and what else `description` knows of the data. The same weights give the same bytes: everything that
+    Carries the threshold, the labels and what else `description` knows of the data. The same weights give the same bytes: everything that
     tells where and when the graph was traced (stack traces with local paths among it) is taken out.
     """
-    graph = _Classifier(network, description).eval()
+    graph = _Classifier(network, description, temperature).eval()
     images = torch.zeros(2, *description.shape, dtype=torch.uint8)  # two, because a batch of one would be taken for a constant
     program = torch.onnx.export(
         graph,
@@ -36,8 +36,9 @@ def to_onnx(network: nn.Module, description: Description, opset: int) -> bytes:
     _forget_origin(model)
     model.graph.name = description.name
     texts = {name: getattr(description, name) for name in bundle.TEXTS}
-    lists = {name: json.dumps(getattr(description, name), ensure_ascii=False) for name in bundle.LISTS}
-    onnx.helper.set_model_props(model, texts | lists)
+    lists = {name: getattr(description, name) for name in bundle.LISTS}
+    numbers = dict(zip(bundle.NUMBERS, (temperature, threshold), strict=True))
+    onnx.helper.set_model_props(model, texts | {name: json.dumps(value, ensure_ascii=False) for name, value in (lists | numbers).items()})
     return model.SerializeToString(deterministic=True)
 
 
@@ -70,13 +71,13 @@ def check_parity(expected: np.ndarray, logits: np.ndarray, probabilities: np.nda
 
 
 class _Classifier(nn.Module):
-    def __init__(self, network: nn.Module, description: Description):
+    def __init__(self, network: nn.Module, description: Description, temperature: float):
         super().__init__()
-        self.network, self.mean, self.std = network, description.mean, description.std
+        self.network, self.mean, self.std, self.temperature = network, description.mean, description.std, temperature
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(normalise(images, self.mean, self.std))
-        return logits, logits.softmax(1)
+        return logits, (logits / self.temperature).softmax(1)
 
 
 def _forget_origin(message: onnx.ModelProto) -> None:

@@ -12,7 +12,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from darkroom.errors import DarkroomError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEMPORARY = ".tmp-"  # the prefix of everything that is still being written; ignored by git and DVC
 
@@ -70,6 +75,20 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes `value` to `path` as strict JSON: sorted as given, indented, and refused (ValueError) if it holds NaN or infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """What `write_json` wrote to `path`; raises DarkroomError where it is missing or is no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro` to make it anew.") from error
+
+
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
+    """Writes the table to `path`, without its index, its floats with six digits, whole or not at all."""
+    with new_file(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -213,6 +213,7 @@ class Evaluate(_Section):
     top_k: Annotated[int, Field(ge=2, le=1000)]
     test_time_flip: bool
     gallery: Annotated[int, Field(ge=1, le=100)]
+    target_accuracy: Annotated[float, Field(gt=0, le=1)]
 
 
 class Export(_Section):

@@ -14,7 +14,7 @@ from PIL import Image
 from darkroom import arrays
 from darkroom.arrays import Manifest, Split
 from darkroom.cleaning import RULES, Finding
-from darkroom.outputs import new_folder
+from darkroom.outputs import new_folder, write_csv
 from darkroom.randomness import numpy_generator
 from darkroom.samples import SPLITS
 
@@ -67,9 +67,9 @@ def write(folder: str | Path, splits: Mapping[str, Split], manifest: Manifest, f
     samples.png: some training pictures of each class, drawn with `seed`.
     """
     with new_folder(folder) as temporary:
-        _write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
-        _write_csv(temporary / "findings.csv", _table(findings))
-        _write_csv(temporary / "near_duplicates.csv", near)
+        write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
+        write_csv(temporary / "findings.csv", _table(findings))
+        write_csv(temporary / "near_duplicates.csv", near)
         sample_sheet(splits["train"], manifest, seed).save(temporary / "samples.png", optimize=True)
 
 
@@ -129,7 +129,3 @@ def _shorten(text: str, length: int) -> str:
 
 def _table(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame([astuple(finding) for finding in findings], columns=[field.name for field in fields(Finding)])
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    table.to_csv(path, index=False, lineterminator="\n")

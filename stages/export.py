@@ -1,12 +1,12 @@
 """Exports the trained model as one ONNX file and proves on the whole test set that it answers as the model does.
 
-In: data/arrays, models/trained. Out: models/bundle, metrics/export.json.
+In: data/arrays, models/trained, models/calibration.json. Out: models/bundle, metrics/export.json.
 """
 
 from darkroom import arrays, bundle, checkpoints, hardware, params
 from darkroom.export import check_parity, to_onnx
 from darkroom.inference import predict
-from darkroom.outputs import new_folder, write_json
+from darkroom.outputs import new_folder, read_json, write_json
 from darkroom.stage import run
 
 
@@ -18,8 +18,9 @@ def main() -> dict[str, float]:
     checkpoints.require_same_data(description, manifest)
     images = arrays.read_split("data/arrays", "test").images
 
+    calibration = read_json("models/calibration.json")
     with new_folder("models/bundle") as folder:
-        contents = to_onnx(network, description, settings.opset)
+        contents = to_onnx(network, description, calibration["temperature"], calibration["threshold"], settings.opset)
         (folder / bundle.FILE).write_bytes(contents)
         expected = predict(network, images, manifest.mean, manifest.std)
         parity = check_parity(expected, *bundle.predict(bundle.read(folder, threads), images), settings.tolerance)

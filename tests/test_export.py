@@ -14,6 +14,7 @@ from darkroom import arrays, bundle, checkpoints, models
 from darkroom.errors import DarkroomError
 from darkroom.export import check_parity, to_onnx
 from darkroom.inference import predict
+from darkroom.outputs import write_json
 from stages import export as stage
 from tests import packs
 
@@ -45,7 +46,7 @@ def write_bundle(folder, contents):
 
 @pytest.fixture(scope="module")
 def contents():
-    return to_onnx(*trained(), opset=20)
+    return to_onnx(*trained(), 0.5, 0.75, opset=20)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def contents():
 )
 def test_bundle_answers_as_the_network_for_any_batch(tmp_path, name, shape, std, opset):
     network, described = trained(name, shape, std)
-    exported = write_bundle(tmp_path, to_onnx(network, described, opset))
+    exported = write_bundle(tmp_path, to_onnx(network, described, 0.5, None, opset))
     for n in (1, 7):
         images = pictures(n, shape)
         expected = predict(network, images, described.mean, described.std)
         logits, probabilities = bundle.predict(exported, images, batch_size=3)
         assert logits.dtype == probabilities.dtype == np.float32
         np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=1e-5)
-        np.testing.assert_allclose(probabilities, torch.from_numpy(expected).softmax(1), atol=1e-5)
+        np.testing.assert_allclose(probabilities, torch.from_numpy(expected / np.float32(0.5)).softmax(1), atol=1e-5)
     assert onnx.load(tmp_path / bundle.FILE).opset_import[0].version == opset
 
 
@@ -69,6 +70,7 @@ def test_bundle_says_what_it_is(tmp_path, contents):
     exported = write_bundle(tmp_path, contents)
     assert (exported.dataset, exported.title, exported.licence, exported.data_sha256) == ("toys", "Toys of wood", "CC0-1.0", "f" * 64)
     assert (exported.classes, exported.shape) == (CLASSES, (11, 9, 1))
+    assert (exported.temperature, exported.threshold) == (0.5, 0.75)
     (image,) = exported.session.get_inputs()
     assert (image.name, image.type, image.shape) == ("images", "tensor(uint8)", ["batch", 11, 9, 1])
     assert [(output.name, output.shape) for output in exported.session.get_outputs()] == [("logits", ["batch", 3]), ("probabilities", ["batch", 3])]
@@ -146,6 +148,7 @@ def project(tmp_path, monkeypatch):
     manifest = packs.write("data/arrays", splits, known)
     described = checkpoints.describe(described.name, described.arguments, manifest, {})
     checkpoints.save("models/trained", network, described)
+    write_json("models/calibration.json", {"temperature": 0.5, "threshold": None})
     return network, described
 
 
@@ -155,7 +158,7 @@ def test_stage_in_another_process_leaves_the_same_bytes_and_its_metrics(project,
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1  # its own line: the exporter is silent
     assert "torch.onnx" not in done.stdout + done.stderr
-    assert (tmp_path / "models/bundle/model.onnx").read_bytes() == to_onnx(*project, opset=20)
+    assert (tmp_path / "models/bundle/model.onnx").read_bytes() == to_onnx(*project, 0.5, None, opset=20)
     metrics = json.loads(Path("metrics/export.json").read_text(encoding="utf-8"))
     assert set(metrics) == {"max_abs_difference", "label_disagreements", "samples", "size_mb", "opset"}
     assert (metrics["label_disagreements"], metrics["samples"], metrics["opset"]) == (0, 501, 20)
@@ -170,7 +173,7 @@ def test_failed_gate_keeps_the_earlier_bundle(project, monkeypatch):
     monkeypatch.setattr(stage, "predict", lambda network, images, mean, std: predict(network, images, mean, std) + np.float32(0.5))
     with pytest.raises(DarkroomError, match=r"labels 0 of 501 test pictures otherwise, and its logits differ by up to 0\.5"):
         stage.main()
-    assert {path.name for path in Path("models").iterdir()} == {"bundle", "trained"}
+    assert {path.name for path in Path("models").iterdir()} == {"bundle", "trained", "calibration.json"}
     assert earlier.read_bytes() == b"earlier"
     assert not Path("metrics").exists()
 

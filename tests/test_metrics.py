@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score
 
 from darkroom import metrics
 from darkroom.errors import DarkroomError
@@ -13,9 +15,18 @@ LOGITS = np.log(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25
 LABELS = np.array([0, 0, 0, 2])
 
 
+def wilson(right: int, total: int) -> tuple[float, float]:
+    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+    return interval.low, interval.high
+
+
 def test_summary_by_hand():
     summary = metrics.summary(LOGITS, LABELS, top_k=2)
-    assert list(summary) == ["accuracy", "accuracy_low", "accuracy_high", "loss", "macro_f1", "accuracy_top_k", "samples"]
+    assert list(summary) == [
+        *("accuracy", "accuracy_low", "accuracy_high", "loss", "loss_low", "loss_high", "macro_f1", "macro_f1_low", "macro_f1_high"),
+        *("worst_class_accuracy", "accuracy_top_k", "samples"),
+    ]
+    assert summary["worst_class_accuracy"] == 0
     assert summary["accuracy"] == 0.5
     assert summary["accuracy_top_k"] == 0.75
     assert summary["samples"] == 4
@@ -31,6 +42,14 @@ def test_the_interval_is_wilsons():
     centre, half = (p + z**2 / (2 * n)) / (1 + z**2 / n), z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     summary = metrics.summary(logits, labels, top_k=2)
     assert (summary["accuracy_low"], summary["accuracy_high"]) == pytest.approx((centre - half, centre + half), abs=1e-9)
+
+
+def test_the_interval_of_the_loss_is_that_of_a_mean():
+    logits, labels = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32), np.zeros(1000, np.int64)
+    losses = -np.log(metrics.probabilities(logits)[:, 0])
+    summary = metrics.summary(logits, labels, 2)
+    assert summary["loss_low"] == pytest.approx(losses.mean() - 1.96 * losses.std(ddof=1) / math.sqrt(1000), abs=1e-5)
+    assert summary["loss_high"] - summary["loss"] == pytest.approx(summary["loss"] - summary["loss_low"])
 
 
 def test_extreme_logits_have_a_finite_loss():
@@ -57,15 +76,45 @@ def test_per_class_by_hand():
         "recall": [pytest.approx(2 / 3), 0, 0],
         "f1": [pytest.approx(0.8), 0, 0],
         "support": [3, 0, 1],
+        "precision_low": [pytest.approx(wilson(2, 2)[0]), 0, 0],
+        "precision_high": [1, pytest.approx(wilson(0, 2)[1]), 1],
+        "recall_low": [pytest.approx(wilson(2, 3)[0]), 0, 0],
+        "recall_high": [pytest.approx(wilson(2, 3)[1]), 1, pytest.approx(wilson(0, 1)[1])],
     }
 
 
+@settings(max_examples=50)
+@given(st.integers(1, 10_000), st.integers(0, 10_000))
+def test_wilsons_interval_is_that_of_scipy(total: int, right: int):
+    right = min(right, total)
+    assert metrics.wilson(right, total) == pytest.approx(np.array(wilson(right, total)), abs=1e-12)
+    assert metrics.wilson(np.array([right, 0]), np.array([total, 0]))[:, 1].tolist() == [0, 1]
+
+
+def test_macro_f1_is_that_of_scikit_learn():
+    random = np.random.default_rng(0)
+    labels, predicted = random.integers(5, size=200), random.integers(6, size=200)  # a class that never is, and one never said
+    counts = confusion_matrix(labels, predicted, labels=np.arange(7))
+    assert metrics.macro_f1(counts) == pytest.approx(f1_score(labels, predicted, labels=np.arange(7), average="macro", zero_division=0))
+
+
+def test_the_bootstrap_of_macro_f1_is_that_of_the_pictures():
+    random = np.random.default_rng(0)
+    labels = random.integers(3, size=500)
+    predicted = np.where(random.random(500) < 0.8, labels, random.integers(3, size=500))
+    low, high = metrics.macro_f1_interval(confusion_matrix(labels, predicted))
+    resampled = [random.integers(500, size=500) for _ in range(1000)]
+    scores = [f1_score(labels[chosen], predicted[chosen], average="macro") for chosen in resampled]
+    assert (low, high) == pytest.approx(np.percentile(scores, [2.5, 97.5]), abs=0.006)
+
+
 def test_predictions_by_hand():
-    table = metrics.predictions(LOGITS, LABELS, np.array(["a", "b", "c", "d"]), ("shirt", "coat", "bag"))
+    table = metrics.predictions(metrics.probabilities(LOGITS), LABELS, np.array(["a", "b", "c", "d"]), ("shirt", "coat", "bag"))
     assert table["id"].tolist() == ["a", "b", "c", "d"]
     assert table["label"].tolist() == ["shirt", "shirt", "shirt", "bag"]
     assert table["predicted"].tolist() == ["shirt", "shirt", "coat", "coat"]
     assert table["confidence"].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.625])
+    assert table["label_probability"].tolist() == pytest.approx([0.5, 0.5, 0.25, 0.125])
 
 
 @st.composite

@@ -212,8 +212,8 @@ def test_export_answers_as_the_network_and_has_the_same_bytes_twice(tmp_path, na
     network = build(name, arguments, shape, 3)
     network(torch.randn(16, shape[2], *shape[:2]))
     described = checkpoints.Description(name, arguments, "toys", "Toys", "CC0-1.0", ("a", "b", "c"), shape, (0.4,) * shape[2], (0.3,) * shape[2], "f" * 64, {})
-    contents = to_onnx(network.eval(), described, 20)
-    assert to_onnx(copy.deepcopy(network), described, 20) == contents
+    contents = to_onnx(network.eval(), described, 1.0, 0.5, 20)
+    assert to_onnx(copy.deepcopy(network), described, 1.0, 0.5, 20) == contents
     (tmp_path / bundle.FILE).write_bytes(contents)
     exported = bundle.read(tmp_path, threads=1)
     for n in (1, 7):

@@ -73,7 +73,7 @@ def test_one_command_leads_from_raw_files_to_a_classifier(repository: Path):
     evaluated = json.loads((repository / "metrics/evaluate.json").read_text())
     assert evaluated["accuracy"] > 0.9
     assert evaluated["accuracy_low"] < evaluated["accuracy"] <= evaluated["accuracy_high"]
-    assert {"loss", "macro_f1"} <= set(evaluated)
+    assert {"loss", "macro_f1", "calibration", "selective", "abstention"} <= set(evaluated)
     trained = json.loads((repository / "metrics/train.json").read_text())
     assert {"epochs", "best_epoch", "val_accuracy", "parameters"} <= set(trained)
     exported = json.loads((repository / "metrics/export.json").read_text())
