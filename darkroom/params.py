@@ -51,6 +51,12 @@ def _whole_blocks(depth: int) -> int:
     return depth
 
 
+def _once(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("each must stand there once")
+    return values
+
+
 def _weights_file(path: str) -> str:
     if not path.endswith(".safetensors"):
         raise ValueError(
@@ -216,6 +222,12 @@ class Evaluate(_Section):
     target_accuracy: Annotated[float, Field(gt=0, le=1)]
 
 
+class Robustness(_Section):
+    """Corruptions of the test pictures."""
+
+    severities: Annotated[list[Literal[1, 2, 3, 4, 5]], Field(min_length=1), AfterValidator(_once)]
+
+
 class Export(_Section):
     """The portable bundle."""
 
@@ -232,6 +244,7 @@ class Params(_Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    robustness: Robustness
     export: Export
 
 

