@@ -59,9 +59,9 @@ def macro_f1(counts: np.ndarray) -> np.ndarray:
 
 def macro_f1_interval(counts: np.ndarray) -> np.ndarray:
     """The 95 % interval (2,) of macro F1 by a percentile bootstrap of the pictures, which resamples their confusion matrix (K, K)."""
-    random = numpy_generator(0, "bootstrap")
-    drawn = random.multinomial(counts.sum(), counts.reshape(-1) / counts.sum(), size=RESAMPLES)
-    return np.percentile(macro_f1(drawn.reshape(RESAMPLES, *counts.shape)), [2.5, 97.5])
+    random, shares = numpy_generator(0, "bootstrap"), counts.reshape(-1) / counts.sum()
+    drawn = (random.multinomial(counts.sum(), shares).reshape(counts.shape) for _ in range(RESAMPLES))  # one at a time: K may be thousands
+    return np.percentile([macro_f1(one) for one in drawn], [2.5, 97.5])
 
 
 def _with_interval(name: str, value: float, bounds: np.ndarray) -> dict[str, float]:

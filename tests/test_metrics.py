@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -50,6 +51,18 @@ def test_the_interval_of_the_loss_is_that_of_a_mean():
     summary = metrics.summary(logits, labels, 2)
     assert summary["loss_low"] == pytest.approx(losses.mean() - 1.96 * losses.std(ddof=1) / math.sqrt(1000), abs=1e-5)
     assert summary["loss_high"] - summary["loss"] == pytest.approx(summary["loss"] - summary["loss_low"])
+
+
+def test_the_bootstrap_holds_one_confusion_matrix_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """All resamples of a thousand classes at once would take 16 GB."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
+    counts = np.eye(400, dtype=np.int64)
+    tracemalloc.start()
+    try:
+        metrics.macro_f1_interval(counts)
+        assert tracemalloc.get_traced_memory()[1] < 10 * counts.nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_extreme_logits_have_a_finite_loss():
