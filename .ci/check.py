@@ -7,9 +7,12 @@ LIMITS = {  # file: {key: (least, most)}
     "preprocess": {"train": (53900, 54000), "val": (5950, 6000), "test": (10000, 10000), "left_out_near_leak": (20, 100)},
     "train": {"val_accuracy": (0.925, 1), "parameters": (1, 1e6)},
     "evaluate": {"accuracy": (0.925, 1), "macro_f1": (0.925, 1), "loss": (0, 0.7), "accuracy_low": (0.92, 1)},
-    "robustness": {"mean_accuracy": (0.5, 0.95)},
+    "robustness": {"mean_accuracy": (0.5, 0.95), "mean_corruption_error": (0.3, 1.5)},
     "export": {"max_abs_difference": (0, 1e-3), "size_mb": (0.01, 20)},
-    **{f"cost/{stage}": {"seconds": (0, 300), "peak_memory_mb": (10, 1500)} for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "export")},
+    **{
+        f"cost/{stage}": {"seconds": (0, 300), "peak_memory_mb": (10, 1500)}
+        for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "explain", "export")
+    },
 }
 
 

@@ -24,7 +24,7 @@ from darkroom.errors import DarkroomError
 from darkroom.outputs import TEMPORARY, new_folder, write_json
 from darkroom.samples import SPLITS, Samples
 
-_BLOCK_BYTES = 2**24  # of pixels in memory at a time
+_BLOCK_BYTES = 2**22  # of pixels in memory at a time
 
 
 @dataclass(frozen=True)

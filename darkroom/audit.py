@@ -117,8 +117,7 @@ def _balance(counts: pd.DataFrame) -> str:
 def _sizes() -> str:
     if not Path("data/raw", index.FILE).exists():
         return "<p>All alike, as they were published.</p>"
-    entries = [entry for entry in index.read("data/raw") if not entry.problem]
-    sizes = Counter((entry.format, entry.width, entry.height) for entry in entries)
+    sizes = Counter((entry.format, entry.width, entry.height) for entry in index.read("data/raw") if not entry.problem)
     rows = [(kind, width, height, count) for (kind, width, height), count in sizes.most_common(20)]
     rest = f"<p>and {len(sizes) - 20:,} further sizes.</p>" if len(sizes) > 20 else ""
     return _table(["format", "width", "height", "pictures"], rows) + rest
@@ -169,12 +168,9 @@ def _near(near: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, np.nd
 
 def _originals(wanted: set[str]) -> dict[str, np.ndarray]:
     """The pictures of these ids, also those that are in no split, from the raw data; those that cannot be decoded are missing."""
-    raw, unusable, found, start = formats.read("data/raw", params.check(params.read(params.PATH)).preprocess), {}, {}, 0
-    for block in raw.blocks(unusable):
-        ids = raw.samples.ids[start : start + len(block)].tolist()
-        found |= {name: image for place, (name, image) in enumerate(zip(ids, block, strict=True), start) if name in wanted and place not in unusable}
-        start += len(block)
-    return found
+    raw = formats.read("data/raw", params.check(params.read(params.PATH)).preprocess)
+    places = np.flatnonzero(np.isin(raw.samples.ids, list(wanted)))
+    return {raw.samples.ids.item(place): image for place, image in zip(places, raw.take(places), strict=True) if not isinstance(image, str)}
 
 
 def _suspects(table: pd.DataFrame, splits: Mapping[str, Split]) -> str:

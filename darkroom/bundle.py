@@ -1,28 +1,62 @@
-"""The exported classifier, read and run: one ONNX file that takes raw pixels and needs no PyTorch.
+"""The exported classifier, read and run: a folder that needs neither PyTorch nor the project that it was trained in.
 
-    input   images          (batch, H, W, C) uint8, 0..255
-    output  logits          (batch, K) float32
-    output  probabilities   (batch, K) float32, 0..1, each row sums to 1: of the logits divided by the temperature
-
-The file's metadata holds the fields of `Bundle`: texts as they are, all else as JSON.
+model.onnx        images (batch, height, width, C) uint8, 0..255, of any height and width -> resized to H x W, normalised, network ->
+                  logits (batch, K) float32; divided by the temperature, softmax -> probabilities (batch, K) float32
+model.int8.onnx   the same in 8 bits; only where it passed its gates (darkroom/gates.py)
+golden.npz        images (n, H, W, C) uint8, and the logits and probabilities (n, K) float32 that each model answered at export
+manifest.json     the fields of `Manifest`
+README.md         the model card
 """
 
+import hashlib
 import json
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Annotated, Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from onnxruntime import InferenceSession, SessionOptions
+from pydantic import Field, TypeAdapter, ValidationError
 from tqdm import tqdm
 
+from darkroom import pictures
+from darkroom.denoising import denoise
 from darkroom.errors import DarkroomError
 
-FILE = "model.onnx"
-TEXTS = ("dataset", "title", "licence", "data_sha256")  # of the metadata; data_sha256 is of the arrays that it was trained on
-LISTS = ("classes", "shape")
-NUMBERS = ("temperature", "threshold")
+FORMAT = 1  # of the folder; another one is refused
+VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
+INPUT, OUTPUTS = "images", ["logits", "probabilities"]
+GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}  # another processor rounds otherwise; one that adds 8 bits in 16 errs by more, and is refused
+_REMEDY = "run `dvc repro --force export` to make it anew"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the model's answers mean, and what it was made from."""
+
+    format: int
+    model: str  # the network's family
+    dataset: str
+    title: str
+    licence: str
+    data_sha256: str  # of the arrays that it was trained on
+    classes: tuple[str, ...]  # names of the columns of logits and probabilities
+    shape: tuple[int, int, int]  # height, width, channels
+    resize: Literal["stretch", "crop", "pad"]  # how a picture of another size is brought to it
+    denoise: Literal["none", "median"]  # what was done to every picture after that; `picture` does it, the graph does not
+    max_pixels: int  # a larger picture is not decoded
+    opset: int  # of ONNX
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # fitted on validation
+    threshold: float | None  # of the largest probability: below it, an answer should be withheld (see evaluate.target_accuracy); None: always
+    metrics: Mapping[str, int | float]  # of the test set
+    reference: Mapping[str, Any]  # what validation pictures look like: darkroom/drift.py
+    files: Mapping[str, str]  # SHA-256 by name
 
 
 @dataclass(frozen=True)
@@ -30,54 +64,127 @@ class Bundle:
     """A classifier ready to run, and what its answers mean."""
 
     session: InferenceSession
-    dataset: str
-    title: str
-    licence: str
-    data_sha256: str
-    classes: tuple[str, ...]  # names of the columns of logits and probabilities
-    shape: tuple[int, int, int]  # height, width, channels
-    temperature: float  # fitted on validation
-    threshold: float | None  # of the largest probability: below it, an answer should be withheld (see evaluate.target_accuracy); None: always
+    manifest: Manifest
+    variant: str  # of VARIANTS
+    version: str  # the first 12 hex digits of the manifest's SHA-256
+    sha256: str  # of the ONNX file that runs
 
 
-def read(folder: str | Path, threads: int) -> Bundle:
+def read(folder: str | Path, threads: int, variant: str = "fp32") -> Bundle:
     """Opens the bundle in `folder`, to run on so many CPU threads.
 
-    Raises DarkroomError where the file is missing, damaged, or no bundle of Darkroom's.
+    Raises DarkroomError where a file is missing, altered or half-written, or no bundle of this format.
     """
-    path = Path(folder) / FILE
-    if not path.exists():
-        raise DarkroomError(f"{path} is missing: run `dvc repro export` to make it.")
+    folder = Path(folder)
+    described = _contents(folder / MANIFEST)
+    manifest = _parsed(described, folder / MANIFEST)
+    name = VARIANTS[variant]
+    if name not in manifest.files:
+        raise DarkroomError(f"{folder} holds no {name}: it did not pass its gates, as metrics/export.json says; run the fp32 model instead.")
+    model = {file: _verified(folder / file, digest) for file, digest in manifest.files.items()}[name]  # what runs is what was hashed
+    try:
+        session = open_session(model, threads)
+    except Exception as error:  # onnxruntime's errors have no class in common but this
+        raise DarkroomError(f"{folder / name} cannot be run ({error}): {_REMEDY}.") from error
+    _require_signature(session, manifest, folder / name)
+    return Bundle(session, manifest, variant, hashlib.sha256(described).hexdigest()[:12], manifest.files[name])
+
+
+def check_golden(bundle: Bundle, folder: str | Path) -> None:
+    """Runs the golden pictures of the bundle's `folder`; raises DarkroomError where the answers are not those of the export."""
+    path = Path(folder) / GOLDEN
+    contents = _verified(path, bundle.manifest.files[GOLDEN])
+    try:
+        with np.load(BytesIO(contents), allow_pickle=False) as golden:
+            answered = predict(bundle, golden[INPUT])
+            difference = max(float(np.abs(answer - golden[name]).max()) for name, answer in zip(golden_names(bundle.variant), answered, strict=True))
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
+        raise DarkroomError(f"{path} holds no golden pictures and answers ({error}): {_REMEDY}.") from error
+    if not difference <= (allowed := GOLDEN_TOLERANCE[bundle.variant]):  # not: >, which a NaN would pass
+        raise DarkroomError(f"The model answers {path} otherwise than at export (by {difference:.3g}, of which {allowed:g} is allowed): {_REMEDY}.")
+
+
+def golden_names(variant: str) -> list[str]:
+    """What a model's logits and probabilities are called in golden.npz."""
+    return [name if variant == "fp32" else f"{variant}_{name}" for name in OUTPUTS]
+
+
+def open_session(model: bytes, threads: int) -> InferenceSession:
+    """The contents of an ONNX file, ready to run on so many CPU threads; raises an exception of onnxruntime's where they cannot be."""
     options = SessionOptions()
     options.intra_op_num_threads = threads  # never left to onnxruntime: the bits of the result depend on it
     options.inter_op_num_threads = 1
-    try:
-        session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-        texts, numbers = {name: metadata[name] for name in TEXTS}, {name: json.loads(metadata[name]) for name in NUMBERS}
-        return Bundle(session, **texts, **numbers, **{name: tuple(json.loads(metadata[name])) for name in LISTS})
-    except Exception as error:  # onnxruntime's errors have no class in common but this
-        raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro --force export` to make it anew.") from error
+    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def predict(bundle: Bundle, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and probabilities, each (N, K) float32, of pictures (N, H, W, C) uint8, N at least 1."""
-    starts = tqdm(range(0, len(images), batch_size), desc="run the bundle", unit="batch", leave=False, disable=None)
-    batches = [_run(bundle, np.ascontiguousarray(images[start : start + batch_size])) for start in starts]
+    """Logits and probabilities, each (N, K) float32, of pictures (N, height, width, C) uint8, N at least 1."""
+    return answers(bundle.session, images, batch_size)
+
+
+def answers(session: InferenceSession, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """As `predict`, of a model that is in no bundle yet."""
+    starts = tqdm(range(0, len(images), batch_size), desc="run the exported model", unit="batch", leave=False, disable=None)
+    batches = [session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images[start : start + batch_size])}) for start in starts]
     logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     return logits, probabilities
 
 
+def picture(manifest: Manifest, contents: bytes) -> np.ndarray:
+    """The pixels (H, W, C) uint8 of a picture file, as those that the model was trained on; raises pictures.Unusable."""
+    height, width, channels = manifest.shape
+    image = pictures.decode(contents, (height, width), channels, manifest.resize, manifest.max_pixels)
+    return denoise(image[None], manifest.denoise)[0]
+
+
 def latency_ms(bundle: Bundle, repeats: int = 200) -> float:
     """Milliseconds from one picture to its answer: the median of `repeats`, after a tenth as many to warm up."""
-    image = np.zeros((1, *bundle.shape), dtype=np.uint8)
+    image = np.zeros((1, *bundle.manifest.shape), dtype=np.uint8)
     seconds = []
     for _ in range(repeats + repeats // 10):
         started = time.perf_counter()
-        _run(bundle, image)
+        bundle.session.run(OUTPUTS, {INPUT: image})
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds[-repeats:])
 
 
-def _run(bundle: Bundle, images: np.ndarray) -> list[np.ndarray]:
-    return bundle.session.run(["logits", "probabilities"], {"images": images})
+def _contents(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DarkroomError(f"{path} is missing: run `dvc repro export` to make the bundle, or name the folder that holds it.") from None
+    except OSError as error:
+        raise DarkroomError(f"{path} cannot be read ({error}): {_REMEDY}.") from error
+
+
+def _parsed(contents: bytes, path: Path) -> Manifest:
+    """The manifest in `contents`, the file at `path`."""
+    try:
+        found = json.loads(contents)["format"]
+        if found != FORMAT:
+            raise DarkroomError(f"{path} is of a bundle of format {found!r}, but this Darkroom runs format {FORMAT}: export it with the same version.")
+        manifest = TypeAdapter(Manifest).validate_json(contents, strict=True)
+        if not {VARIANTS["fp32"], GOLDEN} <= set(manifest.files) <= {*VARIANTS.values(), GOLDEN}:
+            raise ValueError(f"it describes the files {', '.join(manifest.files)}")
+        return manifest
+    except ValidationError as error:
+        reason = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
+    except (ValueError, TypeError, KeyError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise DarkroomError(f"{path} is no bundle's manifest ({reason}): {_REMEDY}.")
+
+
+def _verified(path: Path, digest: str) -> bytes:
+    """The contents of a file of the bundle, whose SHA-256 is `digest`."""
+    contents = _contents(path)
+    if hashlib.sha256(contents).hexdigest() != digest:
+        raise DarkroomError(f"{path} is not the file that {MANIFEST} describes, but an altered or a half-written one: {_REMEDY}.")
+    return contents
+
+
+def _require_signature(session: InferenceSession, manifest: Manifest, path: Path) -> None:
+    """Raises DarkroomError where the model takes other pictures or gives other classes than the manifest says."""
+    found = [(value.name, value.type, value.shape[-1]) for value in (*session.get_inputs(), *session.get_outputs())]
+    answers = [(name, "tensor(float)", len(manifest.classes)) for name in OUTPUTS]
+    if found != [(INPUT, "tensor(uint8)", manifest.shape[-1]), *answers]:
+        raise DarkroomError(f"{path} is no model of the {len(manifest.classes)} classes and the pictures that {MANIFEST} describes: {_REMEDY}.")

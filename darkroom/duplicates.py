@@ -6,7 +6,8 @@ with all (Jégou, Douze, Schmid, "Product quantization for nearest neighbor sear
 candidates are then compared by their pixels. docs/audits.md has the measured precision and recall.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import faiss
 import numpy as np
@@ -23,19 +24,24 @@ _EXACT = 20_000  # pictures up to which each descriptor is compared with all: it
 _TRAINING = 40  # pictures that each list of the index is fitted to; faiss asks for 39
 _CELL, _MOVE = 3 / 28, 1 / 28  # of a side: what is averaged before pixels are compared, and how far a picture may have moved
 _GAIN = (0.9, 1.1)  # within which one picture may be brighter than the other
-_DESCRIBED, _COMPARED = 1024, 2048  # pictures described, and pairs compared, at a time
+_BLOCK_BYTES = 2**20  # of pixels that are described or compared at a time
 
 
 def near(pack: Pack, chosen: np.ndarray, most: float) -> pd.DataFrame:
     """Pairs among the pictures at the places `chosen` (n,) that differ by at most `most` grey levels, the nearest first.
 
     A row a pair: first, second (places, first < second), difference (see `differences`). None where `most` is 0. Memory
-    grows by about 100 bytes a picture.
+    grows by about 100 bytes a picture, and 8 a candidate pair.
     """
-    pairs = _candidates(pack, chosen) if most else np.empty((0, 2), np.int64)
-    found = [differences(pack.take(part[:, 0]), pack.take(part[:, 1])) for part in _parts(pairs)]
-    table = pd.DataFrame({"first": pairs[:, 0], "second": pairs[:, 1], "difference": np.concatenate([*found, np.empty(0)])})
-    return table[table["difference"] <= most].sort_values(["difference", "first", "second"], ignore_index=True)
+    base = chosen.max(initial=0) + 1
+    keys = _candidates(pack, chosen, base) if most and len(chosen) > 1 else np.empty(0, np.int64)
+    found = [np.empty((0, 3))]
+    for part in _parts(pack, keys):
+        first, second = np.divmod(part, base)
+        difference = differences(pack.take(first), pack.take(second))
+        found.append(np.stack([first, second, difference], axis=1)[difference <= most])
+    table = pd.DataFrame(np.concatenate(found), columns=["first", "second", "difference"]).astype({"first": np.int64, "second": np.int64})
+    return table.sort_values(["difference", "first", "second"], ignore_index=True)
 
 
 def described(pairs: pd.DataFrame, samples: Samples, classes: Sequence[str]) -> pd.DataFrame:
@@ -106,18 +112,16 @@ def _waves(side: int, frequencies: np.ndarray) -> np.ndarray:
     return np.exp(-2j * np.pi / side * np.outer(np.arange(side), frequencies)).astype(np.complex64)
 
 
-def _candidates(pack: Pack, chosen: np.ndarray) -> np.ndarray:
-    """Pairs of places (P, 2) int64, sorted, of which one is among the other's nearest neighbours by their descriptors."""
-    if len(chosen) < 2:
-        return np.empty((0, 2), np.int64)
+def _candidates(pack: Pack, chosen: np.ndarray, base: int) -> np.ndarray:
+    """Pairs of places, of which one is among the other's nearest neighbours by their descriptors: (P,) int64, lower place * `base` + higher place."""
     index = _index(pack, chosen)
-    pairs = []
+    keys = []
     for places, vectors in _described(pack, chosen):
         distances, neighbours = index.search(vectors, min(_NEIGHBOURS, len(chosen) - 1) + 1)
         rows, columns = np.nonzero((distances < _NEAR) & (neighbours >= 0))
-        found = np.sort(np.stack([places[rows], chosen[neighbours[rows, columns]]], axis=1), axis=1)
-        pairs.append(found[found[:, 0] < found[:, 1]])
-    return np.unique(np.concatenate(pairs), axis=0)
+        one, other = places[rows], chosen[neighbours[rows, columns]]
+        keys.append((np.minimum(one, other) * base + np.maximum(one, other))[one != other])
+    return np.unique(np.concatenate(keys))
 
 
 def _index(pack: Pack, chosen: np.ndarray) -> faiss.Index:
@@ -127,9 +131,11 @@ def _index(pack: Pack, chosen: np.ndarray) -> faiss.Index:
         index = faiss.IndexFlatL2(length)
     else:
         lists = min(int(4 * np.sqrt(len(chosen))), len(chosen) // _TRAINING)
-        index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(length), length, lists, faiss.ScalarQuantizer.QT_8bit)
+        residuals = False  # they find no more, and faiss would hold a copy of all that it is trained on
+        index = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(length), length, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2, residuals)
         some = chosen[:: len(chosen) // (_TRAINING * lists)]
-        index.train(np.concatenate([vectors for _, vectors in _described(pack, some)]))
+        rows = (vector for _, vectors in _described(pack, some) for vector in vectors)
+        index.train(np.fromiter(rows, np.dtype((np.float32, length)), len(some)))
         index.nprobe = 8  # lists that are searched for a picture
     for _, vectors in _described(pack, chosen):
         index.add(vectors)
@@ -138,10 +144,13 @@ def _index(pack: Pack, chosen: np.ndarray) -> faiss.Index:
 
 def _described(pack: Pack, chosen: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Some of the places `chosen` at a time, and their pictures' descriptors."""
-    for start in tqdm(range(0, len(chosen), _DESCRIBED), desc="near duplicates", unit="block", leave=False, disable=None):
-        places = chosen[start : start + _DESCRIBED]
-        yield places, descriptors(pack.take(places))
+    with tqdm(total=len(chosen), desc="near duplicates", unit="picture", leave=False, disable=None) as bar:
+        for places in _parts(pack, chosen):
+            yield places, descriptors(pack.take(places))
+            bar.update(len(places))
 
 
-def _parts(pairs: np.ndarray) -> Iterable[np.ndarray]:
-    return (pairs[start : start + _COMPARED] for start in range(0, len(pairs), _COMPARED))
+def _parts(pack: Pack, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Some of the rows at a time, each of a picture or two."""
+    step = max(1, _BLOCK_BYTES // math.prod(pack.shape))
+    return (rows[start : start + step] for start in range(0, len(rows), step))

@@ -1,32 +1,46 @@
-"""The trained network as one portable ONNX graph, and the proof that it answers as the network does."""
+"""The trained network as one portable ONNX file."""
 
+import hashlib
+import io
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
+import onnx.compose
 import torch
 from torch import Tensor, nn
 
-from darkroom import bundle
+from darkroom.bundle import FORMAT, INPUT, OUTPUTS, Manifest, answers, golden_names, open_session
 from darkroom.checkpoints import Description
-from darkroom.errors import DarkroomError
+from darkroom.params import Preprocess
+from darkroom.randomness import numpy_generator
+from darkroom.resizing import RESIZED, Resize, resizer
 from darkroom.transforms import normalise
 
+GOLDEN_PICTURES = 8
+_SHAPES = {"images": {0: torch.export.Dim("batch")}}
 
-def to_onnx(network: nn.Module, description: Description, temperature: float, threshold: float | None, opset: int) -> bytes:
-    """The contents of an ONNX file that holds normalisation, `network`, `temperature` and softmax; darkroom.bundle says how it is called.
 
-    Carries the threshold, the labels and what else `description` knows of the data. The same weights give the same bytes: everything that
-    tells where and when the graph was traced (stack traces with local paths among it) is taken out.
-    """
-    graph = _Classifier(network, description, temperature).eval()
+def traced(network: nn.Module, description: Description, temperature: float) -> torch.export.ExportedProgram:
+    """Pictures (batch, H, W, C) uint8 -> logits and probabilities, each (batch, K) float32: normalisation, `network`, temperature, softmax."""
+    classifier = _Classifier(network, description, temperature).eval()
     images = torch.zeros(2, *description.shape, dtype=torch.uint8)  # two, because a batch of one would be taken for a constant
+    return torch.export.export(classifier, (images,), dynamic_shapes=_SHAPES)
+
+
+def to_onnx(network: nn.Module, description: Description, temperature: float, opset: int) -> onnx.ModelProto:
+    """What `traced` gives as an ONNX graph; its pictures are called `resized`.
+
+    The same weights give the same graph: all that tells where and when it was traced (stack traces with local paths among it) is
+    taken out.
+    """
     program = torch.onnx.export(
-        graph,
-        (images,),
-        input_names=["images"],
-        output_names=["logits", "probabilities"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        traced(network, description, temperature),
+        dynamic_shapes=_SHAPES,
+        input_names=[RESIZED],
+        output_names=OUTPUTS,
         opset_version=opset,
         dynamo=True,
         external_data=False,
@@ -34,40 +48,72 @@ def to_onnx(network: nn.Module, description: Description, temperature: float, th
     )
     model = program.model_proto
     _forget_origin(model)
-    model.graph.name = description.name
-    texts = {name: getattr(description, name) for name in bundle.TEXTS}
-    lists = {name: getattr(description, name) for name in bundle.LISTS}
-    numbers = dict(zip(bundle.NUMBERS, (temperature, threshold), strict=True))
-    onnx.helper.set_model_props(model, texts | {name: json.dumps(value, ensure_ascii=False) for name, value in (lists | numbers).items()})
-    return model.SerializeToString(deterministic=True)
+    return model
 
 
-def check_parity(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float) -> dict[str, float]:
-    """Compares the bundle's `logits` and `probabilities` with the trained network's `expected` logits, each (N, K) float32.
+def contents(model: onnx.ModelProto, description: Description, temperature: float, threshold: float | None, resize: Resize) -> bytes:
+    """The contents of an ONNX file: `model`, of `to_onnx` or made of such a one, with the resize of pictures of any size in front.
 
-    Returns the largest difference of a logit, the number of samples whose label differs, and the number of samples. Raises
-    DarkroomError where a number is not finite, a label differs, or a logit differs by more than `tolerance`.
+    Its metadata tells someone who has nothing but this file what it is: texts as they are, all else as JSON. The same arguments give
+    the same bytes.
     """
-    for whose, numbers, remedy in (
-        ("trained", expected, "train it again, with a lower train.lr or with train.precision = fp32"),
-        ("exported", np.hstack([logits, probabilities]), "try another export.opset"),
-    ):
-        broken = int((~np.isfinite(numbers)).any(axis=1).sum())
-        if broken:
-            raise DarkroomError(f"The {whose} model's answer to {broken} of {len(numbers)} test pictures is infinite or not a number: {remedy}.")
-    difference = float(np.abs(logits - expected).max())
-    labels = probabilities.argmax(axis=1)
-    disagreements = int((labels != expected.argmax(axis=1)).sum())
-    if disagreements or difference > tolerance:
-        message = (
-            f"The exported model is not the trained one: it labels {disagreements} of {len(expected)} test pictures otherwise, and its logits differ by up to "
-            f"{difference:.3g} (export.tolerance = {tolerance:g}): try another export.opset, or raise export.tolerance if only logits differ."
-        )
-        if disagreements:
-            margin = (expected.max(axis=1) - expected[np.arange(len(expected)), labels]).max()
-            message += f" The trained model's own logits of these labels lie {margin:.2g} or less apart: within rounding (1e-5) another seed helps."
-        raise DarkroomError(message)
-    return {"max_abs_difference": difference, "label_disagreements": disagreements, "samples": len(expected)}
+    version = next(entry.version for entry in model.opset_import if not entry.domain)
+    front = resizer(description.shape, resize, version)
+    front.ir_version = model.ir_version
+    del front.opset_import[:]  # the same as the model's, which would stand there twice
+    whole = onnx.compose.merge_models(front, model, [(RESIZED, RESIZED)])
+    _forget_origin(whole)
+    whole.graph.name = description.name
+    whole.producer_name, whole.producer_version = "darkroom", ""
+    texts = {name: getattr(description, name) for name in ("dataset", "title", "licence", "data_sha256")}
+    values = {"classes": description.classes, "shape": description.shape, "temperature": temperature, "threshold": threshold}
+    onnx.helper.set_model_props(whole, texts | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()})
+    return whole.SerializeToString(deterministic=True)
+
+
+def golden(models: Mapping[str, bytes], shape: tuple[int, int, int]) -> bytes:
+    """The contents of golden.npz: pictures of `shape` (H, W, C) in coarse and fine random blocks, and what the ONNX files answer, by variant."""
+    height, width, channels = shape
+    images = np.empty((GOLDEN_PICTURES, *shape), np.uint8)
+    for number, image in enumerate(images):
+        blocks = numpy_generator(0, "golden", number).integers(0, 256, (number + 2, number + 2, channels), dtype=np.uint8)
+        rows, columns = (np.arange(size) * len(blocks) // size for size in (height, width))
+        image[:] = blocks[rows][:, columns]
+    arrays = {INPUT: images}
+    for variant, model in models.items():
+        arrays |= zip(golden_names(variant), answers(open_session(model, threads=1), images), strict=True)
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def describe(
+    description: Description,
+    preprocess: Preprocess,
+    opset: int,
+    calibration: Mapping[str, Any],
+    evaluated: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    files: Mapping[str, bytes],
+) -> Manifest:
+    """The manifest of the bundle of the network of `description`, which consists of `files`, contents by name.
+
+    `calibration` and `evaluated` are what evaluate left in models/calibration.json and metrics/evaluate.json, of which the calibration
+    error is that of the probabilities as they are served.
+    """
+    metrics = {name: value for name, value in evaluated.items() if isinstance(value, int | float)}
+    return Manifest(
+        format=FORMAT,
+        model=description.name,
+        **{name: getattr(description, name) for name in ("dataset", "title", "licence", "data_sha256", "classes", "shape")},
+        **{name: getattr(preprocess, name) for name in ("resize", "denoise", "max_pixels")},
+        opset=opset,
+        temperature=calibration["temperature"],
+        threshold=calibration["threshold"],
+        metrics=metrics | {name: evaluated["calibration"]["after"][name] for name in ("ece", "brier")},
+        reference=reference,
+        files={name: hashlib.sha256(held).hexdigest() for name, held in files.items()},
+    )
 
 
 class _Classifier(nn.Module):

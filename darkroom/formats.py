@@ -5,9 +5,10 @@ CIFAR binary: for each picture a byte for its label, then its red, green and blu
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,27 +24,39 @@ from darkroom.samples import Samples, published
 DESCRIPTION = index.DESCRIPTION  # in the folder of raw files: the dataset that they belong to
 LARGEST_AUTO = 64  # pixels a side of what preprocess.image_size = auto makes of larger pictures, or of pictures that differ
 
-_BLOCK = 1024  # pictures decoded or resized at a time
+_BLOCK = 1024  # pictures decoded, or entries read, at a time
 _IDX_TYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}  # those of the known datasets, of the six that IDX has
 _CIFAR_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A dataset as it came; its pictures are a stream."""
+    """A dataset as it came; its pictures stay where they are until they are asked for."""
 
     description: Published | Pictures
     samples: Samples
-    shape: tuple[int, int, int]  # height, width, channels of what the stream yields
+    shape: tuple[int, int, int]  # height, width, channels of the pictures that it gives
     aspects: np.ndarray  # (N,) float64: how many times one side of the original is the other, at least 1
-    blocks: Callable[[dict[int, str]], Iterator[np.ndarray]]  # see `read`
+    take: Callable[[np.ndarray], list[np.ndarray | str]]  # the pictures at places (n,), each (H, W, C) uint8, or why it cannot be decoded
+
+    def blocks(self, unusable: dict[int, str]) -> Iterator[np.ndarray]:
+        """All pictures in the order of the samples, as blocks (n, H, W, C) uint8.
+
+        One that cannot be decoded is black, and `unusable` gets its place and why.
+        """
+        with tqdm(total=len(self.samples), desc="decode", unit="picture", leave=False, disable=None) as bar:
+            for start in range(0, len(self.samples), _BLOCK):
+                found = self.take(np.arange(start, min(start + _BLOCK, len(self.samples))))
+                unusable |= {place: why for place, why in enumerate(found, start) if isinstance(why, str)}
+                yield np.stack([np.zeros(self.shape, np.uint8) if isinstance(one, str) else one for one in found])
+                bar.update(len(found))
 
 
 def read(folder: str | Path, settings: Preprocess) -> Raw:
     """Opens the raw files, or the index of pictures, that the fetch stage left in `folder`.
 
-    `blocks(unusable)` yields all pictures in the order of the samples, as blocks (n, H, W, C) uint8; where one cannot be
-    decoded it is black, and `unusable` gets its place and why. Raises DarkroomError where files are missing or broken.
+    Of an index it holds the samples and 48 bytes more a picture; published files it holds whole. Raises DarkroomError where
+    files are missing or broken, and so does `take` where a picture is no longer the one that was indexed.
     """
     folder = Path(folder)
     try:
@@ -62,56 +75,58 @@ def _published(description: Published, folder: Path, settings: Preprocess) -> Ra
     height, width, channels = train.shape[1:]
     shape = (*_side(settings, height, width), _channels(settings, channels))
 
-    def blocks(unusable: dict[int, str]) -> Iterator[np.ndarray]:
-        starts = [(images, start) for images in (train, test) for start in range(0, len(images), _BLOCK)]
-        for images, start in tqdm(starts, "decode", unit="block", leave=False, disable=None):
-            block = images[start : start + _BLOCK]
-            if block.shape[1:] != shape:
-                originals = map(Image.fromarray, block.squeeze(-1) if channels == 1 else block)
-                block = np.stack([pictures.pixels(original, shape[:2], shape[2], settings.resize) for original in originals])
-            yield block
+    def take(places: np.ndarray) -> list[np.ndarray | str]:
+        chosen = [train[place] if place < len(train) else test[place - len(train)] for place in places.tolist()]
+        if shape == train.shape[1:]:
+            return chosen
+        originals = (Image.fromarray(image.squeeze(-1) if channels == 1 else image) for image in chosen)
+        return [pictures.pixels(original, shape[:2], shape[2], settings.resize) for original in originals]
 
     samples = published(train_labels, test_labels)
-    return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), blocks)
+    return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), take)
 
 
-def _pictures(description: Pictures, entries: list[index.Entry], settings: Preprocess) -> Raw:
-    usable = [entry for entry in entries if not entry.problem]
-    if not usable:
-        raise DarkroomError(f"{description.folder}: none of its {len(entries)} files is a picture, for example {entries[0].path}: {entries[0].problem}.")
-    sizes = {(entry.height, entry.width) for entry in usable}
-    height, width = sizes.pop() if len(sizes) == 1 else (LARGEST_AUTO, LARGEST_AUTO)
-    shape = (*_side(settings, height, width), _channels(settings, max(entry.channels for entry in usable)))
+def _pictures(description: Pictures, entries: Iterator[index.Entry], settings: Preprocess) -> Raw:
+    blocks = iter(lambda: list(islice(entries, _BLOCK)), [])  # entries take five times the memory of columns, so there are never many
+    ids, labels, splits, groups, digests, problems, sizes = map(np.concatenate, zip(*(_columns(block, description.classes) for block in blocks), strict=True))
+    if not (usable := problems == "").any():
+        raise DarkroomError(f"{description.folder}: none of its {len(ids)} files is a picture, for example {ids[0]}: {problems[0]}.")
+    alike = (sizes[usable, :2] == sizes[usable][0, :2]).all()
+    height, width = sizes[usable][0, :2].tolist() if alike else (LARGEST_AUTO, LARGEST_AUTO)
+    shape = (*_side(settings, height, width), _channels(settings, sizes[:, 2].max().item()))
 
-    def pixels(entry: index.Entry) -> np.ndarray | str:
+    def pixels(place: int) -> np.ndarray | str:
         """The picture, or why there is none."""
-        if entry.problem:
-            return entry.problem
+        if problems[place]:
+            return problems[place]
+        path = ids.item(place)
         try:
-            contents = index.contents_of(description.folder, entry.path)
-            if index.digest(contents) != entry.blake2b:
-                raise DarkroomError(f"{description.folder / entry.path} was changed while the pipeline ran: run `dvc repro` again.")
+            contents = index.contents_of(description.folder, path)
+            if index.digest(contents).encode() != digests[place]:
+                raise DarkroomError(f"{description.folder / path} was changed while the pipeline ran: run `dvc repro` again.")
             return pictures.decode(contents, shape[:2], shape[2], settings.resize, settings.max_pixels)
         except pictures.Unusable as reason:
             return str(reason)
 
-    def blocks(unusable: dict[int, str]) -> Iterator[np.ndarray]:
-        with ThreadPoolExecutor() as decoders, tqdm(total=len(entries), desc="decode", unit="picture", leave=False, disable=None) as bar:
-            for start in range(0, len(entries), _BLOCK):
-                found = list(decoders.map(pixels, entries[start : start + _BLOCK]))
-                unusable |= {place: why for place, why in enumerate(found, start) if isinstance(why, str)}
-                yield np.stack([np.zeros(shape, np.uint8) if isinstance(one, str) else one for one in found])
-                bar.update(len(found))
+    def take(places: np.ndarray) -> list[np.ndarray | str]:
+        with ThreadPoolExecutor() as decoders:
+            return list(decoders.map(pixels, places.tolist()))
 
-    numbers = {name: number for number, name in enumerate(description.classes)}
-    samples = Samples(
+    return Raw(description, Samples(ids, labels, splits, groups), shape, sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1)), take)
+
+
+def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Ids, labels, splits, groups, digests, problems, and sizes (height, width, channels) of some entries."""
+    numbers = {name: number for number, name in enumerate(classes)}
+    return (
         np.array([entry.path for entry in entries]),
         np.array([numbers[entry.label] for entry in entries]),
         np.array([entry.split or "train" for entry in entries]),
         np.array([entry.group for entry in entries]),
+        np.array([entry.blake2b for entry in entries], dtype="S32"),
+        np.array([entry.problem for entry in entries], dtype=object),
+        np.array([(entry.height, entry.width, entry.channels) for entry in entries], dtype=np.uint32),
     )
-    aspects = [max(entry.width, entry.height) / max(1, min(entry.width, entry.height)) for entry in entries]
-    return Raw(description, samples, shape, np.array(aspects), blocks)
 
 
 def _side(settings: Preprocess, height: int, width: int) -> tuple[int, int]:

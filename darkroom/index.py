@@ -9,14 +9,14 @@ import csv
 import hashlib
 import json
 import os
-import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from tqdm import tqdm
 
@@ -74,35 +74,27 @@ def build(dataset: Pictures, folder: str | Path) -> str:
         raise DarkroomError(f"{dataset.folder} holds no pictures: put a sub-folder a class into it, or a {MANIFESTS[0]} with the columns path and label.")
     classes = _classes(dataset, named)
     _refuse_divided_groups(dataset, named)
-    entries: list[Entry] = []
-    with ThreadPoolExecutor() as readers, tqdm(total=len(named), desc="index", unit="picture", leave=False, disable=None) as bar:
-        for start in range(0, len(named), _BLOCK):
-            entries += readers.map(lambda one: _look(dataset.folder, one), named[start : start + _BLOCK])
-            bar.update(len(entries) - bar.n)
+    bad = 0
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(field.name for field in fields(Entry))
-            writer.writerows(asdict(entry).values() for entry in entries)
+            for entry in _look_at_all(dataset.folder, named):
+                writer.writerow(astuple(entry))
+                bad += bool(entry.problem)
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
-    bad = sum(bool(entry.problem) for entry in entries)
-    return f"{len(entries)} pictures of {len(classes)} classes{f', {bad} of them unusable' if bad else ''}"
+    return f"{len(named)} pictures of {len(classes)} classes{f', {bad} of them unusable' if bad else ''}"
 
 
-def read(folder: str | Path) -> list[Entry]:
-    """The index in `folder`; raises DarkroomError where it is missing or broken."""
+def read(folder: str | Path) -> Iterator[Entry]:
+    """The index in `folder`, an entry at a time; raises DarkroomError where it is missing or broken."""
     path = Path(folder) / FILE
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [_entry(row) for row in csv.DictReader(file)]
+            for row in csv.DictReader(file):
+                yield Entry(**{**row, **{name: int(row[name]) for name in ("bytes", "width", "height", "channels")}})
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro --force fetch` to make it anew.") from None
-
-
-def _entry(row: dict[str, str]) -> Entry:
-    numbers = {name: int(row[name]) for name in ("bytes", "width", "height", "channels")}
-    repeated = {name: sys.intern(row[name]) for name in ("label", "split", "group", "format", "problem")}  # one copy for all entries
-    return Entry(**{**row, **numbers, **repeated})
 
 
 def _walk(folder: Path) -> Iterator[Named]:
@@ -112,7 +104,7 @@ def _walk(folder: Path) -> Iterator[Named]:
     for top in tops:
         if not (folder / top).resolve().is_relative_to(folder.resolve()):
             raise DarkroomError(f"{folder / top} is a link that leads out of the dataset's folder: copy its pictures into the folder.")
-        for place, folders, files in os.walk(folder / top):
+        for place, folders, files in os.walk(folder / top, onerror=_refuse):
             folders[:] = [name for name in folders if not name.startswith(".")]
             links = [name for name in folders if os.path.islink(os.path.join(place, name))]
             for name in (*files, *links):
@@ -120,6 +112,11 @@ def _walk(folder: Path) -> Iterator[Named]:
                 labels = parts[1:] if split_names else parts
                 if not name.startswith(".") and len(labels) > 1:
                     yield Named("/".join(parts), labels[0], top if split_names else "")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Nobody knows which pictures a folder holds that cannot be read."""
+    raise DarkroomError(f"{error.filename} cannot be read ({error.strerror}): let this user read it, or take it out of the dataset's folder.") from None
 
 
 def _read_manifest(path: Path) -> Iterator[Named]:
@@ -192,6 +189,15 @@ def _refuse_divided_groups(dataset: Pictures, named: Iterable[Named]) -> None:
             raise DarkroomError(
                 f"{dataset.folder}: the group {one.group!r} is in {first[one.group]} and in {split} (no split counts as train): give all of it one split."
             )
+
+
+def _look_at_all(folder: Path, named: Sequence[Named]) -> Iterator[Entry]:
+    """The rows of the files, in their order."""
+    with ThreadPoolExecutor() as readers, tqdm(total=len(named), desc="index", unit="picture", leave=False, disable=None) as bar:
+        for start in range(0, len(named), _BLOCK):
+            block = named[start : start + _BLOCK]
+            yield from readers.map(partial(_look, folder), block)
+            bar.update(len(block))
 
 
 def _look(folder: Path, named: Named) -> Entry:

@@ -1,8 +1,10 @@
-"""Whether dvc.lock tells of the files that stand beside it: by the digests, without data and without DVC."""
+"""Whether a dvc.lock tells of the files that stand beside it: by the digests, without data and without DVC."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from typing import Any
 
 import yaml
 
@@ -10,47 +12,99 @@ from darkroom import params
 from darkroom.errors import DarkroomError
 from darkroom.revision import Revision
 
-FILE = "dvc.lock"
+FILE, SEEDS = "dvc.lock", "seeds/dvc.lock"
 
 
-def stages(revision: Revision) -> Mapping[str, Mapping]:
-    """What dvc.lock says of each stage; raises DarkroomError where it is missing or broken."""
-    contents = revision.read(FILE)
+def stages(revision: Revision, file: str = FILE) -> Mapping[str, Mapping]:
+    """What a dvc.lock says of each stage; raises DarkroomError where it is missing or broken."""
+    contents = revision.read(file)
     if contents is None:
-        raise DarkroomError(f"{FILE} is missing in {revision.name}: run `dvc repro` and commit it.")
+        raise DarkroomError(f"{file} is missing in {revision.name}: run {_remedy(file)} and commit it.")
     try:
-        return yaml.safe_load(contents)["stages"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise DarkroomError(f"{FILE} of {revision.name} cannot be read ({error}): run `dvc repro` and commit it.") from None
+        return dict(yaml.safe_load(contents)["stages"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DarkroomError(f"{file} of {revision.name} cannot be read ({' '.join(str(error).split())}): run {_remedy(file)} and commit it.") from None
 
 
-def mismatches(revision: Revision) -> list[str]:
-    """Each tracked file and parameter of a revision that dvc.lock knows otherwise, in few words; empty where the lock is current.
+def mismatches(revision: Revision, file: str = FILE) -> list[str]:
+    """Each tracked file and parameter of a revision that this dvc.lock knows otherwise, in few words; empty where the lock is current.
 
-    Folders that stages read are left out: what they hold need not be in git.
+    Folders that stages read, and neither a stage left nor `dvc add` tracks, are left out: what they hold need not be in git.
+    Raises DarkroomError where a lock, its dvc.yaml or a file of parameters is missing or broken.
     """
-    return list(_mismatches(revision))
+    return list(_mismatches(revision, file))
 
 
-def _mismatches(revision: Revision) -> Iterator[str]:
-    pipeline = yaml.safe_load(revision.read("dvc.yaml") or b"{}")
-    values = yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader)  # a SafeLoader
-    locked = stages(revision)
-    for name, stage in (pipeline.get("stages") or {}).items():
-        if name not in locked:
+def _mismatches(revision: Revision, file: str) -> Iterator[str]:
+    locked = stages(revision, file)
+    made = {entry["path"]: entry.get("md5") for source in {FILE, file} for stage in stages(revision, source).values() for entry in stage.get("outs", ())}
+    found, values = cache(partial(digest, revision)), cache(partial(_values, revision))
+    for name, stage in _declared(revision, file.replace(".lock", ".yaml")):
+        ran = locked.get(name)
+        if ran is None:
             yield f"{name} has never run"
             continue
-        deps = {entry["path"] for entry in locked[name].get("deps", ())}
+        if stage.get("cmd") != ran.get("cmd") and "${" not in str(stage.get("cmd")):
+            yield f"{name} runs another command now"
+        deps = {entry["path"]: entry.get("md5") for entry in ran.get("deps", ())}
         yield from (f"{name} reads {dep} now" for dep in stage.get("deps", ()) if "${" not in dep and dep not in deps)
-    for name, stage in locked.items():
-        for kind, verb in (("deps", "read"), ("outs", "left")):
-            for entry in stage.get(kind, ()):
-                found = digest(revision, entry["path"], folders=kind == "outs")
-                if found and found != entry.get("md5"):
-                    yield f"{name} {verb} another {entry['path']}"
-        for key, value in stage.get("params", {}).get(str(params.PATH), {}).items():
-            if values.get(key) != value:
-                yield f"{name} ran with another {key}"
+        for dep, known in deps.items():
+            if (made.get(dep) or found(dep, folders=False) or _added(revision, dep) or known) != known:
+                yield f"{name} read another {dep}"
+        outs = {entry["path"]: entry.get("md5") for entry in ran.get("outs", ())}
+        for path, now in {path: found(path) for path in _tracked(stage)}.items():
+            if now is None:
+                yield f"{name} left {path}, which is missing"
+            elif now != outs.get(path):
+                yield f"{name} left another {path}"
+        used = {source: keys for source, keys in ran.get("params", {}).items() if isinstance(keys, Mapping)}
+        yield from (f"{name} ran with another {key}" for source, keys in used.items() for key, value in keys.items() if _at(values(source), key) != value)
+        yield from (f"{name} reads {key} now" for key in stage.get("params", ()) if isinstance(key, str) and key not in used.get(str(params.PATH), {}))
+
+
+def _declared(revision: Revision, file: str) -> Iterator[tuple[str, Mapping]]:
+    """Each stage of a dvc.yaml; one with a foreach over a list of a file of its vars, as seeds/dvc.yaml has it, once for each item."""
+    pipeline = _values(revision, file)
+    folder = file.rpartition("/")[0]
+    listed = [_values(revision, f"{folder}/{name}" if folder else name) for name in pipeline.get("vars", ()) if isinstance(name, str)]
+    for name, stage in (pipeline.get("stages") or {}).items():
+        if "foreach" not in stage:
+            yield name, stage
+            continue
+        key = str(stage["foreach"]).removeprefix("${").removesuffix("}")
+        for item in next((found for values in listed if (found := _at(values, key))), ()):
+            yield f"{name}@{item}", json.loads(json.dumps(stage["do"]).replace("${item}", str(item)))
+
+
+def _added(revision: Revision, path: str) -> str | None:
+    """The digest of what `dvc add` tracks at this path; None where it tracks nothing there."""
+    outs = _values(revision, f"{path}.dvc").get("outs") if revision.read(f"{path}.dvc") else None
+    return outs[0].get("md5") if outs else None
+
+
+def _tracked(stage: Mapping) -> list[str]:
+    """The outputs of a declared stage that git keeps."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, ()) if isinstance(entry, Mapping)]
+    return [path for entry in entries for path, settings in entry.items() if settings.get("cache") is False and "${" not in path]
+
+
+def _values(revision: Revision, file: str) -> Mapping[str, Any]:
+    """What a YAML file of a revision holds."""
+    try:
+        return dict(yaml.load(revision.read(file) or b"", params.Loader))  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise DarkroomError(f"{file} of {revision.name} is missing or no YAML ({' '.join(str(error).split())}): put it right and commit it.") from None
+
+
+def _at(values: Any, key: str) -> Any:
+    """The value by a dotted name; None where there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _remedy(file: str) -> str:
+    return "`dvc repro`" if file == FILE else f"`dvc repro {file.replace('.lock', '.yaml')}`"
 
 
 def digest(revision: Revision, path: str, folders: bool = True) -> str | None:

@@ -228,11 +228,27 @@ class Robustness(_Section):
     severities: Annotated[list[Literal[1, 2, 3, 4, 5]], Field(min_length=1), AfterValidator(_once)]
 
 
+class Explain(_Section):
+    """What the network looked at."""
+
+    each: Annotated[int, Field(ge=1, le=50)]
+
+
+class Int8(_Section):
+    """The model in 8 bits, and what it must reach."""
+
+    calibration: Positive
+    max_loss: Share
+    min_agreement: Annotated[float, Field(ge=0, le=1)]
+    min_speedup: Annotated[float, Field(ge=0)]
+
+
 class Export(_Section):
     """The portable bundle."""
 
     opset: Annotated[int, Field(ge=18, le=23)]
     tolerance: Annotated[float, Field(gt=0, le=1)]
+    int8: Int8
 
 
 class Params(_Section):
@@ -245,6 +261,7 @@ class Params(_Section):
     train: Train
     evaluate: Evaluate
     robustness: Robustness
+    explain: Explain
     export: Export
 
 

@@ -59,10 +59,10 @@ def decode(contents: bytes, size: tuple[int, int], channels: Literal[1, 3], resi
     with _opened(contents) as picture:
         width, height = picture.size
         if width * height > max_pixels:
-            raise Unusable(f"it has {width:,} x {height:,} pixels, more than preprocess.max_pixels = {max_pixels:,} allows")
+            raise Unusable(f"it has {width:,} x {height:,} pixels, more than the {max_pixels:,} that max_pixels allows")
         tags = _tiff_tags(picture)
         if (tile := int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))) > max_pixels:  # libtiff holds a whole one
-            raise Unusable(f"each of its tiles has {tile:,} pixels, more than preprocess.max_pixels = {max_pixels:,} allows")
+            raise Unusable(f"each of its tiles has {tile:,} pixels, more than the {max_pixels:,} that max_pixels allows")
         upright = _ORIENTATIONS.get(_orientation(picture))
         flat = _flattened(picture)
     flat = flat.transpose(upright) if upright is not None else flat

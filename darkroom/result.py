@@ -16,8 +16,8 @@ from darkroom import params
 from darkroom.errors import DarkroomError
 from darkroom.revision import Revision
 
-METRICS = tuple(f"metrics/{name}.json" for name in ("evaluate", "train", "robustness", "export", "preprocess"))
-COSTS = tuple(f"metrics/cost/{stage}.json" for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "export"))
+METRICS = tuple(f"metrics/{name}.json" for name in ("evaluate", "train", "robustness", "explain", "export", "preprocess"))
+COSTS = tuple(f"metrics/cost/{stage}.json" for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "explain", "export"))
 PREDICTIONS, SEEDS = "metrics/predictions.csv", "metrics/seeds.json"
 
 

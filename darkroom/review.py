@@ -6,15 +6,17 @@ the change would help again, with another seed, only several trainings of each s
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from darkroom import comparison, lock, result, revision
+from darkroom import attestation, comparison, lock, result, revision
+from darkroom.attestation import Standing
 from darkroom.comparison import Difference
 from darkroom.errors import DarkroomError
 from darkroom.outputs import write_text
@@ -38,6 +40,8 @@ class Review:
     broken: pd.DataFrame
     code: list[str]  # paths that differ
     stale: Mapping[str, list[str]]  # by the revision's name, where its dvc.lock is not of its files
+    stale_seeds: Mapping[str, list[str]]  # the same of seeds/dvc.lock, where there are numbers over seeds: these are not used
+    attested: tuple[Standing, Standing]  # what the attestations of old and new are worth
 
 
 def compare(old: Result, new: Result) -> Review:
@@ -50,6 +54,9 @@ def compare(old: Result, new: Result) -> Review:
     if "label_probability" in old.predictions and "label_probability" in new.predictions:
         losses = (-np.log(np.maximum(one.predictions["label_probability"], 1e-300)).to_numpy() for one in (old, new))
         differences["calibration.after.loss"] = comparison.mean(*losses)
+    stale_seeds = {one.revision.name: found for one in (old, new) if one.seeds and (found := _seeds_mismatches(one))}
+    old, new = (replace(one, seeds={}) if one.revision.name in stale_seeds else one for one in (old, new))
+    stale = {one.revision.name: found for one in (old, new) if (found := lock.mismatches(one.revision))}
     over_seeds = None
     if min(one.seeds.get("n", 0) for one in (old, new)) > 1:
         over_seeds = comparison.seeds(*((one.seeds["mean"], one.seeds["std"], one.seeds["n"]) for one in (old, new)))
@@ -64,8 +71,17 @@ def compare(old: Result, new: Result) -> Review:
         fixed=_changed(old, new, ~right[0] & right[1], old),
         broken=_changed(old, new, right[0] & ~right[1], new),
         code=[path for path in revision.changed(old.revision, new.revision) if path.startswith(CODE)],
-        stale={one.revision.name: found for one in (old, new) if (found := lock.mismatches(one.revision))},
+        stale=stale,
+        stale_seeds=stale_seeds,
+        attested=tuple(attestation.standing(one.revision.read(attestation.FILE), one.revision, stale.get(one.revision.name, ())) for one in (old, new)),
     )
+
+
+def _seeds_mismatches(one: Result) -> list[str]:
+    try:
+        return lock.mismatches(one.revision, lock.SEEDS)
+    except DarkroomError as error:  # numbers without a whole lock may come from anywhere
+        return [str(error).rstrip(".")]
 
 
 def _verdict(difference: Difference) -> str:
@@ -112,6 +128,8 @@ def as_json(review: Review) -> dict[str, Any]:
         "params": {name: {"old": old, "new": new} for name, old, new in changes(review.old.params, review.new.params)},
         "code": review.code,
         "stale": review.stale,
+        "stale_seeds": review.stale_seeds,
+        "attested": {side: asdict(standing) for side, standing in zip(("old", "new"), review.attested, strict=True)},
         **tables,
     }
 
@@ -132,7 +150,7 @@ def main() -> None:
         action="append",
         choices=("regression", "stale"),
         default=[],
-        help="end with code 1 where the new one is worse, or where a dvc.lock is not of its files; may be given twice. Code 2: not comparable",
+        help="end with code 1 where the new one is worse, or where its dvc.lock is not of its files; may be given twice. Code 2: not comparable",
     )
     chosen = parser.parse_args()
     from darkroom import review_page  # which imports this module
@@ -141,12 +159,21 @@ def main() -> None:
         sides = (revision.find(chosen.old), revision.find(chosen.new) if chosen.new else revision.WORKSPACE)
         review = compare(*map(result.read, sides))
     except DarkroomError as error:
-        print(json.dumps({"verdict": "not comparable", "reason": str(error)}) if chosen.json else f"## Not comparable\n\n{error}")
+        _print(json.dumps({"verdict": "not comparable", "reason": str(error)}) if chosen.json else f"## Not comparable\n\n{error}")
         sys.exit(2)
-    print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if chosen.json else review_page.markdown(review))
+    _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if chosen.json else review_page.markdown(review))
     if chosen.html:
         write_text(chosen.html, review_page.html(review))
-    sys.exit(int(("regression" in chosen.fail_on and review.verdict == "worse") or ("stale" in chosen.fail_on and bool(review.stale))))
+    stale = review.new.revision.name in review.stale  # the old one is as it is: the review warns of it
+    sys.exit(int(("regression" in chosen.fail_on and review.verdict == "worse") or ("stale" in chosen.fail_on and stale)))
+
+
+def _print(text: str) -> None:
+    """Prints, and goes on where nobody reads any further, as in `| head`."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more when it ends
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ _QUALITY = {  # the rows of the table: file, name, and whether it is a share
     "answered at the threshold": (_EVALUATE, "abstention.coverage", True),
     "accuracy of what is answered": (_EVALUATE, "abstention.accuracy", True),
     "accuracy under corruptions": ("metrics/robustness.json", "mean_accuracy", True),
+    "mean corruption error": ("metrics/robustness.json", "mean_corruption_error", True),
     "validation accuracy": (_TRAIN, "val_accuracy", True),
 }
 _COST = {  # file, name, digits
@@ -52,6 +53,7 @@ def markdown(review: Review, folded: bool = True) -> str:
         _verdict(review),
         _method(review),
         *_warnings(review),
+        _attested(review),
         "### What changed",
         _changed(review),
         "### Numbers",
@@ -106,7 +108,17 @@ def _warnings(review: Review) -> list[str]:
     return [
         f"**Caution:** `dvc.lock` of {_cell(name)} is not of its files, so its numbers may come from other code, data or parameters: {_list(found, _cell)}."
         for name, found in review.stale.items()
+    ] + [
+        f"**Caution:** `seeds/dvc.lock` of {_cell(name)} is not of its files, so its numbers over seeds, which may be of another method, are left "
+        f"out: {_list(found, _cell)}. `dvc repro seeds/dvc.yaml` brings them up to date."
+        for name, found in review.stale_seeds.items()
     ]
+
+
+def _attested(review: Review) -> str:
+    sides = zip((review.old, review.new), review.attested, strict=True)
+    caution = "**Caution:** " if any(standing.state in ("outdated", "invalid") for standing in review.attested) else ""
+    return f"{caution}Reproduction: {'; '.join(f'{_cell(one.revision.name)} {_plain(standing.sentence)}' for one, standing in sides)}."
 
 
 def _changed(review: Review) -> str:
@@ -212,5 +224,9 @@ def _code(text: str) -> str:
 
 def _cell(text: str) -> str:
     """A text that stays inside its table's cell and is neither HTML nor Markdown."""
-    short = text if len(text) <= 80 else f"{text[:79]}…"
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escaping.escape(re.sub(r"\s", " ", short), quote=False))
+    return _plain(text if len(text) <= 80 else f"{text[:79]}…")
+
+
+def _plain(text: str) -> str:
+    """A text that is neither HTML nor Markdown."""
+    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", escaping.escape(re.sub(r"\s", " ", text), quote=False))

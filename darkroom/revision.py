@@ -1,7 +1,9 @@
 """The tracked files of one version of the project: of a commit, or of the workspace as it stands."""
 
+import os
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from darkroom.errors import DarkroomError
@@ -17,15 +19,15 @@ class Revision:
     def read(self, path: str) -> bytes | None:
         """The contents of a file, by its path in the project's folder; None where there is none."""
         if self.commit:
-            done = _git("cat-file", "blob", f"{self.commit}:./{path}")
-            return done.stdout if done.returncode == 0 else None
+            blob = _tree(self.commit, os.getcwd()).get(path)
+            return _contents(blob) if blob else None
         file = Path(path)
         return file.read_bytes() if file.is_file() else None
 
     def files(self, folder: str) -> list[str]:
         """The paths of the files in a folder and below, sorted."""
         if self.commit:
-            return sorted(_git("ls-tree", "-r", "-z", "--name-only", self.commit, f"./{folder}/").stdout.decode().split("\0")[:-1])
+            return sorted(path for path in _tree(self.commit, os.getcwd()) if path.startswith(f"{folder}/"))
         return sorted(path.as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
@@ -46,6 +48,30 @@ def changed(old: Revision, new: Revision) -> list[str]:
     """The paths of the tracked files that differ between a commit and another revision, sorted."""
     done = _git("diff", "--name-only", "--relative", "-z", old.commit, *([new.commit] if new.commit else []), "--")
     return sorted(done.stdout.decode().split("\0")[:-1])
+
+
+def place() -> tuple[Path, str]:
+    """The folder of the git repository that the working directory lies in, and the path from there to here."""
+    top, prefix = _git("rev-parse", "--show-toplevel", "--show-prefix").stdout.decode().split("\n")[:2]
+    return Path(top), prefix
+
+
+def edited(*but: str) -> list[str]:
+    """The tracked files of the project that are not as committed, except for those named."""
+    done = _git("diff", "--name-only", "--relative", "-z", "HEAD", "--", ".", *(f":(exclude){path}" for path in but))
+    return sorted(done.stdout.decode().split("\0")[:-1])
+
+
+@cache  # a commit does not change, and each call of git costs milliseconds
+def _tree(commit: str, folder: str) -> dict[str, str]:
+    """The files of a commit in `folder`, the working directory, and below: git's name for the contents of each, by its path from there."""
+    entries = (entry.split("\t", 1) for entry in os.fsdecode(_git("ls-tree", "-r", "-z", commit, "./").stdout).split("\0")[:-1])
+    return {path: described.split()[2] for described, path in entries if " blob " in described}
+
+
+@cache
+def _contents(blob: str) -> bytes:
+    return _git("cat-file", "blob", blob).stdout
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess:

@@ -19,10 +19,6 @@ class Samples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, chosen: np.ndarray) -> "Samples":
-        """The rows that `chosen`, a mask (N,) or places (n,), names."""
-        return Samples(self.ids[chosen], self.labels[chosen], self.splits[chosen], self.groups[chosen])
-
     def within(self, split: str) -> np.ndarray:
         """The places (n,) int64 of the pictures of a split."""
         return np.flatnonzero(self.splits == split)

@@ -7,7 +7,6 @@ edge, and a larger held-out set holds every smaller one.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -29,29 +28,27 @@ def hold_out(samples: Samples, split: str, fraction: float, classes: Sequence[st
     places = samples.within("train")
     common = np.flatnonzero(np.bincount(samples.labels[places], minlength=len(classes)) >= least)
     places = places[np.isin(samples.labels[places], common)]
-    pool, classes = samples.take(places), [classes[label] for label in common]
-    pool = replace(pool, labels=np.searchsorted(common, pool.labels))
-    names = np.where(pool.groups == "", pool.ids, pool.groups)
-    ranks = np.array([derive_seed(seed, "split", name) for name in names.tolist()])
-    grouped = len(np.unique(names)) < len(names)
-    chosen = (_whole_groups if grouped else _first_of_each_class)(pool, names, ranks, split, fraction, classes)
-    return samples.moved(places[chosen], split)
+    labels, classes = np.searchsorted(common, samples.labels[places]), [classes[label] for label in common]
+    names = (samples.groups.item(place) or samples.ids.item(place) for place in places.tolist())
+    ranks = np.fromiter((derive_seed(seed, "split", name) for name in names), np.int64, len(places))
+    divide = _whole_groups if len(np.unique(ranks)) < len(ranks) else _first_of_each_class
+    return samples.moved(places[divide(labels, ranks, split, fraction, classes)], split)
 
 
-def _first_of_each_class(pool: Samples, names: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
-    """A mask (N,) of the samples that are held out."""
-    chosen = np.zeros(len(pool), dtype=bool)
-    for label, count in enumerate(held_out_counts(np.bincount(pool.labels, minlength=len(classes)).tolist(), classes, fraction, split)):
-        places = np.flatnonzero(pool.labels == label)
+def _first_of_each_class(labels: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
+    """A mask (N,) of the samples that are held out, of their labels (N,) and ranks (N,) int64."""
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label, count in enumerate(held_out_counts(np.bincount(labels, minlength=len(classes)).tolist(), classes, fraction, split)):
+        places = np.flatnonzero(labels == label)
         chosen[places[np.argsort(ranks[places])[:count]]] = True
     return chosen
 
 
-def _whole_groups(pool: Samples, names: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
-    """As `_first_of_each_class`, by groups: in the order of their ranks, each that brings the classes' counts nearer to their shares."""
-    _, firsts, members = np.unique(names, return_index=True, return_inverse=True)
-    counts = np.zeros((len(firsts), len(classes)), dtype=np.int64)
-    np.add.at(counts, (members, pool.labels), 1)
+def _whole_groups(labels: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]) -> np.ndarray:
+    """As `_first_of_each_class`, by groups, which share a rank: in its order, each that brings the classes' counts nearer to their shares."""
+    groups, members = np.unique(ranks, return_inverse=True)
+    counts = np.zeros((len(groups), len(classes)), dtype=np.int64)
+    np.add.at(counts, (members, labels), 1)
     for label, name in enumerate(classes):
         if (counts[:, label] > 0).sum() < 2:
             raise DarkroomError(
@@ -59,8 +56,8 @@ def _whole_groups(pool: Samples, names: np.ndarray, ranks: np.ndarray, split: st
                 f"{split} it must be in 2 at least: add pictures of it, or make the groups smaller."
             )
     wanted, held_out, left = counts.sum(0) * fraction, np.zeros(len(classes)), counts.sum(0)
-    taken = np.zeros(len(firsts), dtype=bool)
-    for group in np.argsort(ranks[firsts]):
+    taken = np.zeros(len(groups), dtype=bool)
+    for group in range(len(groups)):
         needed = ((counts[group] > 0) & (held_out == 0)).any()  # each class must be in the held-out set ...
         nearer = ((held_out + counts[group] - wanted) ** 2).sum() < ((held_out - wanted) ** 2).sum()
         if (needed or nearer) and (left - counts[group] > 0).all():  # ... and stay in training

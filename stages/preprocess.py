@@ -4,6 +4,7 @@ In: data/raw, data/datasets/<name>. Out: data/arrays, metrics/preprocess.json, m
 """
 
 from darkroom import arrays, cleaning, duplicates, formats, labels, params, report, splits
+from darkroom.denoising import denoise
 from darkroom.outputs import write_json
 from darkroom.stage import run
 
@@ -13,7 +14,7 @@ def main() -> None:
     raw = formats.read("data/raw", settings)
     dataset, classes, unusable = raw.description, raw.description.classes, {}
     with arrays.Pack("data", raw.shape) as pack:
-        seen = cleaning.survey(pack.keep(cleaning.denoise(raw.blocks(unusable), settings.denoise)))
+        seen = cleaning.survey(pack.keep(denoise(block, settings.denoise) for block in raw.blocks(unusable)))
         cleaning.refuse_too_many(unusable, raw.samples, settings.max_bad_fraction)
         samples = labels.corrected(raw.samples, dataset.folder / settings.relabel, classes) if settings.relabel else raw.samples
         samples = splits.hold_out(samples, "test", settings.test_fraction, classes, seed, settings.clean.min_class_size)
@@ -26,7 +27,7 @@ def main() -> None:
         about = {"dataset": dataset.name, "title": dataset.title, "licence": dataset.licence, "classes": classes, "augmentation": dataset.augmentation}
         manifest = arrays.write("data/arrays", pack, samples, about)
 
-    findings = [*found, *leaks]
+    findings = [*found.values(), *leaks.values()]
     parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}
     report.write("metrics/data", parts, manifest, findings, near, seed)
     write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, findings))

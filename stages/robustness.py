@@ -1,6 +1,6 @@
 """Measures the trained model on corrupted test pictures: noise, blur, movements, light, compression, each at several severities.
 
-In: data/arrays, models/trained. Out: metrics/robustness.json, metrics/robustness.
+In: data/arrays, data/baselines, models/trained. Out: metrics/robustness.json, metrics/robustness.
 """
 
 from darkroom import arrays, checkpoints, hardware, params, robustness
@@ -21,7 +21,7 @@ def main() -> None:
     table = robustness.measure(network.to(device), test, manifest, settings.severities, seed, precision)
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", table)
-    summary = robustness.summary(table)
+    summary = robustness.summary(table, robustness.read_baseline(f"data/baselines/{manifest.dataset}.csv"))
     write_json("metrics/robustness.json", summary)
     worst = min(summary["accuracy"], key=summary["accuracy"].get)
     print(f"{len(test)} test pictures, corrupted: mean accuracy {summary['mean_accuracy']:.2%}, least {summary['accuracy'][worst]:.2%} ({worst})")

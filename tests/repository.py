@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore", ".dvcignore", "stages", "darkroom", "seeds")
+PROJECT = ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore", ".dvcignore", "stages", "darkroom", "seeds", "data/baselines")
 
 
 def copy_project(folder: Path) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from darkroom import audit
+from darkroom import audit, index
 from tests.repository import change, copy_project
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -91,6 +91,16 @@ def test_the_page_shows_pairs_that_are_nearly_the_same(text: str):
     assert pair.count("<img") == 2
     assert "&lt;i&gt;né" in pair and "b/01.png" in pair
     assert re.search(r"<p>0\.\d\d grey levels</p>", pair)
+
+
+def test_only_the_pictures_shown_are_decoded(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(project)
+    decoded, contents_of = set(), index.contents_of
+    monkeypatch.setattr(index, "contents_of", lambda folder, path: decoded.add(path) or contents_of(folder, path))
+    shown = audit._originals({"a/00.png", "b/red.png", "b/broken.png"})
+    assert set(shown) == decoded == {"a/00.png", "b/red.png"}
+    assert shown["b/red.png"].tolist() == [[[255, 0, 0]] * 8] * 8
+    assert audit._originals(set()) == {}
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")

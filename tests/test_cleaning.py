@@ -1,11 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays as any_array
 
-from darkroom.cleaning import Finding, denoise, distinct, inspect, leave_out, near_leaks, refuse_too_many, survey
+from darkroom.cleaning import Finding, distinct, inspect, leave_out, near_leaks, refuse_too_many, survey
 from darkroom.errors import DarkroomError
 from darkroom.params import Clean
 from darkroom.samples import Samples
@@ -26,30 +27,17 @@ def make(**splits: list[tuple[int, int]]) -> tuple[Samples, np.ndarray]:
     return Samples(ids, np.array([row[3] for row in rows], dtype=np.int64), names, np.full(len(rows), "")), pictures([row[2] for row in rows])
 
 
-def found(samples: Samples, images: np.ndarray, unusable: dict[int, str] | None = None, aspects: np.ndarray | None = None, **rules: object) -> list[Finding]:
+def inspected(samples: Samples, images: np.ndarray, unusable: dict[int, str] | None = None, aspects: np.ndarray | None = None, **rules: object) -> dict:
     """What `inspect` finds, with some of the rules changed."""
     aspects = np.ones(len(samples)) if aspects is None else aspects
     return inspect(samples, survey([images]), unusable or {}, aspects, CLASSES, RULES.model_copy(update=rules))
 
 
-@settings(max_examples=30)
-@given(any_array(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))))
-def test_denoise_takes_the_median_of_the_nine_neighbours(images):
-    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
-    assert np.array_equal(next(denoise([images], "median")), np.median(windows, axis=(-2, -1)).astype(np.uint8))
-
-
-def test_denoise_is_the_same_over_many_blocks(monkeypatch):
-    images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 1), dtype=np.uint8)
-    whole = next(denoise([images], "median"))
-    monkeypatch.setattr("darkroom.cleaning._BLOCK_BYTES", 7 * 5 * 3)
-    assert np.array_equal(next(denoise([images], "median")), whole)
-
-
-def test_denoise_none_returns_the_images_themselves():
-    images = np.zeros((1, 2, 2, 1), dtype=np.uint8)
-    assert next(denoise([images], "none")) is images
+def found(samples: Samples, images: np.ndarray, *arguments: object, **rules: object) -> list[Finding]:
+    """The same without the places, once each is of the picture at its place."""
+    findings = inspected(samples, images, *arguments, **rules)
+    assert all(samples.ids[place] == finding.id and samples.splits[place] == finding.split for place, finding in findings.items())
+    return list(findings.values())
 
 
 def test_nothing_is_wrong_with_different_pictures():
@@ -110,7 +98,8 @@ def test_a_rare_class_goes_from_every_split_and_from_the_classes():
     samples, images = make(train=[(1, 0), (2, 1), (0, 0), (3, 2), (4, 2)], test=[(5, 0), (6, 1), (7, 2)])
     classes, rules = ("hat", "shirt", "coat"), RULES.model_copy(update={"min_class_size": 1, "constant": True})
     findings = inspect(samples, survey([images]), {1: "it is empty"}, np.ones(8), classes, rules)
-    assert [(finding.id, finding.rule) for finding in findings] == [("train/1", "unusable"), ("train/2", "constant"), ("test/1", "rare")]
+    assert [(finding.id, finding.rule) for finding in findings.values()] == [("train/1", "unusable"), ("train/2", "constant"), ("test/1", "rare")]
+    assert list(findings) == [1, 2, 6]
     kept, remaining = leave_out(samples, findings, classes)
     assert remaining == ("hat", "coat")
     assert kept.splits.tolist() == ["train", "", "", "train", "train", "test", "", "test"]
@@ -123,10 +112,25 @@ def test_one_colour_is_constant_though_its_channels_differ():
     assert survey([images]).constant == {0: "1 2 3"}
 
 
-def test_a_survey_does_not_depend_on_the_blocks():
-    images = pictures([0, 1, 0, 2, 3])
-    assert survey([images]) == survey([images[:2], images[2:]])
-    assert list(survey([images]).constant) == [0, 2]
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(1, 12))
+def test_a_survey_does_not_depend_on_the_blocks(kinds, size):
+    images = pictures(kinds)
+    seen = survey(images[start : start + size] for start in range(0, len(kinds), size))
+    assert seen.firsts.tolist() == [kinds.index(kind) for kind in kinds]
+    assert list(seen.constant) == [place for place, kind in enumerate(kinds) if kind == 0]
+
+
+def test_a_picture_takes_few_bytes():
+    count, random = 20_000, np.random.default_rng(0)
+    samples = Samples(np.arange(count).astype(str), np.arange(count) % 2, np.full(count, "train"), np.full(count, ""))
+    tracemalloc.start()
+    seen = survey(random.integers(256, size=(1000, 4, 4, 1), dtype=np.uint8) for _ in range(count // 1000))
+    findings = inspect(samples, seen, {}, np.ones(count), CLASSES, RULES)
+    leave_out(samples, findings, CLASSES), distinct(samples, seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert findings == {} and peak / count < 120
 
 
 def leaks(sample: tuple[Samples, np.ndarray], *pairs: tuple[int, int]) -> list[tuple[str, str]]:
@@ -134,8 +138,9 @@ def leaks(sample: tuple[Samples, np.ndarray], *pairs: tuple[int, int]) -> list[t
     samples, images = sample
     table = pd.DataFrame([(*sorted(pair), 1.5 + number) for number, pair in enumerate(pairs)], columns=["first", "second", "difference"])
     findings = near_leaks(samples, survey([images]), table)
-    assert all(finding.rule == "near_leak" and finding.done == "left out" for finding in findings)
-    return [(finding.id, finding.detail) for finding in findings]
+    assert all(finding.rule == "near_leak" and finding.done == "left out" for finding in findings.values())
+    assert list(findings) == sorted(findings) and [finding.id for finding in findings.values()] == samples.ids[list(findings)].tolist()
+    return [(finding.id, finding.detail) for finding in findings.values()]
 
 
 def test_training_near_to_validation_or_test_and_validation_near_to_test_are_left_out():
@@ -194,18 +199,18 @@ def test_what_is_left_is_clean_and_nothing_else_is_gone(train, in_test):
 def test_a_class_left_empty_is_named_with_the_reasons():
     samples, images = make(train=[(0, 1), (1, 1), (0, 1), (2, 0)], test=[(1, 1)])
     with pytest.raises(DarkroomError, match=r"'coat' has no training picture left: it had 3, of which were left out: 2 constant, 1 leak;"):
-        leave_out(samples, found(samples, images), CLASSES)
+        leave_out(samples, inspected(samples, images), CLASSES)
 
 
 def test_a_class_without_any_picture_is_named():
     with pytest.raises(DarkroomError, match=r"'coat' has no training picture left: it had 0"):
-        leave_out(make(train=[(1, 0)])[0], [], CLASSES)
+        leave_out(make(train=[(1, 0)])[0], {}, CLASSES)
 
 
 def test_too_few_classes_are_refused():
     samples, images = make(train=[(1, 0), (2, 1)])
     with pytest.raises(DarkroomError, match="Fewer than two classes"):
-        leave_out(samples, found(samples, images, min_class_size=2), CLASSES)
+        leave_out(samples, inspected(samples, images, min_class_size=2), CLASSES)
 
 
 def test_too_many_unusable_pictures_stop_the_run():

@@ -116,7 +116,7 @@ def test_an_index_finds_what_a_comparison_with_all_finds(monkeypatch):
     images[600:] = moved(images[:600], 0, 1)
     exact = near(images, 4.0)
     monkeypatch.setattr(duplicates, "_EXACT", 0)
-    monkeypatch.setattr(duplicates, "_DESCRIBED", 100)
+    monkeypatch.setattr(duplicates, "_BLOCK_BYTES", 100 * 12 * 12)
     found = near(images, 4.0)
     assert set(zip(range(600), range(600, 1200), strict=True)) <= set(zip(exact["first"], exact["second"], strict=True))
     assert len(found.merge(exact)) >= 0.99 * len(exact)

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from darkroom import datasets, formats, index
+from darkroom import datasets, formats, index, pictures
 from darkroom.errors import DarkroomError
 from darkroom.params import Clean, Preprocess
 from tests import idx
@@ -182,6 +183,34 @@ def test_a_folder_of_pictures_is_decoded_in_the_order_of_its_index(folder: Path,
     assert set(raw.samples.splits.tolist()) == {"train"} and raw.aspects.tolist() == [1.25] * 12
 
 
+def test_single_pictures_can_be_taken(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "a" / "02.png").write_text("no picture")
+    raw, whole, _ = _indexed()
+    decoded, decode = [], pictures.decode
+    monkeypatch.setattr(pictures, "decode", lambda *arguments: decoded.append(1) or decode(*arguments))
+    last, bad, first = raw.take(np.array([11, 1, 0]))
+    assert np.array_equal(last, whole[11]) and np.array_equal(first, whole[0])
+    assert bad.startswith("it is no picture") and len(decoded) == 2
+
+
+def test_a_picture_of_an_index_takes_few_bytes(folder: Path):
+    index.build(datasets.load("mine"), "data/raw")
+    count, (head, *rows) = 20_000, Path("data/raw/index.csv").read_text().splitlines()
+    lines = (rows[number % 12].replace(".png", f"{number:05}.png") for number in range(count))
+    Path("data/raw/index.csv").write_text("\n".join([head, *lines]))
+    tracemalloc.start()
+    raw = formats.read("data/raw", SETTINGS)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(raw.samples) == count and raw.samples.ids[-1].endswith("19999.png")
+    assert held / count < 150 and peak / count < 350
+
+
+def test_published_pictures_can_be_taken_too(tmp_path: Path):
+    raw, whole = _read(_raw(tmp_path, GOOD))
+    assert np.array_equal(raw.take(np.array([12, 0])), whole[[12, 0]])
+
+
 def test_a_folder_of_pictures_of_many_sizes_becomes_one_size(folder: Path):
     Image.new("L", (200, 100)).save(folder / "a" / "large.png")
     assert _indexed()[1].shape == (13, 64, 64, 3)
@@ -196,7 +225,7 @@ def test_pictures_that_cannot_be_decoded_are_black_and_named(folder: Path):
     assert {raw.samples.ids[place]: why for place, why in problems.items()} == {
         "a/00.png": "it is truncated",
         "b/zero.png": "it is empty",
-        "b/zz.png": "it has 200 x 100 pixels, more than preprocess.max_pixels = 10,000 allows",
+        "b/zz.png": "it has 200 x 100 pixels, more than the 10,000 that max_pixels allows",
     }
     assert not found[list(problems)].any() and len(found) == 14
 

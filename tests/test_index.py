@@ -1,7 +1,9 @@
 import csv
+import errno
 import io
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def manifest(*rows: dict, name: str = "manifest.csv") -> None:
 
 def build() -> list[index.Entry]:
     index.build(datasets.load("mine"), "data/raw")
-    return index.read("data/raw")
+    return list(index.read("data/raw"))
 
 
 def rows() -> list[tuple[str, str, str]]:
@@ -163,6 +165,34 @@ def test_a_file_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
     assert "bytes, more than 10" in build()[0].problem
 
 
+def test_files_that_this_user_may_not_read_cost_those_files(monkeypatch: pytest.MonkeyPatch):
+    for path in ("a/1.png", "a/2.png", "b/1.png"):
+        picture(path)
+    read = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "2.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    assert [entry.problem for entry in build()] == ["", "it cannot be read (Permission denied)", ""]
+
+
+def test_a_folder_that_this_user_may_not_read_stops_it(monkeypatch: pytest.MonkeyPatch):
+    for path in ("a/1.png", "a/deep/2.png", "b/1.png"):
+        picture(path)
+    list_folder = os.scandir
+
+    def scandir(folder: str) -> Iterator[os.DirEntry]:
+        if str(folder).endswith("deep"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert refusal() == "data/datasets/mine/a/deep cannot be read (Permission denied): let this user read it, or take it out of the dataset's folder."
+
+
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
 def test_a_name_that_no_table_can_hold_costs_that_file():
     picture("a/1.png"), picture("b/1.png"), picture("b/\r.png")
@@ -180,7 +210,7 @@ def test_any_name_comes_back(names: list[str]):
     with open("index.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([[field.name for field in fields(index.Entry)], *(astuple(entry) for entry in named)])
-    assert index.read(".") == named
+    assert list(index.read(".")) == named
 
 
 @pytest.mark.parametrize(
@@ -258,7 +288,7 @@ def test_two_manifests_are_refused():
 
 def test_a_broken_index_says_how_to_make_it_anew(tmp_path: Path):
     with pytest.raises(DarkroomError, match="dvc repro --force fetch"):
-        index.read(tmp_path)
+        list(index.read(tmp_path))
     (tmp_path / "index.csv").write_text("path,label\na,b\n")
     with pytest.raises(DarkroomError, match="dvc repro --force fetch"):
-        index.read(tmp_path)
+        list(index.read(tmp_path))

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from darkroom import lock, revision
 from darkroom.errors import DarkroomError
@@ -25,13 +26,59 @@ def test_a_current_lock_has_no_mismatch(project: Path):
         ("metrics/evaluate.json", "{}", "evaluate left another metrics/evaluate.json"),
         ("darkroom/net.py", "# other", "evaluate read another darkroom/net.py"),
         ("params.yaml", "seed: 1\ntrain: {lr: 0.2}", "evaluate ran with another train"),
-        ("dvc.yaml", "stages: {evaluate: {deps: [new.py, 'data/${x}']}, export: {}}", "evaluate reads new.py now"),
-        ("dvc.yaml", "stages: {evaluate: {}, export: {}}", "export has never run"),
+        ("dvc.yaml", "stages: {evaluate: {cmd: none, deps: [new.py, 'data/${x}']}}", "evaluate reads new.py now"),
+        ("dvc.yaml", "stages: {evaluate: {cmd: none, params: [seed, model]}}", "evaluate reads model now"),
+        ("dvc.yaml", "stages: {evaluate: {cmd: other}}", "evaluate runs another command now"),
+        ("dvc.yaml", "stages: {evaluate: {cmd: none}, export: {}}", "export has never run"),
     ],
 )
 def test_each_change_is_said(project: Path, path: str, text: str, said: str):
     (project / path).write_text(text)
-    assert said in lock.mismatches(revision.WORKSPACE)
+    assert lock.mismatches(revision.WORKSPACE) == [said]
+
+
+def test_a_tracked_output_that_is_gone_is_said(project: Path):
+    (project / "metrics/predictions.csv").unlink()
+    assert lock.mismatches(revision.WORKSPACE) == ["evaluate left metrics/predictions.csv, which is missing"]
+
+
+def test_what_names_parameters_is_left_to_dvc(project: Path):
+    (project / "dvc.yaml").write_text("stages: {evaluate: {cmd: 'run ${seed}', deps: ['${data}'], metrics: ['${name}': {cache: false}]}}")
+    assert lock.mismatches(revision.WORKSPACE) == []
+
+
+@pytest.mark.parametrize(("added", "said"), [("outs: [{md5: 1.dir, path: data}]", []), ("outs: [{md5: 2.dir, path: data}]", ["evaluate read another data"])])
+def test_what_dvc_add_tracks_is_compared(project: Path, added: str, said: list[str]):
+    locked = yaml.safe_load((project / "dvc.lock").read_text())
+    locked["stages"]["evaluate"]["deps"].append({"path": "data", "md5": "1.dir"})
+    (project / "dvc.lock").write_text(yaml.safe_dump(locked))
+    (project / "data.dvc").write_text(added)
+    assert lock.mismatches(revision.WORKSPACE) == said
+
+
+def test_a_stage_that_read_what_no_stage_left_is_said(project: Path):
+    """As after `dvc repro train`, where evaluate still has the earlier weights; and where the seeds had other data."""
+    locked = yaml.safe_load((project / "dvc.lock").read_text())
+    locked["stages"]["train"] = {"cmd": "none", "outs": [{"path": "models", "md5": "1.dir"}]}
+    locked["stages"]["evaluate"]["deps"].append({"path": "models", "md5": "2.dir"})
+    (project / "dvc.lock").write_text(yaml.safe_dump(locked))
+    assert lock.mismatches(revision.WORKSPACE) == ["evaluate read another models"]
+    reviewed.write_seeds(project, 0.5)
+    assert lock.mismatches(revision.WORKSPACE, lock.SEEDS) == []
+    locked = yaml.safe_load((project / "seeds/dvc.lock").read_text())
+    locked["stages"]["train@1"]["deps"] = [{"path": "models", "md5": "2.dir"}]
+    (project / "seeds/dvc.lock").write_text(yaml.safe_dump(locked))
+    assert lock.mismatches(revision.WORKSPACE, lock.SEEDS) == ["train@1 read another models"]
+
+
+@pytest.mark.parametrize("path", ["dvc.yaml", "params.yaml"])
+@pytest.mark.parametrize("contents", ["a: [", None])
+def test_a_broken_file_beside_it_is_refused(project: Path, path: str, contents: str | None):
+    (project / path).unlink()
+    if contents:
+        (project / path).write_text(contents)
+    with pytest.raises(DarkroomError, match=f"{path} of the workspace is missing or no YAML"):
+        lock.mismatches(revision.WORKSPACE)
 
 
 def test_the_digests_are_those_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

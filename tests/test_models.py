@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom import bundle, checkpoints, params
 from darkroom.errors import DarkroomError
-from darkroom.export import to_onnx
+from darkroom.export import contents, to_onnx
 from darkroom.inference import predict
 from darkroom.models import FAMILIES, build
 from darkroom.models.layers import WhiteningConv, convolution
@@ -207,19 +207,18 @@ def test_lstm_reads_in_both_directions():
         ("torchvision/squeezenet1_1", {}, (28, 28, 1)),
     ],
 )
-def test_export_answers_as_the_network_and_has_the_same_bytes_twice(tmp_path, name, arguments, shape):
+def test_export_answers_as_the_network_and_has_the_same_bytes_twice(name, arguments, shape):
     torch.manual_seed(0)
     network = build(name, arguments, shape, 3)
     network(torch.randn(16, shape[2], *shape[:2]))
     described = checkpoints.Description(name, arguments, "toys", "Toys", "CC0-1.0", ("a", "b", "c"), shape, (0.4,) * shape[2], (0.3,) * shape[2], "f" * 64, {})
-    contents = to_onnx(network.eval(), described, 1.0, 0.5, 20)
-    assert to_onnx(copy.deepcopy(network), described, 1.0, 0.5, 20) == contents
-    (tmp_path / bundle.FILE).write_bytes(contents)
-    exported = bundle.read(tmp_path, threads=1)
+    first, again = (contents(to_onnx(some.eval(), described, 1.0, 20), described, 1.0, 0.5, "stretch") for some in (network, copy.deepcopy(network)))
+    assert first == again
+    exported = bundle.open_session(first, threads=1)
     for n in (1, 7):
         images = np.random.default_rng(n).integers(0, 256, (n, *shape), dtype=np.uint8)
         expected = predict(network, images, described.mean, described.std)
-        np.testing.assert_allclose(bundle.predict(exported, images, batch_size=3)[0], expected, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(bundle.answers(exported, images, batch_size=3)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 def test_torchvision_model_is_as_reproducible_and_learns_as_our_own(tmp_path):

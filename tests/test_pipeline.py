@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from darkroom import lock
+from darkroom.revision import WORKSPACE
 from tests import idx
 from tests.repository import change, commit_all, copy_project, dvc, git
 
-STAGES = ["evaluate", "export", "fetch", "preprocess", "robustness", "train"]
+STAGES = ["evaluate", "explain", "export", "fetch", "preprocess", "robustness", "train"]
 KEPT = ["data/raw", "data/arrays", "models/trained", "models/bundle", "metrics"]
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -57,6 +59,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (dataset / "dataset.yaml").write_text(yaml.safe_dump(described))
     change(folder, data={"dataset": "tiny"}, train={"epochs": 6, "batch_size": 24, "lr": 0.02})
     change(folder, model={**yaml.safe_load((folder / "params.yaml").read_text())["model"], "name": "cnn"})
+    change(folder, export={"int8": {"calibration": 60, "max_loss": 0.5, "min_agreement": 0.5, "min_speedup": 0.0}})  # else a timing would decide
     commit_all(folder)
     return folder
 
@@ -118,6 +121,19 @@ def test_a_seed_that_is_added_trains_just_that_one(repository: Path):
     found = json.loads((repository / "metrics/seeds.json").read_text())
     assert found == {"mean": pytest.approx(statistics.mean(accuracies)), "std": pytest.approx(statistics.stdev(accuracies)), "n": 3}
     assert dvc(repository, "repro")[0] == []
+
+
+@pytest.mark.parametrize("file", [lock.FILE, lock.SEEDS])
+def test_an_edit_of_any_tracked_output_is_seen(repository: Path, monkeypatch: pytest.MonkeyPatch, file: str):
+    monkeypatch.chdir(repository)
+    assert lock.mismatches(WORKSPACE, file) == []
+    outs = {out["path"]: name for name, stage in lock.stages(WORKSPACE, file).items() for out in stage["outs"] if out["path"].startswith("metrics")}
+    for path, name in outs.items():
+        for edited in [path] if Path(path).is_file() else WORKSPACE.files(path):
+            contents = Path(edited).read_bytes()
+            Path(edited).write_bytes(contents + b" ")
+            assert lock.mismatches(WORKSPACE, file) == [f"{name} left another {path}"]
+            Path(edited).write_bytes(contents)
 
 
 def test_an_experiment_reruns_what_must_rerun_and_shows_what_it_did(repository: Path):

@@ -38,8 +38,8 @@ def test_links_and_pictures_lead_somewhere(page: Path):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m ([\w.]+)", "".join(page.read_text(encoding="utf-8") for page in PAGES)))))
 def test_modules_that_are_named_can_be_run(module: str):
-    path = ROOT / (module.replace(".", "/") + ".py")
-    assert path.exists() or module == "venv"
+    path = ROOT / module.replace(".", "/")
+    assert path.with_suffix(".py").exists() or (path / "__main__.py").exists() or module == "venv"
 
 
 def test_no_placeholder_is_left():

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +9,7 @@ import pytest
 
 from darkroom import review
 from tests import reviewed
+from tests.repository import ROOT
 
 WEAK, STRONG = [place % 4 > 0 for place in range(200)], [place % 10 > 0 for place in range(200)]  # 75 % and 90 % right
 
@@ -68,13 +71,34 @@ def test_programs_get_json(project: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_seeds_decide_over_the_method(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     for tag, mean in (("weak", 0.75), ("strong", 0.76)):
         reviewed.write(project, WEAK if tag == "weak" else STRONG, lr=mean)
-        (project / "metrics/seeds.json").write_text(json.dumps({"mean": mean, "std": 0.02, "n": 3}))
+        reviewed.write_seeds(project, mean)
         reviewed.commit(project, f"{tag}-seeds")
     _, text = run(monkeypatch, capsys, "weak-seeds", "strong-seeds")
-    assert "Over seeds: 75.00 % ± 2.00 (n = 3) → 76.00 % ± 2.00 (n = 3), +1.00 points" in text
+    assert "Over seeds: 75.00 % ± 2.00 (n = 2) → 76.00 % ± 2.00 (n = 2), +1.00 points" in text
     assert "within the noise of the seed" in text
     _, text = run(monkeypatch, capsys, "weak", "weak-seeds")
-    assert "What is known: 75.00 % ± 2.00 (n = 3)" in text
+    assert "What is known: 75.00 % ± 2.00 (n = 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda project: reviewed.write(project, STRONG, lr=0.3), "train@1 ran with another train.lr, train@2 ran with another train.lr"),
+        (lambda project: (project / "metrics/seeds.json").write_text('{"mean": 0.99, "std": 0.01, "n": 2}'), "summary left another metrics/seeds.json"),
+        (lambda project: (project / "seeds/seeds.yaml").write_text("seeds: [1, 2, 3]"), "summary ran with another seeds, train@3 has never run"),
+        (lambda project: (project / "seeds/dvc.lock").unlink(), "seeds/dvc.lock is missing in the workspace: run `dvc repro seeds/dvc.yaml`"),
+    ],
+)
+def test_seeds_of_another_method_are_said_and_not_used(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, spoil, said: str):
+    reviewed.write_seeds(project, 0.75)
+    reviewed.commit(project, "seeds")
+    spoil(project)
+    code, text = run(monkeypatch, capsys, "seeds", "--fail-on", "stale")
+    assert code == 0  # what was measured once is measured
+    assert "**Caution:** `seeds/dvc.lock` of the workspace is not of its files" in text and said in text.replace("\\`", "`")
+    assert "Over seeds" not in text and "What is known: 75.00 % ± 2.00 (n = 2)" in text
+    found = json.loads(run(monkeypatch, capsys, "seeds", "--json")[1])
+    assert found["method"] == "unknown" and list(found["stale_seeds"]) == ["the workspace"]
 
 
 def test_an_edited_metric_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
@@ -84,6 +108,40 @@ def test_an_edited_metric_is_said(project: Path, monkeypatch: pytest.MonkeyPatch
     assert code == 1
     assert "**Caution:** `dvc.lock` of the workspace is not of its files" in text
     assert "evaluate left another metrics/evaluate.json" in text
+
+
+def test_the_gate_is_for_the_new_side(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    edited("metrics/evaluate.json", '"ece": 0.01', '"ece": 0.001')(project)
+    reviewed.commit(project, "edited")
+    code, text = run(monkeypatch, capsys, "edited", "strong", "--fail-on", "stale")
+    assert code == 0 and "**Caution:** `dvc.lock` of edited is not of its files" in text
+    assert run(monkeypatch, capsys, "strong", "edited", "--fail-on", "stale")[0] == 1
+
+
+def test_what_the_attestation_is_worth_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    assert "Reproduction: weak is not attested; the workspace is not attested." in run(monkeypatch, capsys, "weak")[1]
+    reviewed.attest(project)
+    text = run(monkeypatch, capsys, "weak")[1]
+    assert "weak is not attested; the workspace is reproduced to the bit, all 2 outputs, on 2 cores of a &lt;b&gt;CPU&lt;/b&gt; (2 CPU threads, fp32)" in text
+    reviewed.commit(project, "attested")
+    reviewed.write(project, WEAK)
+    code, text = run(monkeypatch, capsys, "attested", "--fail-on", "stale")
+    assert code == 0  # that is for `python -m darkroom.verify --check`
+    assert "**Caution:** Reproduction: attested is reproduced to the bit" in text
+    assert "the workspace is not attested: the attestation is of another dvc.lock, that of commit 000000000000." in text
+    (project / "metrics/attestation.json").write_text("{}")
+    found = json.loads(run(monkeypatch, capsys, "attested", "--json")[1])["attested"]
+    assert (found["old"]["state"], found["new"]["state"]) == ("reproduced", "invalid")
+
+
+def test_who_reads_the_first_lines_only_is_no_fault(project: Path):
+    """As in `python -m darkroom.review weak | head -1`, where the pipe is closed before all is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        command = [sys.executable, "-m", "darkroom.review", "strong", "weak", "--fail-on", "regression"]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def edited(path: str, old: str, new: str):

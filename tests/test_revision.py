@@ -37,6 +37,12 @@ def test_what_differs_is_named():
     assert revision.changed(first, revision.find("HEAD")) == ["metrics/a.csv", "metrics/c.csv"]
 
 
+def test_the_place_and_what_is_edited(project: Path):
+    assert revision.place() == (project.parent, "né project/")
+    assert revision.edited() == ["metrics/a.csv"]
+    assert revision.edited("metrics/a.csv") == []
+
+
 @pytest.mark.parametrize("name", ["nobody", "--help", "HEAD:metrics", ""])
 def test_an_unknown_name_is_refused(name: str):
     with pytest.raises(DarkroomError, match=f"git knows no revision '{name}' here: .git branch -a"):

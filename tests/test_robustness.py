@@ -1,3 +1,6 @@
+from itertools import product
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,8 @@ from torch import Tensor, nn
 from darkroom import robustness
 from darkroom.arrays import Augmentation, Manifest, Split
 from darkroom.corruptions import CORRUPTIONS, corrupt
+from darkroom.errors import DarkroomError
+from darkroom.outputs import write_csv
 
 
 class Brightness(nn.Module):
@@ -36,6 +41,44 @@ def test_each_corruption_and_severity_is_measured():
     assert table["accuracy"].min() < 1 == table["accuracy"].max()
 
 
+TABLE = pd.DataFrame({"corruption": ["jpeg", "jpeg", "blur"], "severity": [1, 2, 1], "accuracy": [0.5, 0.75, 1.0]})
+
+
 def test_the_summary_by_hand():
-    table = pd.DataFrame({"corruption": ["jpeg", "jpeg", "blur"], "severity": [1, 2, 1], "accuracy": [0.5, 0.75, 1.0]})
-    assert robustness.summary(table) == {"mean_accuracy": 0.75, "accuracy": {"jpeg": 0.625, "blur": 1.0}}
+    assert robustness.summary(TABLE, None) == {"mean_accuracy": 0.75, "accuracy": {"jpeg": 0.625, "blur": 1.0}}
+
+
+def test_errors_are_shares_of_the_baselines_by_hand():
+    baseline = pd.DataFrame({"corruption": ["blur", "jpeg", "jpeg", "jpeg"], "severity": [1, 3, 2, 1], "accuracy": [0.5, 0, 0.5, 0.25]})
+    found = robustness.summary(TABLE, baseline)
+    assert found["corruption_error"] == pytest.approx({"jpeg": (0.5 + 0.25) / (0.75 + 0.5), "blur": 0})
+    assert found["mean_corruption_error"] == pytest.approx(0.3)
+
+
+def test_a_network_against_itself_errs_as_often():
+    table = TABLE.assign(accuracy=[0.5, 0.75, 0.875])
+    assert robustness.summary(table, table)["mean_corruption_error"] == 1
+
+
+def test_a_baseline_that_lacks_a_row_is_refused():
+    with pytest.raises(DarkroomError, match="no row for jpeg at severity 2"):
+        robustness.summary(TABLE, TABLE.drop(index=1))
+
+
+def test_a_baseline_is_read_as_the_stage_writes_it(tmp_path: Path):
+    path = tmp_path / "toy.csv"
+    assert robustness.read_baseline(path) is None
+    write_csv(path, TABLE)
+    pd.testing.assert_frame_equal(robustness.read_baseline(path), TABLE, check_dtype=False)
+    path.write_text("corruption,severity\njpeg,1\n")
+    with pytest.raises(DarkroomError, match=r"toy\.csv is no table"):
+        robustness.read_baseline(path)
+
+
+def test_the_baselines_here_have_every_corruption_at_every_severity():
+    files = list((Path(__file__).parents[1] / "data/baselines").glob("*.csv"))
+    assert files
+    for file in files:
+        table = robustness.read_baseline(file)
+        assert set(zip(table["corruption"], table["severity"], strict=True)) == set(product(CORRUPTIONS, range(1, 6)))
+        assert table["accuracy"].between(0, 1).all()

@@ -1,0 +1,32 @@
+"""Noise taken out of packed pictures, the same before training and before an answer."""
+
+from typing import Literal
+
+import numpy as np
+
+_BLOCK_BYTES = 2**20  # of pixels filtered at a time: a block and what is computed from it stay in the processor's cache
+
+
+def denoise(images: np.ndarray, method: Literal["none", "median"]) -> np.ndarray:
+    """The images (N, H, W, C) uint8 as they are, or each pixel the median of its 3 x 3 neighbours, a channel at a time.
+
+    Border pixels are repeated outwards. The columns of three are sorted first; the median of the nine is then the median
+    of the largest low, the middle mid and the smallest high value (A. W. Paeth, "Median finding on a 3 x 3 grid",
+    Graphics Gems, 1990).
+    """
+    if method == "none":
+        return images
+    filtered = np.empty_like(images)
+    block = max(1, _BLOCK_BYTES // images[0].nbytes)
+    for start in range(0, len(images), block):
+        padded = np.pad(images[start : start + block], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        low, mid, high = _sort3(padded[:, :-2], padded[:, 1:-1], padded[:, 2:])
+        lows, mids, highs = (_sort3(row[:, :, :-2], row[:, :, 1:-1], row[:, :, 2:]) for row in (low, mid, high))
+        filtered[start : start + block] = _sort3(lows[2], mids[1], highs[0])[1]
+    return filtered
+
+
+def _sort3(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least, the middle and the largest of three arrays, element by element."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    return np.minimum(low, c), np.maximum(low, np.minimum(high, c)), np.maximum(high, c)

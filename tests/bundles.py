@@ -1,0 +1,103 @@
+"""Small bundles whose answers can be worked out by hand: the brightness of a picture decides its class."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from darkroom import bundle, drift
+from darkroom.outputs import new_folder
+
+SHARPNESS = 40.0
+CLASSES = ("dark", "medium", "bright")
+
+
+def write(
+    folder: str | Path, classes: Sequence[str] = CLASSES, shape: tuple[int, int, int] = (4, 4, 1), golden: np.ndarray | None = None, **manifest: Any
+) -> None:
+    """Writes a whole bundle to `folder`, in the place of one that is there.
+
+    `manifest` are fields of bundle.Manifest that differ; `golden` are logits (8, K) other than the model's. Class k of K is right
+    for a picture of mean brightness 255 k / (K - 1), white for the last one. Pictures may have any size.
+    """
+    with new_folder(folder) as new:
+        (new / "model.onnx").write_bytes(model(len(classes), shape[-1]))
+        images = np.linspace(0, 255, 8 * int(np.prod(shape))).round().astype(np.uint8).reshape(8, *shape)
+        logits, probabilities = answers(images, len(classes))
+        np.savez(new / "golden.npz", images=images, logits=logits if golden is None else golden, probabilities=probabilities)
+        fields = {
+            "format": bundle.FORMAT,
+            "model": "brightness",
+            "dataset": "toy",
+            "title": "Brightness",
+            "licence": "MIT",
+            "data_sha256": "0" * 64,
+            "classes": list(classes),
+            "shape": list(shape),
+            "resize": "stretch",
+            "denoise": "none",
+            "max_pixels": 1_000_000,
+            "opset": 20,
+            "temperature": 1.0,
+            "threshold": 0.9,
+            "metrics": {"accuracy": 1.0, "samples": 8},
+            "reference": reference(8, len(classes)),
+            "files": {name: hashlib.sha256((new / name).read_bytes()).hexdigest() for name in ("model.onnx", "golden.npz")},
+        }
+        (new / "manifest.json").write_text(json.dumps(fields | manifest), encoding="utf-8")
+
+
+def grey(brightness: int, shape: tuple[int, int, int] = (4, 4, 1)) -> np.ndarray:
+    """One picture (1, h, w, C) uint8 of one grey."""
+    return np.full((1, *shape), brightness, np.uint8)
+
+
+def answers(images: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the model answers to pictures (N, h, w, C) uint8: logits and probabilities, each (N, classes) float32."""
+    weights, biases = _line(classes)
+    logits = images.mean(axis=(1, 2, 3), dtype=np.float64)[:, None] / 255 * weights + biases
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return logits.astype(np.float32), (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+
+
+def reference(count: int, classes: int = 3) -> dict[str, Any]:
+    """What drift.reference makes of so many pictures of every brightness."""
+    images = np.linspace(0, 255, count).round().astype(np.uint8).reshape(count, 1, 1, 1)
+    return drift.reference(images, answers(images, classes)[1])
+
+
+def model(classes: int, channels: int) -> bytes:
+    """The contents of the ONNX file."""
+    weights, biases = _line(classes)
+    constants = {"scale": np.float32(255), "axes": np.array([1, 2, 3]), "weights": weights.reshape(1, -1), "biases": biases}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["mean", "scale"], ["brightness"]),
+        helper.make_node("Unsqueeze", ["brightness", "last"], ["column"]),
+        helper.make_node("MatMul", ["column", "weights"], ["products"]),
+        helper.make_node("Add", ["products", "biases"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=-1),
+    ]
+    constants["last"] = np.array([1])
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", "height", "width", channels])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes]) for name in ("logits", "probabilities")],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(made)
+    return made.SerializeToString(deterministic=True)
+
+
+def _line(classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and biases (classes,) float32 of the brightness, 0..1: those of -SHARPNESS (brightness - k / (K - 1))^2, less what all classes have."""
+    centres = np.linspace(0, 1, classes)
+    return (2 * SHARPNESS * centres).astype(np.float32), (-SHARPNESS * centres**2).astype(np.float32)

@@ -1,0 +1,197 @@
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom import bundle, pictures
+from darkroom.errors import DarkroomError
+from tests import bundles
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    bundles.write(tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def png(image):
+    contents = io.BytesIO()
+    Image.fromarray(image).save(contents, "PNG")
+    return contents.getvalue()
+
+
+def change(folder, **fields):
+    """Changes fields of the manifest; None takes one out."""
+    path = folder / "manifest.json"
+    changed = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
+
+
+def add(folder, name, contents):
+    """Puts a file into the bundle, described as it is."""
+    (folder / name).write_bytes(contents)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    change(folder, files=files | {name: hashlib.sha256(contents).hexdigest()})
+
+
+def test_it_is_read_and_answers(folder):
+    found = bundle.read(folder, threads=1)
+    assert found.version == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()[:12]
+    assert found.sha256 == hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
+    assert (found.variant, found.manifest.classes, found.manifest.shape) == ("fp32", bundles.CLASSES, (4, 4, 1))
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 1), dtype=np.uint8)
+    for answer, expected in zip(bundle.predict(found, images, batch_size=3), bundles.answers(images, 3), strict=True):
+        assert answer.dtype == np.float32
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
+    assert bundle.predict(found, bundles.grey(255, (9, 2, 1)))[1].argmax() == 2  # of any size
+    assert 0 < bundle.latency_ms(found, repeats=10) < 1000
+
+
+def test_golden_answers_are_held_to(folder):
+    bundle.check_golden(bundle.read(folder, threads=1), folder)
+    bundles.write(folder, golden=bundles.answers(np.zeros((8, 4, 4, 1), np.uint8), 3)[0])
+    with pytest.raises(DarkroomError, match=r"answers \S*golden\.npz otherwise than at export \(by \d+"):
+        bundle.check_golden(bundle.read(folder, threads=1), folder)
+    bundles.write(folder, golden=np.full((8, 3), np.nan, np.float32))
+    with pytest.raises(DarkroomError, match=r"otherwise than at export \(by nan"):
+        bundle.check_golden(bundle.read(folder, threads=1), folder)
+
+
+@pytest.mark.parametrize("contents", [b"", b"no zip", b"PK\x03\x04 cut short"])
+def test_a_golden_file_that_is_none_is_refused(folder, contents):
+    add(folder, "golden.npz", contents)
+    with pytest.raises(DarkroomError, match=r"golden\.npz holds no golden pictures and answers"):
+        bundle.check_golden(bundle.read(folder, threads=1), folder)
+
+
+def test_a_pickle_in_the_golden_file_is_not_loaded(folder):
+    file = io.BytesIO()
+    np.savez(file, images=np.array([{"any": "thing"}], dtype=object))
+    add(folder, "golden.npz", file.getvalue())
+    with pytest.raises(DarkroomError, match=r"golden\.npz holds no golden pictures"):
+        bundle.check_golden(bundle.read(folder, threads=1), folder)
+
+
+def test_8_bits_where_they_were_published(folder):
+    with pytest.raises(DarkroomError, match=r"holds no model\.int8\.onnx: it did not pass its gates"):
+        bundle.read(folder, threads=1, variant="int8")
+    model = (folder / "model.onnx").read_bytes()
+    add(folder, "model.int8.onnx", model)
+    found = bundle.read(folder, threads=1, variant="int8")
+    assert found.variant == "int8"
+    with pytest.raises(DarkroomError, match="int8_logits"):
+        bundle.check_golden(found, folder)
+    with np.load(folder / "golden.npz") as golden:
+        arrays = dict(golden)
+    for shift, fits in ((0.25, True), (0.75, False)):  # looser than in 32 bits
+        file = io.BytesIO()
+        np.savez(file, **arrays, int8_logits=arrays["logits"] + np.float32(shift), int8_probabilities=arrays["probabilities"])
+        add(folder, "golden.npz", file.getvalue())
+        found = bundle.read(folder, threads=1, variant="int8")
+        if fits:
+            bundle.check_golden(found, folder)
+        else:
+            with pytest.raises(DarkroomError, match=r"by 0\.75, of which 0\.5 is allowed"):
+                bundle.check_golden(found, folder)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "golden.npz"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(DarkroomError, match=rf"{name} is missing: run `dvc repro export`"):
+        bundle.read(folder, threads=1)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DarkroomError, match=r"nowhere/manifest\.json is missing"):
+        bundle.read(tmp_path / "nowhere", threads=1)
+    (tmp_path / "file").touch()
+    with pytest.raises(DarkroomError, match=r"file/manifest\.json cannot be read"):
+        bundle.read(tmp_path / "file", threads=1)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+@pytest.mark.parametrize("damage", [lambda held: held[: len(held) // 2], lambda held: held[:-1] + bytes([held[-1] ^ 1]), lambda held: b""])
+def test_an_altered_or_half_written_file_is_refused(folder, name, damage):
+    (folder / name).write_bytes(damage((folder / name).read_bytes()))
+    with pytest.raises(DarkroomError, match=rf"{name} is not the file that manifest\.json describes"):
+        bundle.read(folder, threads=1)
+
+
+def test_another_format_is_refused(folder):
+    change(folder, format=2, classes=None)
+    with pytest.raises(DarkroomError, match=r"is of a bundle of format 2, but this Darkroom runs format 1"):
+        bundle.read(folder, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"classes": None}, "classes: Field required"),
+        ({"classes": ["a", 2]}, "classes.1: Input should be a valid string"),
+        ({"shape": [4, 4]}, "shape.2: Field required"),
+        ({"temperature": 0}, "temperature: Input should be greater than 0"),
+        ({"temperature": float("nan")}, "temperature: Input should be"),
+        ({"resize": "squeeze"}, "resize: Input should be 'stretch', 'crop' or 'pad'"),
+        ({"format": None}, "KeyError: 'format'"),
+        ({"files": {}}, "it describes the files"),
+        ({"files": {"model.onnx": "0", "golden.npz": "0", "../other": "0"}}, "it describes the files"),
+    ],
+)
+def test_a_broken_manifest_is_refused(folder, fields, reason):
+    change(folder, **fields)
+    with pytest.raises(DarkroomError) as caught:
+        bundle.read(folder, threads=1)
+    assert "manifest.json is no bundle's manifest" in str(caught.value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 1}'])
+def test_what_is_no_manifest_is_refused(folder, contents):
+    (folder / "manifest.json").write_bytes(contents)
+    with pytest.raises(DarkroomError, match=r"manifest\.json is no bundle's manifest"):
+        bundle.read(folder, threads=1)
+
+
+def test_a_file_that_is_no_model_is_refused(folder):
+    add(folder, "model.onnx", b"no protobuf at all")
+    with pytest.raises(DarkroomError, match=r"model\.onnx cannot be run"):
+        bundle.read(folder, threads=1)
+
+
+@pytest.mark.parametrize("fields", [{"classes": ["a", "b"]}, {"shape": [4, 4, 3]}])
+def test_a_model_of_other_classes_or_pictures_is_refused(folder, fields):
+    change(folder, **fields)
+    with pytest.raises(DarkroomError, match=r"model\.onnx is no model of the \d classes and the pictures that manifest\.json describes"):
+        bundle.read(folder, threads=1)
+
+
+def test_a_picture_file_is_brought_to_what_the_model_was_trained_on(folder):
+    manifest = bundle.read(folder, threads=1).manifest
+    image = np.random.default_rng(0).integers(0, 256, (4, 4), dtype=np.uint8)
+    assert np.array_equal(bundle.picture(manifest, png(image))[..., 0], image)
+    median = bundle.picture(replace(manifest, denoise="median"), png(image))
+    assert median[1, 1, 0] == np.median(image[:3, :3])
+    large = np.random.default_rng(0).integers(0, 256, (9, 30), dtype=np.uint8)
+    for resize in ("stretch", "crop", "pad"):
+        expected = pictures.pixels(Image.fromarray(large), (4, 4), 1, resize)
+        assert np.array_equal(bundle.picture(replace(manifest, resize=resize), png(large)), expected)
+    with pytest.raises(pictures.Unusable, match="9 pixels"):
+        bundle.picture(replace(manifest, max_pixels=100), png(large))
+    with pytest.raises(pictures.Unusable, match="no picture"):
+        bundle.picture(manifest, b"no picture")
+
+
+def test_reading_a_bundle_needs_none_of_the_libraries_of_the_training():
+    heavy = ["torch", "pandas", "scipy", "matplotlib", "sklearn", "onnx"]
+    script = f"import sys, darkroom.bundle; sys.exit(str(set({heavy}) & set(sys.modules)) if set({heavy}) & set(sys.modules) else 0)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
