@@ -326,7 +326,7 @@ def test_missing_or_damaged_weights_are_refused(tmp_path):
         start_from(tmp_path / "none.safetensors", network)
     path = tmp_path / "given.safetensors"
     save_file(network.state_dict(), path)
-    for contents in (b"", path.read_bytes()[:-1], b"PK\x03\x04 a pickle in a zip archive"):
-        path.write_bytes(contents)
+    for damaged in (b"", path.read_bytes()[:-1], b"PK\x03\x04 a pickle in a zip archive"):
+        path.write_bytes(damaged)
         with pytest.raises(DarkroomError, match=r"given\.safetensors' is no whole \.safetensors file"):
             start_from(path, network)
