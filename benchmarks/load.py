@@ -130,5 +130,5 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 def milliseconds(answers: Sequence[Answer], percent: float) -> float:
-    """The percentile of the answers' times."""
-    return 1000 * float(np.percentile([answer.seconds for answer in answers], percent))
+    """The percentile of the answers' times; NaN where there is none."""
+    return 1000 * float(np.percentile([answer.seconds for answer in answers] or [np.nan], percent))

@@ -44,12 +44,15 @@ def main() -> None:
     contents = picture()
     servers: dict[str, list[tuple[Server, float]]] = {name: [] for name in kinds}
     answers: dict[tuple[str, int], list[list[Answer]]] = {(name, clients): [] for name in kinds for clients in chosen.clients}
+    refused = dict.fromkeys(answers, 0)
     for _ in range(chosen.turns):
         for name, (command, ready, path) in kinds.items():
             with serving(command, ready) as server:
                 load(server.port, post(path, contents), max(chosen.clients), 1)
                 for clients in chosen.clients:
-                    answers[name, clients].append(load(server.port, post(path, contents), clients, chosen.seconds))
+                    turn = load(server.port, post(path, contents), clients, chosen.seconds)
+                    answers[name, clients].append([answer for answer in turn if answer.code == 200])
+                    refused[name, clients] += len(turn) - len(answers[name, clients][-1])
                 servers[name].append((server, server.memory_mb()))
 
     print(f"{hardware.processor()}, the load's clients on the same cores; medians (and ranges) of {chosen.turns} turns of {chosen.seconds:g} s\n")
@@ -58,8 +61,7 @@ def main() -> None:
         rates = [len(turn) / chosen.seconds for turn in turns]
         ratios = [rate * chosen.seconds / len(base) for rate, base in zip(rates, answers["plain", clients], strict=True)]
         percentiles = (middle([milliseconds(turn, percent) for turn in turns], 2) for percent in (50, 99))
-        failed = sum(answer.code != 200 for turn in turns for answer in turn)
-        print(f"| {name} | {clients} | {middle(rates, 0)} | {middle(ratios, 2)} | {' | '.join(percentiles)} | {failed} |")
+        print(f"| {name} | {clients} | {middle(rates, 0)} | {middle(ratios, 2)} | {' | '.join(percentiles)} | {refused[name, clients]} |")
     print("\n| server | s until ready | resident memory after the load, MB |\n|---|---|---|")
     for name, runs in servers.items():
         print(f"| {name} | {middle([server.starting for server, _ in runs], 2)} | {statistics.median(memory for _, memory in runs):.0f} |")

@@ -47,9 +47,10 @@ def _mismatches(revision: Revision, file: str) -> Iterator[str]:
         if stage.get("cmd") != ran.get("cmd") and "${" not in str(stage.get("cmd")):
             yield f"{name} runs another command now"
         deps = {entry["path"]: entry.get("md5") for entry in ran.get("deps", ())}
+        whole = {entry["path"] for entry in ran.get("deps", ()) if entry.get("nfiles") == len(revision.files(entry["path"]))}  # all of it is in git
         yield from (f"{name} reads {dep} now" for dep in stage.get("deps", ()) if "${" not in dep and dep not in deps)
         for dep, known in deps.items():
-            if (made.get(dep) or found(dep, folders=False) or _added(revision, dep) or known) != known:
+            if (made.get(dep) or found(dep, folders=dep in whole) or _added(revision, dep) or known) != known:
                 yield f"{name} read another {dep}"
         outs = {entry["path"]: entry.get("md5") for entry in ran.get("outs", ())}
         for path, now in {path: found(path) for path in _tracked(stage)}.items():

@@ -22,7 +22,7 @@ from darkroom.errors import DarkroomError
 from darkroom.outputs import write_text
 from darkroom.result import Result
 
-CODE = ("darkroom/", "stages/", "data/datasets/", "dvc.yaml", "requirements.txt")  # what a result depends on but the parameters
+CODE = ("darkroom/", "stages/", "data/", "dvc.yaml", "requirements.txt")  # what a result depends on but the parameters
 
 
 @dataclass(frozen=True)

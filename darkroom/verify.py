@@ -119,7 +119,11 @@ def _compare(found: Revision, project: Path) -> Iterator[Output]:
 def _changes(committed: bytes, found: bytes) -> dict[str, Change]:
     """The numbers that differ between two JSON files, by dotted name."""
     old, new = (
-        {name: value for name, value in flat(json.loads(contents)).items() if isinstance(value, int | float) and math.isfinite(value)}
+        {
+            name: value
+            for name, value in flat(json.loads(contents)).items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
         for contents in (committed, found)
     )
     return {name: Change(committed=old.get(name), found=new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}

@@ -95,7 +95,7 @@ class Connection(HttpToolsProtocol):
         self._patience = patience  # seconds from a request's first byte to its last
         self._deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._await_request()
 
