@@ -195,6 +195,7 @@ def test_unknown_models_and_versions(client: httpx.Client, version: str, url: st
         (400, "inputs.0.parameters.shared_memory_region: Input should be None", {"inputs": [{**INPUT, "parameters": {"shared_memory_region": "a"}}]}),
         (413, "The request holds 129 pictures; at most 128", {"inputs": [{**INPUT, "shape": [129, 1, 1, 1], "data": [0] * 129}]}),
         (413, "A picture has 1 x 101 pixels, more than 100", {"inputs": [{**INPUT, "shape": [1, 1, 101, 1], "data": [0] * 101}]}),
+        (413, "A picture has a side of 16,385 pixels, more than 16,384", {"inputs": [{**INPUT, "shape": [1, 1, 16385, 1], "data": [0]}]}),
         (404, "The model has no input 'pictures', only 'images'", {"inputs": [{**INPUT, "name": "pictures"}]}),
         (400, "inputs.0.name: String should have at most 100 characters", {"inputs": [{**INPUT, "name": 101 * "a"}]}),
         (404, "The model has no output 'labels', only logits and probabilities", {"outputs": [{"name": "labels"}]}),

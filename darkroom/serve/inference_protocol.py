@@ -25,6 +25,7 @@ from darkroom.serve.service import Service
 
 JSON_LIMIT = 2**20  # bytes: parsed, JSON takes up to 25 times its length; larger pictures do better behind it, as bytes
 NOT_READY = 400  # the protocol's: "a 4xx status code indicates false"
+LONGEST = 2**14  # pixels of a side: what the resize in the graph needs grows with it
 _LENGTH = "Inference-Header-Content-Length"
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # the JSON with bytes behind it
 _REQUEST = {"required": True, "content": {"application/json": {"schema": messages.request_schema()}, **_BYTES}}
@@ -151,6 +152,8 @@ def _images(given: messages.RequestInput, raw: memoryview, bundle: Bundle) -> np
     _, height, width, channels = given.shape
     if channels != bundle.manifest.shape[2]:
         raise Problem(400, f"The shape of {INPUT} is {given.shape}, but the model takes (pictures, height, width, {bundle.manifest.shape[2]}).")
+    if max(height, width) > LONGEST:
+        raise Problem(413, f"A picture has a side of {max(height, width):,} pixels, more than {LONGEST:,}.")
     if height * width > bundle.manifest.max_pixels:
         raise Problem(413, f"A picture has {height:,} x {width:,} pixels, more than {bundle.manifest.max_pixels:,}.")
     size = given.parameters.binary_data_size

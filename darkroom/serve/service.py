@@ -148,9 +148,10 @@ class Service:
         """Reads the bundle's folder again and serves what is there; raises DarkroomError, and goes on as before, where that is no good bundle."""
         async with self._changing:
             new = await asyncio.to_thread(self._read)
-            self._previous = self._served
-            self._serve(new)
-            return new.bundle
+            if new.bundle.version != self.bundle.version:  # else there would be nothing to go back to
+                self._previous = self._served
+                self._serve(new)
+            return self.bundle
 
     async def rollback(self) -> Bundle:
         """Serves the bundle before the present one; raises Problem 409 where there was none."""
