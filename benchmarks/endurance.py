@@ -84,7 +84,7 @@ def drain(times: int) -> None:
     for _ in range(times):
         with server() as running:
             answers: list[Answer] = []
-            pressing = threading.Thread(target=lambda: answers.extend(load(running.port, request, CLIENTS, 3)))  # noqa: B023 - joined below
+            pressing = threading.Thread(target=lambda into=answers, port=running.port: into.extend(load(port, request, CLIENTS, 3)))
             pressing.start()
             time.sleep(1.5)
             told = time.perf_counter()
