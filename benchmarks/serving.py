@@ -1,14 +1,19 @@
 """The service and what others put around the same trained model, side by side: requests a second, latency, memory, seconds to start.
 
-Needs what `dvc repro` leaves. The servers take turns; a request is a test picture as a PNG, on connections that stay open.
+Needs what `dvc repro` leaves. The servers take turns; a request is a test picture as a PNG (LitServe's is JSON with it in base64, as it takes no
+body of bytes), on connections that stay open.
 `--litserve` needs `pip install litserve`, which is no dependency of the project.
 """
 
 import argparse
+import base64
 import io
+import json
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -17,12 +22,29 @@ from benchmarks.load import Answer, Server, load, milliseconds, post, serving
 from benchmarks.runs import ARRAYS, middle
 from darkroom import arrays, hardware
 
-Kind = tuple[Callable[[int], list[str]], str, str]  # the command for a port, the path that tells it is ready, the path of a prediction
 
-KINDS: dict[str, Kind] = {
-    "darkroom": (lambda port: [sys.executable, "-m", "darkroom.serve", "--port", str(port)], "/health/ready", "/v1/predict"),
-    "plain": (lambda port: [sys.executable, "-m", "benchmarks.peers", "plain", str(port)], "/health", "/predict"),
-    "litserve": (lambda port: [sys.executable, "-m", "benchmarks.peers", "litserve", str(port)], "/health", "/predict"),
+@dataclass(frozen=True)
+class Kind:
+    """A way to serve: its module, the path that tells it is ready, and the request for a picture file."""
+
+    module: str
+    ready: str
+    request: Callable[[bytes], bytes]
+
+    def command(self, port: int) -> list[str]:
+        """What starts it."""
+        return [sys.executable, "-m", self.module, "--port", str(port)]
+
+
+def in_base64(contents: bytes) -> bytes:
+    """A request of JSON."""
+    return post("/predict", json.dumps({"picture": base64.b64encode(contents).decode()}).encode(), "application/json")
+
+
+KINDS = {
+    "darkroom": Kind("darkroom.serve", "/health/ready", partial(post, "/v1/predict")),
+    "plain": Kind("benchmarks.peers.plain", "/health", partial(post, "/predict")),
+    "litserve": Kind("benchmarks.peers.lit", "/health", in_base64),
 }
 
 
@@ -46,11 +68,12 @@ def main() -> None:
     answers: dict[tuple[str, int], list[list[Answer]]] = {(name, clients): [] for name in kinds for clients in chosen.clients}
     refused = dict.fromkeys(answers, 0)
     for _ in range(chosen.turns):
-        for name, (command, ready, path) in kinds.items():
-            with serving(command, ready) as server:
-                load(server.port, post(path, contents), max(chosen.clients), 1)
+        for name, kind in kinds.items():
+            request = kind.request(contents)
+            with serving(kind.command, kind.ready) as server:
+                load(server.port, request, max(chosen.clients), 1)
                 for clients in chosen.clients:
-                    turn = load(server.port, post(path, contents), clients, chosen.seconds)
+                    turn = load(server.port, request, clients, chosen.seconds)
                     answers[name, clients].append([answer for answer in turn if answer.code == 200])
                     refused[name, clients] += len(turn) - len(answers[name, clients][-1])
                 servers[name].append((server, server.memory_mb()))
