@@ -40,10 +40,10 @@ class Machine(_Strict):
 
 
 class Change(_Strict):
-    """A number as committed and as found, None where it is missing."""
+    """A number, or whether something is true, as committed and as found; None where it is missing."""
 
-    committed: float | None
-    found: float | None
+    committed: bool | float | None
+    found: bool | float | None
 
 
 class Output(_Strict):
@@ -70,7 +70,6 @@ class Attestation(_Strict):
     """All that is known of one reproduction."""
 
     commit: Commit
-    clean: bool  # whether the working tree was as its commit; what was verified is the commit in either case
     lock_sha256: Sha256
     same: bool  # every output, to the bit
     started: Text  # ISO 8601, UTC

@@ -21,6 +21,7 @@ from darkroom.errors import DarkroomError
 
 FOLDER = Path("data/datasets")
 ROLES = {"idx": ("train_images", "train_labels", "test_images", "test_labels"), "cifar_binary": ("train", "test")}
+_REMEDY = "put it right (git restores a dataset.yaml that came with the project)"
 
 Text = Annotated[str, Field(min_length=1)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
@@ -143,8 +144,8 @@ def load(name: str) -> Published | Pictures:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         values = {}
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): put it right, or restore it with `git checkout {path}`.") from None
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
+        raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): {_REMEDY}.") from None
     if not isinstance(values, dict):
         raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but it holds {values!r}.")
     return parse(json.dumps({**values, "name": name}, default=str), path)
@@ -161,7 +162,7 @@ def parse(text: str, source: str | Path) -> Published | Pictures:
         key = ".".join(str(part) for part in mistake["loc"])
         given = "" if isinstance(mistake["input"], dict | list) else f" = {mistake['input']!r}"
         allowed = mistake["msg"].removeprefix("Value error, ")
-        raise DarkroomError(f"{source}: {key}{given}{': ' if key else ''}{allowed}; put it right, or restore the file with git.") from None
+        raise DarkroomError(f"{source}: {key}{given}{': ' if key else ''}{allowed}; {_REMEDY}.") from None
 
 
 def _repeated(values: Sequence[str]) -> str | None:

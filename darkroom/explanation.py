@@ -36,6 +36,18 @@ answer, on average, while pixels go (â†“ less is better) and while they come (â†
 in a random order {random}"""
 
 
+class Calibrated(nn.Module):
+    """A network whose logits are divided by a temperature (darkroom/calibration.py), so that it is as sure as it is right."""
+
+    def __init__(self, network: nn.Module, temperature: float):
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) float32 to logits (N, K)."""
+        return self.network(images) / self.temperature
+
+
 def choose(probabilities: np.ndarray, labels: np.ndarray, each: int) -> np.ndarray:
     """Places (n,) int64 of pictures worth a look: `each` that are surely right, the `each` surest mistakes, the `each` least sure.
 

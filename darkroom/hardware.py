@@ -50,14 +50,18 @@ def processor() -> str:
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{_cores()} cores of {name}"
+    return f"{_count(_cores(), 'core')} of {name}"
 
 
 def describe(device: torch.device) -> str:
     """The name of what computes, for people."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else "Apple GPU"
+    return _count(torch.get_num_threads(), "CPU thread") if device.type == "cpu" else "Apple GPU"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _cores() -> int:

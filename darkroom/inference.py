@@ -28,6 +28,7 @@ def predict(
     logits = []
     for start in tqdm(range(0, len(images), batch_size), desc="predict", unit="batch", leave=False, disable=None):
         batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(device)  # a copy: maps are read-only
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)  # by itself a GPU rounds float32 to 10 bits
+        with exact, torch.autocast(device.type, precision, enabled=precision != torch.float32):
             logits.append(network(normalise(batch, mean, std)).float().cpu())
     return torch.cat(logits).numpy()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -21,15 +21,21 @@ def stages(revision: Revision, file: str = FILE) -> Mapping[str, Mapping]:
     if contents is None:
         raise DarkroomError(f"{file} is missing in {revision.name}: run {_remedy(file)} and commit it.")
     try:
-        return dict(yaml.safe_load(contents)["stages"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        return _parse(contents)
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise DarkroomError(f"{file} of {revision.name} cannot be read ({' '.join(str(error).split())}): run {_remedy(file)} and commit it.") from None
+
+
+@cache  # a review asks for the same few several times, and reading YAML takes long
+def _parse(contents: bytes) -> Mapping[str, Mapping]:
+    """The stages of a dvc.lock. Parameters such as `5e-05` are numbers, as DVC means them; a digest that looks like one stands in quotes."""
+    return dict(yaml.load(contents, params.Loader)["stages"])
 
 
 def mismatches(revision: Revision, file: str = FILE) -> list[str]:
     """Each tracked file and parameter of a revision that this dvc.lock knows otherwise, in few words; empty where the lock is current.
 
-    Folders that stages read, and neither a stage left nor `dvc add` tracks, are left out: what they hold need not be in git.
+    Folders that stages read are left out where no stage left them, `dvc add` does not track them, and not all of them is in git.
     Raises DarkroomError where a lock, its dvc.yaml or a file of parameters is missing or broken.
     """
     return list(_mismatches(revision, file))
@@ -38,7 +44,7 @@ def mismatches(revision: Revision, file: str = FILE) -> list[str]:
 def _mismatches(revision: Revision, file: str) -> Iterator[str]:
     locked = stages(revision, file)
     made = {entry["path"]: entry.get("md5") for source in {FILE, file} for stage in stages(revision, source).values() for entry in stage.get("outs", ())}
-    found, values = cache(partial(digest, revision)), cache(partial(_values, revision))
+    read, left, values = (cache(partial(function, revision)) for function in (_read_digest, digest, _values))
     for name, stage in _declared(revision, file.replace(".lock", ".yaml")):
         ran = locked.get(name)
         if ran is None:
@@ -46,20 +52,22 @@ def _mismatches(revision: Revision, file: str) -> Iterator[str]:
             continue
         if stage.get("cmd") != ran.get("cmd") and "${" not in str(stage.get("cmd")):
             yield f"{name} runs another command now"
-        deps = {entry["path"]: entry.get("md5") for entry in ran.get("deps", ())}
-        whole = {entry["path"] for entry in ran.get("deps", ()) if entry.get("nfiles") == len(revision.files(entry["path"]))}  # all of it is in git
+        deps = {entry["path"]: entry for entry in ran.get("deps", ())}
         yield from (f"{name} reads {dep} now" for dep in stage.get("deps", ()) if "${" not in dep and dep not in deps)
-        for dep, known in deps.items():
-            if (made.get(dep) or found(dep, folders=dep in whole) or _added(revision, dep) or known) != known:
+        for dep, entry in deps.items():
+            known = entry.get("md5")
+            if (made.get(dep) or _added(revision, dep) or read(dep, entry.get("nfiles")) or known) != known:
                 yield f"{name} read another {dep}"
         outs = {entry["path"]: entry.get("md5") for entry in ran.get("outs", ())}
-        for path, now in {path: found(path) for path in _tracked(stage)}.items():
+        for path, now in {path: left(path) for path in _tracked(stage)}.items():
             if now is None:
                 yield f"{name} left {path}, which is missing"
             elif now != outs.get(path):
                 yield f"{name} left another {path}"
         used = {source: keys for source, keys in ran.get("params", {}).items() if isinstance(keys, Mapping)}
-        yield from (f"{name} ran with another {key}" for source, keys in used.items() for key, value in keys.items() if _at(values(source), key) != value)
+        yield from (
+            f"{name} ran with another value of {key}" for source, keys in used.items() for key, value in keys.items() if _at(values(source), key) != value
+        )
         yield from (f"{name} reads {key} now" for key in stage.get("params", ()) if isinstance(key, str) and key not in used.get(str(params.PATH), {}))
 
 
@@ -108,16 +116,25 @@ def _remedy(file: str) -> str:
     return "`dvc repro`" if file == FILE else f"`dvc repro {file.replace('.lock', '.yaml')}`"
 
 
-def digest(revision: Revision, path: str, folders: bool = True) -> str | None:
-    """The digest of a tracked file, or if `folders` of a tracked folder, as DVC takes it; None where there is neither."""
+def digest(revision: Revision, path: str, files: Sequence[str] | None = None) -> str | None:
+    """The digest of a file, or of a folder that holds `files` (None: what lies there), as DVC takes it; None where there is neither."""
     contents = revision.read(path)
     if contents is not None:
         return _md5(contents)
-    files = revision.files(path) if folders else []
+    files = revision.files(path) if files is None else files
     if not files:
         return None
     entries = [{"md5": _md5(revision.read(file)), "relpath": file.removeprefix(f"{path}/")} for file in files]
     return _md5(json.dumps(sorted(entries, key=lambda entry: entry["relpath"])).encode()) + ".dir"
+
+
+def _read_digest(revision: Revision, path: str, count: int | None) -> str | None:
+    """The digest of what a stage reads: a file, or a folder that held `count` files; None where git has not all of these.
+
+    Only what git has is looked at: to read someone's many pictures for each review would take long, and is DVC's business.
+    """
+    files = [] if count is None else revision.tracked(path)
+    return digest(revision, path, files if len(files) >= (count or 0) else [])
 
 
 def _md5(contents: bytes) -> str:

@@ -15,19 +15,19 @@ SHOWN = 10  # pictures, parameters and files of each kind
 MOST_CLASSES = 20
 
 _EVALUATE, _TRAIN, _EXPORT, _DATA = "metrics/evaluate.json", "metrics/train.json", "metrics/export.json", "metrics/preprocess.json"
-_QUALITY = {  # the rows of the table: file, name, and whether it is a share
+_QUALITY = {  # the rows of the table, with an arrow where less is better: file, name, and whether it is a share
     "accuracy": (_EVALUATE, "accuracy", True),
     "macro F1": (_EVALUATE, "macro_f1", True),
     "accuracy of the worst class": (_EVALUATE, "worst_class_accuracy", True),
-    "loss": (_EVALUATE, "calibration.after.loss", False),
-    "Brier score": (_EVALUATE, "calibration.after.brier", False),
-    "calibration error": (_EVALUATE, "calibration.after.ece", True),
-    "calibration error before the temperature": (_EVALUATE, "calibration.before.ece", True),
+    "loss ↓": (_EVALUATE, "calibration.after.loss", False),
+    "Brier score ↓": (_EVALUATE, "calibration.after.brier", False),
+    "calibration error ↓": (_EVALUATE, "calibration.after.ece", True),
+    "calibration error before the temperature ↓": (_EVALUATE, "calibration.before.ece", True),
     "accuracy of the surest 90 %": (_EVALUATE, "selective.accuracy_at_90", True),
     "answered at the threshold": (_EVALUATE, "abstention.coverage", True),
     "accuracy of what is answered": (_EVALUATE, "abstention.accuracy", True),
     "accuracy under corruptions": ("metrics/robustness.json", "mean_accuracy", True),
-    "mean corruption error": ("metrics/robustness.json", "mean_corruption_error", True),
+    "mean corruption error ↓": ("metrics/robustness.json", "mean_corruption_error", True),
     "validation accuracy": (_TRAIN, "val_accuracy", True),
 }
 _COST = {  # file, name, digits
@@ -88,19 +88,21 @@ def _verdict(review: Review) -> str:
         return f"Accuracy {_percent(new)}: each of the {len(review.new.predictions):,} test pictures is answered as right or as wrong as before."
     interval = f"{_points(found.low)} to {_points(found.high)}"
     return (
-        f"Accuracy {_percent(old)} → **{_percent(new)}**: {_points(found.value)} points, 95 % interval {interval}, McNemar's exact p {_is(found.p)}. "
-        f"Of {len(review.new.predictions):,} test pictures {len(review.fixed)} are fixed and {len(review.broken)} broken."
+        f"Accuracy {_percent(old)} → **{_percent(new)}**: {_points(found.value)} points, 95 % interval {interval}, McNemar's exact p {_is(found.p)} "
+        f"(more than luck: below {LEVEL:g}). Of {len(review.new.predictions):,} test pictures {len(review.fixed)} are fixed "
+        f"(wrong before, right now) and {len(review.broken)} broken."
     )
 
 
 def _method(review: Review) -> str:
-    sides = [f"{_percent(one.seeds['mean'])} ± {100 * one.seeds['std']:.2f} (n = {one.seeds['n']})" for one in (review.old, review.new) if one.seeds]
+    measured = [one for one in (review.old, review.new) if one.seeds]
+    sides = [f"{_percent(one.seeds['mean'])} ± {100 * one.seeds['std']:.2f} (n = {one.seeds['n']})" for one in measured]
     found = review.over_seeds
     if found:
         verdict = {"better": "the change helps", "worse": "the change harms", "within noise": "the change is within the noise of the seed"}[review.method]
         interval = f"{_points(found.low)} to {_points(found.high)}"
         return f"Over seeds: {sides[0]} → {sides[1]}, {_points(found.value)} points ({interval}; Welch's p {_is(found.p)}): **{verdict}**."
-    known = f" What is known: {sides[0]} over seeds on one side." if sides else ""
+    known = f" What is known: {sides[0]} over seeds for {_cell(measured[0].revision.name)}." if sides else ""
     return f"This is one training against one: whether the change would do the same with another seed is not known.{known} `dvc repro seeds/dvc.yaml` tells."
 
 
@@ -110,15 +112,24 @@ def _warnings(review: Review) -> list[str]:
         for name, found in review.stale.items()
     ] + [
         f"**Caution:** `seeds/dvc.lock` of {_cell(name)} is not of its files, so its numbers over seeds, which may be of another method, are left "
-        f"out: {_list(found, _cell)}. `dvc repro seeds/dvc.yaml` brings them up to date."
+        f"out: {_list(_once(found), _cell)}. `dvc repro seeds/dvc.yaml` brings them up to date."
         for name, found in review.stale_seeds.items()
     ]
 
 
+def _once(found: Iterable[str]) -> list[str]:
+    """Of what is said of the training of each seed, `train@1 read …` and `train@2 read …`, the first."""
+    first: dict[str, str] = {}
+    for said in found:
+        first.setdefault(re.sub(r"@\S+", "", said), said)
+    return list(first.values())
+
+
 def _attested(review: Review) -> str:
     sides = zip((review.old, review.new), review.attested, strict=True)
+    remedy = " `python -m darkroom.verify` runs a commit again, and attests what comes out." if review.attested[1].state == "none" else ""
     caution = "**Caution:** " if any(standing.state in ("outdated", "invalid") for standing in review.attested) else ""
-    return f"{caution}Reproduction: {'; '.join(f'{_cell(one.revision.name)} {_plain(standing.sentence)}' for one, standing in sides)}."
+    return f"{caution}Reproduction: {'; '.join(f'{_cell(one.revision.name)} {_plain(standing.sentence)}' for one, standing in sides)}.{remedy}"
 
 
 def _changed(review: Review) -> str:
@@ -126,8 +137,8 @@ def _changed(review: Review) -> str:
     data = changes(*(one.metrics.get(_DATA, {}) for one in (review.old, review.new)))
     rows += [[f"data: {_cell(name)}", _value(old), _value(new)] for name, old, new in data]
     rest = f"\n\n… and {len(rows) - 2 * SHOWN} more" if len(rows) > 2 * SHOWN else ""
-    table = _table(["", _cell(review.old.revision.name), _cell(review.new.revision.name)], rows[: 2 * SHOWN]) + rest if rows else "No parameter and no data."
-    return f"{table}\n\nCode: {_list(review.code, _code)}." if review.code else f"{table}\n\nNo code."
+    table = _table(["", _cell(review.old.revision.name), _cell(review.new.revision.name)], rows[: 2 * SHOWN]) + rest if rows else "Same parameters and data."
+    return f"{table}\n\nFiles of code and data: {_list(review.code, _code) or 'the same'}."
 
 
 def _quality(review: Review) -> str:
@@ -140,7 +151,8 @@ def _quality(review: Review) -> str:
         signed: Callable[[float], str] = _points if share else "{:+.4f}".format
         paired = review.differences.get(name) if path == _EVALUATE else None
         rows.append([title, *_pair(old, new, shown, signed), *_tested(paired, signed)])
-    return _table(["", "old", "new", "difference", "95 % interval", "p"], rows) + f"\n\n\\* p < {LEVEL:g}: more than luck explains."
+    legend = f"\\* p < {LEVEL:g}: more than luck explains. ↓ less is better. Differences of percentages are in points."
+    return f"{_table(['', 'old', 'new', 'difference', '95 % interval', 'p'], rows)}\n\n{legend}"
 
 
 def _classes(review: Review) -> str:
@@ -154,7 +166,7 @@ def _classes(review: Review) -> str:
     some = f" The {MOST_CLASSES} that changed most of {len(review.classes)}." if len(review.classes) > MOST_CLASSES else ""
     real = [_cell(row._1) for row in review.classes.itertuples() if row.p < LEVEL]
     head = f"Really different: {', '.join(real)}." if real else "None differs by more than noise."
-    return f"{head} p by Holm's correction for {len(review.classes)} classes.{some}\n\n" + _table(
+    return f"{head} p, unlike the intervals, is corrected for looking at {len(review.classes)} classes (Holm).{some}\n\n" + _table(
         ["class", "pictures", "old", "new", "difference", "95 % interval", "p"], rows
     )
 

@@ -30,6 +30,13 @@ class Revision:
             return sorted(path for path in _tree(self.commit, os.getcwd()) if path.startswith(f"{folder}/"))
         return sorted(path.as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
+    def tracked(self, folder: str) -> list[str]:
+        """Those of `files` that git has, or would have with the next commit."""
+        if self.commit:
+            return self.files(folder)
+        listed = os.fsdecode(_git("--literal-pathspecs", "ls-files", "-z", "--", f"{folder}/").stdout).split("\0")[:-1]
+        return sorted({path for path in listed if Path(path).is_file()})
+
 
 WORKSPACE = Revision("the workspace", "")
 
@@ -45,21 +52,19 @@ def find(name: str) -> Revision:
 
 
 def changed(old: Revision, new: Revision) -> list[str]:
-    """The paths of the tracked files that differ between a commit and another revision, sorted."""
+    """The paths of the files that differ between a commit and another revision, sorted; in the workspace also what git neither has nor ignores.
+
+    A folder of which git has nothing is one path, with a slash at its end.
+    """
     done = _git("diff", "--name-only", "--relative", "-z", old.commit, *([new.commit] if new.commit else []), "--")
-    return sorted(done.stdout.decode().split("\0")[:-1])
+    added = b"" if new.commit else _git("ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z").stdout
+    return sorted(set(os.fsdecode(done.stdout + added).split("\0")[:-1]))
 
 
 def place() -> tuple[Path, str]:
     """The folder of the git repository that the working directory lies in, and the path from there to here."""
     top, prefix = _git("rev-parse", "--show-toplevel", "--show-prefix").stdout.decode().split("\n")[:2]
     return Path(top), prefix
-
-
-def edited(*but: str) -> list[str]:
-    """The tracked files of the project that are not as committed, except for those named."""
-    done = _git("diff", "--name-only", "--relative", "-z", "HEAD", "--", ".", *(f":(exclude){path}" for path in but))
-    return sorted(done.stdout.decode().split("\0")[:-1])
 
 
 @cache  # a commit does not change, and each call of git costs milliseconds

@@ -38,31 +38,48 @@ def measure(network: nn.Module, split: Split, manifest: Manifest, severities: Se
 def summary(table: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, object]:
     """The mean accuracy over all rows of a table of `measure`, and over the severities of each corruption, by its name.
 
-    With the same table of another network, `baseline`, also by how much more often than that one the network errs: the corruption
+    With the same rows of another network, `baseline`, also by how much more often than that one the network errs: the corruption
     error of each corruption, the sum of the errors over the severities as a share of the other's, and their mean. Hendrycks and
     Dietterich, "Benchmarking neural network robustness to common corruptions and perturbations", ICLR 2019.
-
-    Raises DarkroomError where the baseline lacks a row.
     """
     means = table.groupby("corruption", sort=False)["accuracy"].mean()
     found: dict[str, object] = {"mean_accuracy": float(table["accuracy"].mean()), "accuracy": means.to_dict()}
     if baseline is not None:
-        pairs = table.merge(baseline, how="left", on=["corruption", "severity"], suffixes=("", "_baseline"))
-        if pairs["accuracy_baseline"].isna().any():
-            lacking = pairs[pairs["accuracy_baseline"].isna()].iloc[0]
-            raise DarkroomError(f"The baseline has no row for {lacking['corruption']} at severity {lacking['severity']}: measure it anew (data/baselines).")
+        pairs = table.merge(baseline, on=["corruption", "severity"], suffixes=("", "_baseline"))
         errors = (1 - pairs[["accuracy", "accuracy_baseline"]]).groupby(pairs["corruption"], sort=False).sum()
-        ratios = errors["accuracy"] / errors["accuracy_baseline"].clip(lower=1e-9)  # a baseline that never errs
+        ratios = errors["accuracy"] / errors["accuracy_baseline"]
         found |= {"mean_corruption_error": float(ratios.mean()), "corruption_error": ratios.to_dict()}
     return found
 
 
-def read_baseline(path: str | Path) -> pd.DataFrame | None:
-    """The table of another network, as the stage writes it; None where there is no such file. Raises DarkroomError where it is none."""
+def read_baseline(path: str | Path, severities: Sequence[int]) -> pd.DataFrame | None:
+    """The table of another network at these severities, as the stage writes it; None where there is no such file.
+
+    Lines that begin with # say what it was made of. Raises DarkroomError where it is no such table, where it lacks a row, or where
+    that network never errs under a corruption: no errors can be compared with none.
+    """
+    keys = ["corruption", "severity"]
     try:
-        table = pd.read_csv(path)
-        return table.astype({"corruption": str, "severity": int, "accuracy": float}, errors="raise")
+        table = pd.read_csv(path, comment="#").astype({"corruption": str, "severity": int, "accuracy": float})
+        impossible, twice = table[~table["accuracy"].between(0, 1)], table[table.duplicated(keys)]
+        if len(impossible):
+            raise ValueError(f"{_first(impossible)} has the accuracy {impossible['accuracy'].iloc[0]}")
+        if len(twice):
+            raise ValueError(f"{_first(twice)} is there twice")
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
         raise DarkroomError(f"{path} is no table of corruption, severity and accuracy ({error}): restore it, or remove it.") from None
+    table = pd.DataFrame(product(CORRUPTIONS, severities), columns=keys).merge(table, how="left")
+    lacking = table[table["accuracy"].isna()]
+    if len(lacking):
+        raise DarkroomError(f"{path} has no row for {_first(lacking)}: measure it anew, or remove it.")
+    least = table.groupby("corruption", sort=False)["accuracy"].min()
+    if (least == 1).any():
+        raise DarkroomError(f"{path} is of a network that never errs under {least.idxmax()}: take the accuracies of a weaker one, or remove it.")
+    return table
+
+
+def _first(table: pd.DataFrame) -> str:
+    corruption, severity = table[["corruption", "severity"]].iloc[0]
+    return f"{corruption} at severity {severity}"

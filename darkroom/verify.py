@@ -42,15 +42,15 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
     stale = lock.mismatches(found)
     if stale:
         raise DarkroomError(f"dvc.lock of {found.name} is not of its files ({_some(stale)}): run `dvc repro`, commit what it leaves, and verify that.")
-    edited = revision.edited(attestation.FILE)
-    if edited:
-        print(f"The working tree has changes ({_some(edited)}); what is verified is the commit, without them.")
+    other = [path for path in revision.changed(found, WORKSPACE) if path != attestation.FILE]
+    if other:
+        print(f"The working tree is not {found.name} ({_some(other)}); what is verified is the commit, as git has it.")
     locked = lock.stages(found)
     params = attestation.used_params(locked)
     with _cores(threads), clone.clone(found, keep) as copy:
         data = _bring_data(locked, params, copy)
         for path, count in data.items():
-            print(f"{path}: {count} files that git does not have are taken from the working tree.")
+            print(f"{path}: {count} {'file that git does not have is' if count == 1 else 'files that git does not have are'} taken from the working tree.")
         print(f"{found.name} ({found.commit[:12]}) runs in {copy.project}\n", flush=True)
         started, clock = datetime.now(UTC), time.monotonic()
         clone.reproduce(copy)
@@ -58,7 +58,6 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
         outputs = tuple(_compare(found, copy.project))
         return Attestation(
             commit=found.commit,
-            clean=not edited,
             lock_sha256=attestation.lock_digest(found),
             same=all(output.same for output in outputs),
             started=started.isoformat(timespec="seconds"),
@@ -117,13 +116,9 @@ def _compare(found: Revision, project: Path) -> Iterator[Output]:
 
 
 def _changes(committed: bytes, found: bytes) -> dict[str, Change]:
-    """The numbers that differ between two JSON files, by dotted name."""
+    """The numbers, and what is true or not, that differ between two JSON files, by dotted name."""
     old, new = (
-        {
-            name: value
-            for name, value in flat(json.loads(contents)).items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        }
+        {name: value for name, value in flat(json.loads(contents)).items() if isinstance(value, bool | int | float) and math.isfinite(value)}
         for contents in (committed, found)
     )
     return {name: Change(committed=old.get(name), found=new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}

@@ -1,11 +1,11 @@
 """Shows what the trained model looks at in some test pictures, and measures how faithful these maps are to it.
 
-In: data/arrays, models/trained. Out: metrics/explain.json, metrics/explain.
+In: data/arrays, models/trained, models/calibration.json. Out: metrics/explain.json, metrics/explain.
 """
 
 from darkroom import arrays, checkpoints, explanation, hardware, metrics, params, plots
 from darkroom.inference import predict
-from darkroom.outputs import new_folder, write_csv, write_json
+from darkroom.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.stage import run
 
 
@@ -16,6 +16,7 @@ def main() -> None:
     manifest = arrays.read_manifest("data/arrays")
     checkpoints.require_same_data(description, manifest)
     test = arrays.read_split("data/arrays", "test")
+    network = explanation.Calibrated(network, read_json("models/calibration.json")["temperature"])  # as sure as it is in production
 
     probabilities = metrics.probabilities(predict(network, test.images, manifest.mean, manifest.std))
     chosen = explanation.choose(probabilities, test.labels, settings.each)

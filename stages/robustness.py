@@ -17,11 +17,12 @@ def main() -> None:
     test = arrays.read_split("data/arrays", "test")
     device = hardware.choose_device("cpu" if description.params["device"] == "cpu" else "auto")
     precision = hardware.PRECISIONS[hardware.choose_precision("auto", device)]
+    baseline = robustness.read_baseline(f"data/baselines/{manifest.dataset}.csv", settings.severities)  # a mistake in it is told before the work
 
     table = robustness.measure(network.to(device), test, manifest, settings.severities, seed, precision)
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", table)
-    summary = robustness.summary(table, robustness.read_baseline(f"data/baselines/{manifest.dataset}.csv"))
+    summary = robustness.summary(table, baseline)
     write_json("metrics/robustness.json", summary)
     worst = min(summary["accuracy"], key=summary["accuracy"].get)
     print(f"{len(test)} test pictures, corrupted: mean accuracy {summary['mean_accuracy']:.2%}, least {summary['accuracy'][worst]:.2%} ({worst})")

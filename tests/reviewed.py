@@ -69,7 +69,6 @@ def attest(folder: Path, **changes: Any) -> dict[str, Any]:
     outputs = [{"stage": "evaluate", "path": out["path"], "locked": out["md5"], "found": out["md5"], "same": True} for out in stage["outs"]]
     attested = {
         "commit": "0" * 40,
-        "clean": True,
         "lock_sha256": hashlib.sha256((folder / "dvc.lock").read_bytes()).hexdigest(),
         "same": True,
         "started": "2026-01-01T00:00:00+00:00",

@@ -79,7 +79,7 @@ def output(**changes: Any):
     [
         (lambda project: (project / attestation.FILE).write_text("{"), "Invalid JSON"),
         (lambda project: (project / attestation.FILE).write_bytes(b" " * 2**21), "it is longer than"),
-        (lambda project: (project / attestation.FILE).write_text(json.dumps({"commit": "0" * 40})), "clean: Field required"),
+        (lambda project: (project / attestation.FILE).write_text(json.dumps({"commit": "0" * 40})), "lock_sha256: Field required"),
         (edited(surplus=1), "surplus: Extra inputs are not permitted"),
         (edited(commit="--help"), "commit: String should match"),
         (edited(seconds="long"), "seconds: Input should be a valid number"),

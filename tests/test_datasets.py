@@ -63,10 +63,10 @@ def test_a_description_of_pictures_may_say_little():
     assert (mine.title, mine.licence, mine.classes, mine.augmentation.flip) == ("mine", "CC0", ("b", "a"), True)
 
 
-@pytest.mark.parametrize("text", [b"title: [", b"\xff\xfe\x00", b"title: \x07"])
+@pytest.mark.parametrize("text", [b"title: [", b"\xff\xfe\x00", b"title: \x07", b"title: 2026-13-01"])
 def test_a_description_that_is_no_yaml_is_refused(text: bytes):
     (idx.write_dataset("tiny", {}) / "dataset.yaml").write_bytes(text)
-    with pytest.raises(DarkroomError, match=r"tiny/dataset\.yaml cannot be read"):
+    with pytest.raises(DarkroomError, match=r"tiny/dataset\.yaml cannot be read .*: put it right \(git restores a dataset\.yaml that came with"):
         datasets.load("tiny")
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import nn
 
 from darkroom import plots
-from darkroom.explanation import METHODS, areas, attributions, choose, faithfulness, figure
+from darkroom.explanation import METHODS, Calibrated, areas, attributions, choose, faithfulness, figure
+from darkroom.inference import predict
 from darkroom.models import FAMILIES, build
 
 PLAIN = ((0.0,), (1.0,))  # mean and deviation that leave pixels on the scale 0..1
@@ -84,6 +85,16 @@ def test_where_there_are_fewer_none_comes_twice(predicted: list[int], chosen: li
 
 def test_equally_sure_ones_come_in_order():
     assert choose(answers([0.9] * 4, [0, 0, 1, 1]), np.zeros(4, np.int64), 1).tolist() == [0, 2, 3]
+
+
+def test_a_calibrated_network_is_as_sure_as_it_should_be_and_looks_at_the_same(noise: np.ndarray):
+    network, targets = pooled(), np.array([0, 1, 1])
+    calibrated = Calibrated(network, 0.5)
+    np.testing.assert_allclose(predict(calibrated, noise, *PLAIN), 2 * predict(network, noise, *PLAIN), rtol=1e-6)
+    before, after = (attributions(some, noise, targets, *PLAIN) for some in (network, calibrated))
+    assert list(before) == list(after) == list(METHODS)
+    for name in METHODS:
+        np.testing.assert_allclose(after[name], 2 * before[name], rtol=1e-5, atol=1e-6)
 
 
 def test_integrated_gradients_of_a_linear_network_are_known():

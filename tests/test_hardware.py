@@ -44,3 +44,11 @@ def test_threads_are_set():
         assert hardware.use_threads("auto") >= 1
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("number", "cores", "threads"), [(1, "1 core of ", "1 CPU thread"), (2, "2 cores of ", "2 CPU threads")])
+def test_one_core_and_several_are_told(monkeypatch: pytest.MonkeyPatch, number: int, cores: str, threads: str):
+    monkeypatch.setattr(hardware, "_cores", lambda: number)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: number)
+    assert hardware.processor().startswith(cores)
+    assert hardware.describe(torch.device("cpu")) == threads

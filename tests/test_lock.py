@@ -6,7 +6,7 @@ import yaml
 from darkroom import lock, revision
 from darkroom.errors import DarkroomError
 from tests import reviewed
-from tests.repository import change, commit_all, copy_project, dvc
+from tests.repository import change, commit_all, copy_project, dvc, git
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_a_current_lock_has_no_mismatch(project: Path):
     [
         ("metrics/evaluate.json", "{}", "evaluate left another metrics/evaluate.json"),
         ("darkroom/net.py", "# other", "evaluate read another darkroom/net.py"),
-        ("params.yaml", "seed: 1\ntrain: {lr: 0.2}", "evaluate ran with another train"),
+        ("params.yaml", "seed: 1\ntrain: {lr: 0.2}", "evaluate ran with another value of train"),
         ("dvc.yaml", "stages: {evaluate: {cmd: none, deps: [new.py, 'data/${x}']}}", "evaluate reads new.py now"),
         ("dvc.yaml", "stages: {evaluate: {cmd: none, params: [seed, model]}}", "evaluate reads model now"),
         ("dvc.yaml", "stages: {evaluate: {cmd: other}}", "evaluate runs another command now"),
@@ -35,6 +35,15 @@ def test_a_current_lock_has_no_mismatch(project: Path):
 def test_each_change_is_said(project: Path, path: str, text: str, said: str):
     (project / path).write_text(text)
     assert lock.mismatches(revision.WORKSPACE) == [said]
+
+
+def test_small_numbers_are_read_as_dvc_writes_them(project: Path):
+    """Without a dot, which safe_load takes for text; a digest stays one."""
+    reviewed.write(project, [True, False], lr=5e-05)
+    (project / "dvc.lock").write_text((project / "dvc.lock").read_text().replace("5.0e-05", "5e-05") + "    extra: '1234e567'\n")
+    (project / "params.yaml").write_text("seed: 1\ntrain: {lr: 5e-05}")
+    assert lock.mismatches(revision.WORKSPACE) == []
+    assert lock.stages(revision.WORKSPACE)["evaluate"]["extra"] == "1234e567"
 
 
 def test_a_tracked_output_that_is_gone_is_said(project: Path):
@@ -54,6 +63,48 @@ def test_what_dvc_add_tracks_is_compared(project: Path, added: str, said: list[s
     (project / "dvc.lock").write_text(yaml.safe_dump(locked))
     (project / "data.dvc").write_text(added)
     assert lock.mismatches(revision.WORKSPACE) == said
+
+
+def locked_folder(project: Path, git_has: bool) -> None:
+    """A folder of two files that evaluate read, which git has or not; committed as HEAD."""
+    (project / "data/own").mkdir(parents=True)
+    for name in "ab":
+        (project / f"data/own/{name}.csv").write_text(name)
+    (project / ".gitignore").write_text("" if git_has else "/data/own")
+    locked = yaml.safe_load((project / "dvc.lock").read_text())
+    locked["stages"]["evaluate"]["deps"].append({"path": "data/own", "md5": lock.digest(revision.WORKSPACE, "data/own"), "nfiles": 2})
+    (project / "dvc.lock").write_text(yaml.safe_dump(locked))
+    commit_all(project)
+
+
+@pytest.mark.parametrize(("path", "text"), [("data/own/a.csv", "other"), ("data/own/c.csv", "new")])
+def test_a_folder_that_git_has_is_compared(project: Path, path: str, text: str):
+    locked_folder(project, git_has=True)
+    before = revision.find("HEAD")
+    assert lock.mismatches(before) == lock.mismatches(revision.WORKSPACE) == []
+    (project / path).write_text(text)
+    git(project, "add", path)
+    assert lock.mismatches(revision.WORKSPACE) == ["evaluate read another data/own"]
+    commit_all(project)
+    assert lock.mismatches(revision.find("HEAD")) == ["evaluate read another data/own"]
+    assert lock.mismatches(before) == []
+
+
+def test_a_folder_that_git_does_not_have_is_not_read(project: Path, monkeypatch: pytest.MonkeyPatch):
+    """Somebody's pictures may be many; whether they are the same, DVC tells."""
+    locked_folder(project, git_has=False)
+    read, path_of = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.as_posix()) or path_of(path))
+    assert lock.mismatches(revision.find("HEAD")) == lock.mismatches(revision.WORKSPACE) == []
+    assert "dvc.lock" in read and not any(path.startswith("data/own") for path in read)
+
+
+def test_what_someone_puts_beside_tracked_files_is_not_read(project: Path):
+    """As the raw files of a dataset, which neither git nor DVC looks at."""
+    locked_folder(project, git_has=True)
+    (project / ".gitignore").write_text("*.gz")
+    (project / "data/own/raw.gz").touch()
+    assert lock.mismatches(revision.WORKSPACE) == []
 
 
 def test_a_stage_that_read_what_no_stage_left_is_said(project: Path):

@@ -40,6 +40,12 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path, text: str, value: fl
     assert params.load("train", path=path).lr == value
 
 
+def test_a_name_that_begins_like_a_number_is_a_name(tmp_path: Path):
+    path = tmp_path / "params.yaml"
+    path.write_text(re.sub(r"\bdataset: \S+", "dataset: 3e5photos", TEXT))
+    assert params.load("data", path=path).dataset == "3e5photos"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [

@@ -36,11 +36,11 @@ def test_better_is_said_with_its_proof(project: Path, monkeypatch: pytest.Monkey
     code, text = run(monkeypatch, capsys, "weak", "--fail-on", "regression", "--fail-on", "stale")
     assert code == 0
     assert text.startswith("## Better on this test set\n\nAccuracy 75.00 % → **90.00 %**: +15.00 points, 95 % interval +8.")
-    assert "McNemar's exact p < 0.0001" in text
-    assert "40 are fixed and 10 broken" in text
+    assert "McNemar's exact p < 0.0001 (more than luck: below 0.025)." in text
+    assert "40 are fixed (wrong before, right now) and 10 broken" in text
     assert "one training against one" in text
     assert "| `train.lr` | 0.1 | 0.2 |" in text
-    assert "Code: `darkroom/net.py`." in text
+    assert "Files of code and data: `darkroom/net.py`." in text
     assert "| test/004 | coat | shirt | coat | 75.00 % |" in text
     assert "Caution" not in text
 
@@ -55,7 +55,19 @@ def test_the_luck_of_the_test_set_is_noise(project: Path, monkeypatch: pytest.Mo
     reviewed.write(project, [*STRONG[:-3], False, False, False])
     code, text = run(monkeypatch, capsys, "strong", "--fail-on", "regression")
     assert (code, text.splitlines()[0]) == (0, "## Within the noise of the test set")
-    assert "0 are fixed and 3 broken" in text
+    assert "0 are fixed (wrong before, right now) and 3 broken" in text
+
+
+def test_what_else_a_result_depends_on_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """A table that is compared with, and a module that nobody has added to git yet; a note changes nothing."""
+    for path in ("data/baselines/toy.csv", "stages/new.py", "notes.txt"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).write_text("new")
+    reviewed.commit(project, "added")
+    assert "Files of code and data: `data/baselines/toy.csv`, `stages/new.py`." in run(monkeypatch, capsys, "strong", "added")[1]
+    (project / "data/baselines/toy.csv").write_text("other")
+    (project / "stages/newer.py").touch()
+    assert "Files of code and data: `data/baselines/toy.csv`, `stages/newer.py`." in run(monkeypatch, capsys, "added")[1]
 
 
 def test_programs_get_json(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
@@ -77,15 +89,15 @@ def test_seeds_decide_over_the_method(project: Path, monkeypatch: pytest.MonkeyP
     assert "Over seeds: 75.00 % ± 2.00 (n = 2) → 76.00 % ± 2.00 (n = 2), +1.00 points" in text
     assert "within the noise of the seed" in text
     _, text = run(monkeypatch, capsys, "weak", "weak-seeds")
-    assert "What is known: 75.00 % ± 2.00 (n = 2)" in text
+    assert "What is known: 75.00 % ± 2.00 (n = 2) over seeds for weak-seeds." in text
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda project: reviewed.write(project, STRONG, lr=0.3), "train@1 ran with another train.lr, train@2 ran with another train.lr"),
+        (lambda project: reviewed.write(project, STRONG, lr=0.3), "are left out: train@1 ran with another value of train.lr. `dvc repro"),
         (lambda project: (project / "metrics/seeds.json").write_text('{"mean": 0.99, "std": 0.01, "n": 2}'), "summary left another metrics/seeds.json"),
-        (lambda project: (project / "seeds/seeds.yaml").write_text("seeds: [1, 2, 3]"), "summary ran with another seeds, train@3 has never run"),
+        (lambda project: (project / "seeds/seeds.yaml").write_text("seeds: [1, 2, 3]"), "summary ran with another value of seeds, train@3 has never run"),
         (lambda project: (project / "seeds/dvc.lock").unlink(), "seeds/dvc.lock is missing in the workspace: run `dvc repro seeds/dvc.yaml`"),
     ],
 )

@@ -32,15 +32,33 @@ def test_a_commit_is_read_as_it_was_and_the_workspace_as_it_is():
 
 def test_what_differs_is_named():
     first = revision.find("main")
-    assert revision.changed(first, revision.WORKSPACE) == ["metrics/a.csv"]
+    assert revision.changed(first, revision.WORKSPACE) == ["metrics/a.csv", "metrics/c.csv"]
     commit_all(Path.cwd().parent)
-    assert revision.changed(first, revision.find("HEAD")) == ["metrics/a.csv", "metrics/c.csv"]
+    assert revision.changed(first, revision.WORKSPACE) == revision.changed(first, revision.find("HEAD")) == ["metrics/a.csv", "metrics/c.csv"]
 
 
-def test_the_place_and_what_is_edited(project: Path):
+def test_what_git_ignores_is_no_change_and_a_new_folder_is_one(project: Path):
+    (project / ".gitignore").write_text("*.pyc")
+    for path in ("darkroom/é new/a.py", "darkroom/é new/b.py", "metrics/d.pyc"):
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / path).touch()
+    assert revision.changed(revision.find("HEAD"), revision.WORKSPACE) == [".gitignore", "darkroom/", "metrics/a.csv", "metrics/c.csv"]
+
+
+def test_a_file_that_git_has_no_longer_is_named_once(project: Path):
+    git(project, "rm", "--quiet", "--cached", "metrics/a.csv")
+    assert revision.changed(revision.find("HEAD"), revision.WORKSPACE) == ["metrics/a.csv", "metrics/c.csv"]
+
+
+def test_the_tracked_files_of_a_folder():
+    assert revision.WORKSPACE.tracked("metrics") == revision.find("HEAD").tracked("metrics") == ["metrics/a.csv", "metrics/é b.csv"]
+    Path("metrics/a.csv").unlink()
+    assert revision.WORKSPACE.tracked("metrics") == ["metrics/é b.csv"]
+    assert revision.WORKSPACE.tracked("nothing") == []
+
+
+def test_the_place(project: Path):
     assert revision.place() == (project.parent, "né project/")
-    assert revision.edited() == ["metrics/a.csv"]
-    assert revision.edited("metrics/a.csv") == []
 
 
 @pytest.mark.parametrize("name", ["nobody", "--help", "HEAD:metrics", ""])

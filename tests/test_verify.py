@@ -37,7 +37,7 @@ if stage == "train":
     write("models/trained/weights", str(sum(map(float, Path("data/raw/values").read_text().split())) + rounding))
 if stage == "evaluate":
     weights = float(Path("models/trained/weights").read_text())
-    write("metrics/evaluate.json", json.dumps({"accuracy": weights, "calibration": {"ece": weights / 10}, "samples": 3}))
+    write("metrics/evaluate.json", json.dumps({"accuracy": weights, "calibration": {"ece": weights / 10}, "samples": 3, "published": not rounding}))
     write("metrics/predictions.csv", "id,predicted\\n1,left\\n2," + ("right" if rounding else "left") + "\\n")
 """
 PIPELINE = {
@@ -78,6 +78,7 @@ def temporary(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     yield tmp_path
     assert list(tmp_path.iterdir()) == []
     git(repository, "checkout", "--quiet", "--", ".")
+    Path("new.py").unlink(missing_ok=True)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
@@ -94,16 +95,17 @@ def attested() -> dict:
 
 def test_all_is_the_same(repository: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
     Path("params.yaml").write_text("broken: [")  # which is not committed
+    Path("new.py").write_text("broken (")  # which git does not know
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file() and path.name != "attestation.json"}
     code, printed = run(monkeypatch, capfd)
     assert code == 0, printed
-    assert "The working tree has changes (params.yaml)" in printed
+    assert "The working tree is not HEAD (new.py, params.yaml); what is verified is the commit, as git has it." in printed
     assert all(f"{stage} is at work" in printed for stage in PIPELINE)
     assert "evaluate  metrics/predictions.csv  same\n" in printed
     assert "HEAD is reproduced to the bit, all 4 outputs, on " in printed
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file() and path.name != "attestation.json"} == before
     found = attested()
-    assert (found["same"], found["clean"], found["data"]) == (True, False, {MINE: 1})
+    assert (found["same"], found["data"]) == (True, {MINE: 1})
     assert found["commit"] == git(repository, "rev-parse", "HEAD").strip()
     assert found["params"]["data"] == {"dataset": "mine"}
     assert {"Python", "torch", "dvc"} <= set(found["versions"])
@@ -119,14 +121,15 @@ def test_another_machine_and_fewer_threads_differ_by_so_much(monkeypatch: pytest
     assert code == 1
     assert "data/raw                 same" in printed
     assert "models/trained           different\n" in printed
-    assert "metrics/evaluate.json    different: accuracy 0.75 → 0.875, calibration.ece 0.075 → 0.0875\n" in printed
+    assert "metrics/evaluate.json    different: accuracy 0.75 → 0.875, calibration.ece 0.075 → 0.0875, published True → False\n" in printed
     assert "metrics/predictions.csv  different: other answers: 1\n" in printed
     assert "3 of 4 outputs differ, the first models/trained; accuracy 0.75 → 0.875, other answers: 1" in printed
     found = attested()
-    assert not found["same"] and found["machine"]["processor"].startswith("1 cores")
+    assert not found["same"] and found["machine"]["processor"].startswith("1 core of")
     assert found["outputs"][2]["numbers"]["accuracy"] == {"committed": 0.75, "found": 0.875}
+    assert found["outputs"][2]["numbers"]["published"] == {"committed": True, "found": False}
     code, printed = run(monkeypatch, capfd, "--check")
-    assert code == 1 and printed.startswith("HEAD is not reproduced to the bit on 1 cores")
+    assert code == 1 and printed.startswith("HEAD is not reproduced to the bit on 1 core of")
 
 
 def test_a_failing_stage_leaves_the_older_attestation(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
