@@ -16,16 +16,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zipfile import BadZipFile
 
 import numpy as np
-from onnxruntime import InferenceSession, SessionOptions
-from pydantic import Field, TypeAdapter, ValidationError
+from onnxruntime import InferenceSession, RunOptions, SessionOptions
+from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from darkroom import pictures
 from darkroom.denoising import denoise
+from darkroom.drift import require_reference
 from darkroom.errors import DarkroomError
 
 FORMAT = 1  # of the folder; another one is refused
@@ -33,6 +34,7 @@ VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}  # another processor rounds otherwise; one that adds 8 bits in 16 errs by more, and is refused
+_LARGE = 2**20  # pixel values; the memory that resizing more of them took is not kept for the next
 _REMEDY = "run `dvc repro --force export` to make it anew"
 
 
@@ -47,16 +49,20 @@ class Manifest:
     licence: str
     data_sha256: str  # of the arrays that it was trained on
     classes: tuple[str, ...]  # names of the columns of logits and probabilities
-    shape: tuple[int, int, int]  # height, width, channels
+    shape: tuple[PositiveInt, PositiveInt, Literal[1, 3]]  # height, width, channels
     resize: Literal["stretch", "crop", "pad"]  # how a picture of another size is brought to it
     denoise: Literal["none", "median"]  # what was done to every picture after that; `picture` does it, the graph does not
-    max_pixels: int  # a larger picture is not decoded
-    opset: int  # of ONNX
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # fitted on validation
-    threshold: float | None  # of the largest probability: below it, an answer should be withheld (see evaluate.target_accuracy); None: always
-    metrics: Mapping[str, int | float]  # of the test set
-    reference: Mapping[str, Any]  # what validation pictures look like: darkroom/drift.py
+    max_pixels: PositiveInt  # a larger picture is not decoded
+    opset: PositiveInt  # of ONNX
+    temperature: Annotated[FiniteFloat, Field(gt=0)]  # fitted on validation
+    threshold: Annotated[float, Field(ge=0, le=1)] | None  # see `withholds` and evaluate.target_accuracy; None: no answer is sure enough
+    metrics: Mapping[str, int | FiniteFloat]  # of the test set
+    reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]  # what validation pictures look like: darkroom/drift.py
     files: Mapping[str, str]  # SHA-256 by name
+
+    def withholds(self, confidence: float) -> bool:
+        """Whether an answer whose largest probability this is should be withheld."""
+        return self.threshold is None or confidence < self.threshold
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,18 @@ def read(folder: str | Path, threads: int, variant: str = "fp32") -> Bundle:
 
 
 def check_golden(bundle: Bundle, folder: str | Path) -> None:
-    """Runs the golden pictures of the bundle's `folder`; raises DarkroomError where the answers are not those of the export."""
+    """Runs the golden pictures of the bundle's `folder`; raises DarkroomError where they or the answers are not those of the export."""
     path = Path(folder) / GOLDEN
     contents = _verified(path, bundle.manifest.files[GOLDEN])
     try:
         with np.load(BytesIO(contents), allow_pickle=False) as golden:
-            answered = predict(bundle, golden[INPUT])
-            difference = max(float(np.abs(answer - golden[name]).max()) for name, answer in zip(golden_names(bundle.variant), answered, strict=True))
+            images, *expected = (golden[name] for name in (INPUT, *golden_names(bundle.variant)))
+        if images.dtype != np.uint8 or images.shape[1:] != bundle.manifest.shape:
+            raise ValueError(f"its pictures are {images.dtype} of the shape {images.shape[1:]}")
+        answered = predict(bundle, images)
+        if any(answer.shape != wanted.shape for answer, wanted in zip(answered, expected, strict=True)):
+            raise ValueError(f"its answers have the shapes {', '.join(str(wanted.shape) for wanted in expected)}")
+        difference = max(float(np.abs(answer - wanted).max()) for answer, wanted in zip(answered, expected, strict=True))
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise DarkroomError(f"{path} holds no golden pictures and answers ({error}): {_REMEDY}.") from error
     if not difference <= (allowed := GOLDEN_TOLERANCE[bundle.variant]):  # not: >, which a NaN would pass
@@ -115,6 +126,18 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
     options.intra_op_num_threads = threads  # never left to onnxruntime: the bits of the result depend on it
     options.inter_op_num_threads = 1
     return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and probabilities, each (N, K) float32, of pictures (N, height, width, C) uint8 in one batch, from any thread.
+
+    What onnxruntime took to resize large pictures is given back to the system, where by itself it would keep all that was ever needed at a time.
+    """
+    options = RunOptions()
+    if images.shape[1:] != bundle.manifest.shape and images.size > _LARGE:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    logits, probabilities = bundle.session.run(OUTPUTS, {INPUT: images}, options)
+    return logits, probabilities
 
 
 def predict(bundle: Bundle, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +166,7 @@ def latency_ms(bundle: Bundle, repeats: int = 200) -> float:
     seconds = []
     for _ in range(repeats + repeats // 10):
         started = time.perf_counter()
-        bundle.session.run(OUTPUTS, {INPUT: image})
+        run(bundle, image)
         seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds[-repeats:])
 
@@ -166,10 +189,13 @@ def _parsed(contents: bytes, path: Path) -> Manifest:
         manifest = TypeAdapter(Manifest).validate_json(contents, strict=True)
         if not {VARIANTS["fp32"], GOLDEN} <= set(manifest.files) <= {*VARIANTS.values(), GOLDEN}:
             raise ValueError(f"it describes the files {', '.join(manifest.files)}")
+        if len(set(manifest.classes)) < len(manifest.classes):
+            raise ValueError("two of its classes have one name")
+        require_reference(manifest.reference, len(manifest.classes))
         return manifest
     except ValidationError as error:
         reason = "; ".join(f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}" for mistake in error.errors())
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
     raise DarkroomError(f"{path} is no bundle's manifest ({reason}): {_REMEDY}.")
 
@@ -183,8 +209,9 @@ def _verified(path: Path, digest: str) -> bytes:
 
 
 def _require_signature(session: InferenceSession, manifest: Manifest, path: Path) -> None:
-    """Raises DarkroomError where the model takes other pictures or gives other classes than the manifest says."""
-    found = [(value.name, value.type, value.shape[-1]) for value in (*session.get_inputs(), *session.get_outputs())]
-    answers = [(name, "tensor(float)", len(manifest.classes)) for name in OUTPUTS]
-    if found != [(INPUT, "tensor(uint8)", manifest.shape[-1]), *answers]:
+    """Raises DarkroomError where the model gives other classes than the manifest says, or does not take its pictures in any size and number."""
+    values = (*session.get_inputs(), *session.get_outputs())
+    found = [(value.name, value.type, *(size if isinstance(size, int) else None for size in value.shape)) for value in values]
+    answers = [(name, "tensor(float)", None, len(manifest.classes)) for name in OUTPUTS]
+    if found != [(INPUT, "tensor(uint8)", None, None, None, manifest.shape[-1]), *answers]:
         raise DarkroomError(f"{path} is no model of the {len(manifest.classes)} classes and the pictures that {MANIFEST} describes: {_REMEDY}.")

@@ -35,6 +35,15 @@ def reference(images: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     return {"samples": len(images), **described}
 
 
+def require_reference(given: Mapping[str, Any], classes: int) -> None:
+    """Raises ValueError, KeyError or TypeError where `given` is not what `reference` makes of answers of so many classes."""
+    for feature in FEATURES:
+        edges, shares = given[feature]["edges"], given[feature]["shares"]
+        fits = len(shares) == (classes if feature == "class" else len(edges) + 1)
+        if not (fits and list(edges) == sorted(set(edges)) and min(shares) >= 0 and math.isclose(sum(shares), 1) and given["samples"] > 0):
+            raise ValueError("its reference is of other classes or bins")
+
+
 def brightness(images: np.ndarray) -> np.ndarray:
     """The mean of each picture (N, H, W, C) uint8 over pixels and channels, (N,) float64, 0..255."""
     return images.mean(axis=(1, 2, 3), dtype=np.float64)

@@ -22,7 +22,7 @@ from darkroom.resizing import RESIZED
 
 BATCHES = (1, 3, 64)  # an answer must not depend on its neighbours
 _TURNS, _ANSWERS = 15, 40  # of the timing: turns, and answers of each model in a turn
-_SAMPLE = 200  # test pictures, roughly, whose preprocessing is looked at
+_BLOCK = 2**20  # pixel values that the graph resizes at a time
 _VERSIONS = "install the versions that requirements.txt names, and run `dvc repro export`"
 
 
@@ -70,15 +70,14 @@ def require_accuracy(right: np.ndarray, evaluated: float) -> None:
 
 
 def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) -> dict[str, int]:
-    """Holds what is done to a picture before an answer to what was done before the training, by some of the test
-    set's images (N, H, W, C) uint8.
+    """Holds what is done to a picture before an answer to what was done before the training, by images (N, H, W, C) uint8 of the test set.
 
-    `bundle.picture` must read them from PNG files as they are, and the ONNX file `model` bring them from other sizes to its own as
-    `pictures.fit` does, to one grey level. Returns the largest difference of the latter. Raises DarkroomError otherwise.
+    `bundle.picture` must find in a PNG file of each what preprocess would: its own pixels, without noise where manifest.denoise says
+    so. The ONNX file `model` must bring each from another size to its own as `pictures.fit` does, to one grey level. Returns the largest
+    difference of the latter. Raises DarkroomError otherwise.
     """
-    images = images[:: max(1, len(images) // _SAMPLE)]
-    read = np.stack([bundle.picture(manifest, _png(image)) for image in images])
-    if changed := int((read != denoise(images, manifest.denoise)).any(axis=(1, 2, 3)).sum()):
+    changed = sum((bundle.picture(manifest, _png(image)) != denoise(image[None], manifest.denoise)[0]).any() for image in images)
+    if changed:
         raise DarkroomError(f"{changed} of {len(images)} test pictures have other pixels once they were written as PNG and read: {_VERSIONS}.")
     difference = _resize_difference(manifest, model, images)
     if difference > 1:
@@ -87,17 +86,20 @@ def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) 
 
 
 def _resize_difference(manifest: Manifest, model: bytes, images: np.ndarray) -> int:
-    """By how many grey levels at most the resize in the graph differs from Pillow's, over several sizes, thin ones among them."""
+    """By how many grey levels at most the resize in the graph differs from Pillow's, a size a picture in turn, thin ones among them."""
     graph = onnx.load_from_string(model)
     graph.graph.output.append(onnx.helper.make_tensor_value_info(RESIZED, onnx.TensorProto.UINT8, None))
     session = bundle.open_session(graph.SerializeToString(), threads=1)
     height, width, channels = manifest.shape
+    sizes = ((2 * height + 1, 3 * width), (3 * height, width), (height, width + 1), (1, 2 * width), (5 * height, 2), (height // 2 + 1, width // 3 + 1))
     worst = 0
-    for size in ((2 * height + 1, 3 * width), (3 * height, width), (height, width + 1), (1, 2 * width), (5 * height, 2), (height // 2 + 1, width // 3 + 1)):
-        others = [_picture(image).resize(size[::-1], Image.Resampling.BICUBIC) for image in images]
-        expected = np.stack([pictures.pixels(other, (height, width), channels, manifest.resize) for other in others])
-        (found,) = session.run([RESIZED], {bundle.INPUT: np.stack([np.asarray(other).reshape(*size, channels) for other in others])})
-        worst = max(worst, int(np.abs(found.astype(int) - expected).max()))
+    for turn, size in enumerate(sizes):
+        block = len(sizes) * max(1, min(max(BATCHES), _BLOCK // (size[0] * size[1] * channels)))  # the network runs too
+        for start in range(turn, len(images), block):
+            others = [_picture(image).resize(size[::-1], Image.Resampling.BICUBIC) for image in images[start : start + block : len(sizes)]]
+            expected = np.stack([pictures.pixels(other, (height, width), channels, manifest.resize) for other in others])
+            (found,) = session.run([RESIZED], {bundle.INPUT: np.stack([np.asarray(other).reshape(*size, channels) for other in others])})
+            worst = max(worst, int(np.abs(found.astype(int) - expected).max()))
     return worst
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from darkroom.bundle import INPUT, OUTPUTS, Bundle, Manifest, picture, read
+from darkroom.bundle import Bundle, Manifest, picture, read, run
 from darkroom.errors import DarkroomError
 from darkroom.pictures import Unusable
 from darkroom.table import line, opened, printable
@@ -112,7 +112,7 @@ def _classified(bundle: Bundle, paths: list[str]) -> list[tuple[str, np.ndarray 
     answers = [_decoded(bundle.manifest, path) for path in paths]
     places = [place for place, image in enumerate(answers) if not isinstance(image, str)]
     if places:
-        (probabilities,) = bundle.session.run(OUTPUTS[1:], {INPUT: np.stack([answers[place] for place in places])})
+        _, probabilities = run(bundle, np.stack([answers[place] for place in places]))
         for place, answer in zip(places, probabilities, strict=True):
             answers[place] = answer
     return list(zip(paths, answers, strict=True))
@@ -142,9 +142,9 @@ def row(bundle: Bundle, path: str, answer: np.ndarray | str, top_k: int) -> list
     """The row of the picture at `path`, whose `answer` is its probabilities (K,) or why it cannot be used."""
     if isinstance(answer, str):
         return [printable(path), *[""] * (2 * top_k + 1), answer, _version(bundle)]
-    best, threshold = np.argsort(-answer, kind="stable")[:top_k], bundle.manifest.threshold
+    best = np.argsort(-answer, kind="stable")[:top_k]
     label, confidence, *further = [text for place in best for text in (bundle.manifest.classes[place], f"{answer[place]:.6g}")]
-    abstained = threshold is None or float(answer[best[0]]) < threshold
+    abstained = bundle.manifest.withholds(float(answer[best[0]]))
     return [printable(path), label, confidence, str(abstained).lower(), *further, "", _version(bundle)]
 
 

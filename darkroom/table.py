@@ -73,13 +73,17 @@ def _continue(table: BinaryIO, header: list[str], version: str) -> Earlier:
     elif first != header:
         raise ValueError(f"its columns are not {', '.join(header)}")
     hashes, errors = array("q"), 0
-    for fields, end in rows:  # noqa: B007 - the last one's end
+    for fields, place in rows:
         if len(fields) != len(header):
             raise ValueError(f"row {len(hashes) + 2} has {len(fields)} columns")
         if fields[-1] != version:
             raise ValueError(f"it has answers of the bundle {fields[-1]}, and this one is {version}")
         hashes.append(hash(fields[0]))
         errors += fields[-2] != ""
+        end = place
+    table.seek(end)
+    if line(["", version]) in table.read():  # the end of a whole row: no half-written one
+        raise ValueError(f"row {len(hashes) + 2} is damaged")
     table.truncate(end)
     if not end:
         table.write(line(header))

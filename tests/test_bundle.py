@@ -3,14 +3,21 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import asdict, fields, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
+import onnx
+import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom import bundle, pictures
+from darkroom import bundle, drift, pictures
 from darkroom.errors import DarkroomError
 from tests import bundles
 
@@ -56,6 +63,22 @@ def test_it_is_read_and_answers(folder):
     assert 0 < bundle.latency_ms(found, repeats=10) < 1000
 
 
+def test_an_answer_below_the_threshold_is_withheld(folder):
+    manifest = bundle.read(folder, threads=1).manifest
+    assert [manifest.withholds(confidence) for confidence in (0.0, 0.8999, 0.9, 1.0)] == [True, True, False, False]
+    assert replace(manifest, threshold=None).withholds(1.0)
+
+
+def test_the_memory_of_a_large_picture_is_given_back(folder):
+    found, process = bundle.read(folder, threads=1), psutil.Process()
+    large = bundles.grey(255, (4000, 4000, 1))
+    bundle.run(found, bundles.grey(255))
+    before = process.memory_info().rss
+    logits, probabilities = bundle.run(found, large)
+    assert logits.argmax() == probabilities.argmax() == 2
+    assert process.memory_info().rss - before < 16 * 2**20  # it took 64 MB
+
+
 def test_golden_answers_are_held_to(folder):
     bundle.check_golden(bundle.read(folder, threads=1), folder)
     bundles.write(folder, golden=bundles.answers(np.zeros((8, 4, 4, 1), np.uint8), 3)[0])
@@ -63,6 +86,26 @@ def test_golden_answers_are_held_to(folder):
         bundle.check_golden(bundle.read(folder, threads=1), folder)
     bundles.write(folder, golden=np.full((8, 3), np.nan, np.float32))
     with pytest.raises(DarkroomError, match=r"otherwise than at export \(by nan"):
+        bundle.check_golden(bundle.read(folder, threads=1), folder)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"images": np.zeros((8, 5, 4, 1), np.uint8)},
+        {"images": np.zeros((8, 4, 4, 1), np.float32)},
+        {"images": np.zeros((0, 4, 4, 1), np.uint8)},
+        {"logits": np.zeros((8, 1), np.float32)},
+        {"probabilities": np.zeros(3, np.float32)},
+    ],
+)
+def test_golden_pictures_and_answers_of_other_shapes_are_refused(folder, other):
+    with np.load(folder / "golden.npz") as golden:
+        arrays = dict(golden)
+    file = io.BytesIO()
+    np.savez(file, **arrays | other)
+    add(folder, "golden.npz", file.getvalue())
+    with pytest.raises(DarkroomError, match=r"golden\.npz holds no golden pictures and answers"):
         bundle.check_golden(bundle.read(folder, threads=1), folder)
 
 
@@ -138,7 +181,15 @@ def test_another_format_is_refused(folder):
     [
         ({"classes": None}, "classes: Field required"),
         ({"classes": ["a", 2]}, "classes.1: Input should be a valid string"),
+        ({"classes": ["a", "b", "b"]}, "two of its classes have one name"),
         ({"shape": [4, 4]}, "shape.2: Field required"),
+        ({"shape": [0, 4, 1]}, "shape.0: Input should be greater than 0"),
+        ({"shape": [4, 4, 2]}, "shape.2: Input should be 1 or 3"),
+        ({"max_pixels": 0}, "max_pixels: Input should be greater than 0"),
+        ({"threshold": 1.5}, "threshold: Input should be less than or equal to 1"),
+        ({"metrics": {"accuracy": float("inf")}}, "metrics.accuracy"),
+        ({"reference": {}}, "KeyError: 'brightness'"),
+        ({"reference": bundles.reference(8, 4)}, "its reference is of other classes or bins"),
         ({"temperature": 0}, "temperature: Input should be greater than 0"),
         ({"temperature": float("nan")}, "temperature: Input should be"),
         ({"resize": "squeeze"}, "resize: Input should be 'stretch', 'crop' or 'pad'"),
@@ -155,7 +206,55 @@ def test_a_broken_manifest_is_refused(folder, fields, reason):
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 1}'])
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory):
+    """A bundle whose manifest is altered, and the manifest as it was."""
+    folder = tmp_path_factory.mktemp("altered") / "bundle"
+    bundles.write(folder)
+    return folder, json.loads((folder / "manifest.json").read_text())
+
+
+def places(value, path=()):
+    """The paths of all values inside a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, held in inner for found in ((*path, key), *places(held, (*path, key)))]
+
+
+@given(data=st.data())
+def test_any_other_manifest_is_refused_or_runs(altered, data):
+    """A value anywhere in it is left out, or is another."""
+    folder, original = altered
+    manifest = deepcopy(original)
+    *path, last = data.draw(st.sampled_from(places(original)))
+    holder = reduce(getitem, path, manifest)
+    if data.draw(st.booleans()):
+        del holder[last]
+    else:
+        holder[last] = data.draw(JUNK | st.sampled_from(places(original)).map(lambda other: reduce(getitem, other, original)))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    try:
+        found = bundle.read(folder, threads=1)
+        bundle.check_golden(found, folder)
+    except DarkroomError:
+        return
+    assert json.loads(json.dumps(asdict(found.manifest))) == {field.name: manifest[field.name] for field in fields(bundle.Manifest)}
+    image = bundle.picture(found.manifest, png(np.zeros((1, 1), np.uint8)))
+    logits, probabilities = bundle.run(found, image[None])
+    assert logits.shape == probabilities.shape == (1, 3)
+    watch = drift.Watch(found.manifest.reference)
+    watch.see(drift.brightness(image[None]), probabilities)
+    assert watch.scores() == {}
+    found.manifest.withholds(float(probabilities.max()))
+
+
+@pytest.mark.parametrize("contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 1}', b"[" * 100_000, b"1" * 5000])
 def test_what_is_no_manifest_is_refused(folder, contents):
     (folder / "manifest.json").write_bytes(contents)
     with pytest.raises(DarkroomError, match=r"manifest\.json is no bundle's manifest"):
@@ -168,10 +267,19 @@ def test_a_file_that_is_no_model_is_refused(folder):
         bundle.read(folder, threads=1)
 
 
-@pytest.mark.parametrize("fields", [{"classes": ["a", "b"]}, {"shape": [4, 4, 3]}])
+@pytest.mark.parametrize("fields", [{"classes": ["a", "b"], "reference": bundles.reference(8, 2)}, {"shape": [4, 4, 3]}])
 def test_a_model_of_other_classes_or_pictures_is_refused(folder, fields):
     change(folder, **fields)
     with pytest.raises(DarkroomError, match=r"model\.onnx is no model of the \d classes and the pictures that manifest\.json describes"):
+        bundle.read(folder, threads=1)
+
+
+@pytest.mark.parametrize("size", [(1, "height", "width", 1), ("batch", 4, "width", 1), ("batch", "height", 4, 1), None])
+def test_a_model_of_pictures_of_one_size_or_number_is_refused(folder, size):
+    model = onnx.load_from_string((folder / "model.onnx").read_bytes())
+    model.graph.input[0].CopyFrom(onnx.helper.make_tensor_value_info("images", onnx.TensorProto.UINT8, size))
+    add(folder, "model.onnx", model.SerializeToString())
+    with pytest.raises(DarkroomError, match=r"model\.onnx is no model of the 3 classes and the pictures"):
         bundle.read(folder, threads=1)
 
 

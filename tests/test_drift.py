@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom import drift
-from darkroom.drift import ALARM, FLOOR, Watch, brightness, least, reference, stability
+from darkroom.drift import ALARM, FLOOR, Watch, brightness, least, reference, require_reference, stability
 from darkroom.randomness import numpy_generator
 from tests.serving import Asked
 
@@ -85,6 +85,34 @@ def test_a_value_between_others_that_fills_several_bins_has_one_for_itself():
 def test_any_values_give_increasing_edges_and_at_most_ten_bins(values: list[float]):
     edges = drift._edges(np.array(values))
     assert 1 <= len(edges) <= 9 and (np.diff(edges) > 0).all()
+
+
+@given(st.integers(1, 500), st.integers(1, 200), st.integers(0, 2**32))
+def test_any_reference_is_one(count: int, classes: int, seed: int):
+    random = np.random.default_rng(seed)
+    made = reference(pictures(random.integers(0, 256, count)), random.dirichlet(np.ones(classes), count).astype(np.float32))
+    require_reference(json.loads(json.dumps(made)), classes)
+    with pytest.raises(ValueError, match="of other classes or bins"):
+        require_reference(made, classes + 1)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"edges": [1, 2]},
+        {"edges": [2, 1], "shares": [0.5, 0.25, 0.25]},
+        {"edges": [1, 1], "shares": [0.5, 0.25, 0.25]},
+        {"shares": [1.5, -0.5]},
+        {"shares": [0.5, 0.25]},
+        {"shares": [0, 0]},
+    ],
+)
+def test_bins_that_are_none_are_refused(other: dict[str, list[float]]):
+    made = reference(pictures([1, 2]), sure([0.9, 0.8]))
+    with pytest.raises(ValueError, match="of other classes or bins"):
+        require_reference(made | {"brightness": {"edges": [1], "shares": [0.5, 0.5]} | other}, 2)
+    with pytest.raises(ValueError, match="of other classes or bins"):
+        require_reference(made | {"samples": 0}, 2)
 
 
 def test_few_pictures_give_fewer_bins():

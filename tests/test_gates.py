@@ -102,6 +102,25 @@ def test_preprocessing_that_differs_is_refused(monkeypatch):
         gates.require_preprocessing(manifest(), model("stretch"), images)
 
 
+def test_the_preprocessing_of_every_picture_is_looked_at_in_blocks_that_fit_into_memory(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (403, 9, 8, 1), dtype=np.uint8)
+    decode, opened, runs = gates.bundle.picture, gates.bundle.open_session, []
+
+    def recorded(*arguments, **options):
+        session = opened(*arguments, **options)
+        return SimpleNamespace(run=lambda names, feeds: runs.append(feeds["images"]) or session.run(names, feeds))
+
+    monkeypatch.setattr(gates.bundle, "open_session", recorded)
+    monkeypatch.setattr(gates, "_BLOCK", 5000)
+    gates.require_preprocessing(manifest(), model("stretch"), images)
+    assert sum(map(len, runs)) == 403 and len({run.shape[1:] for run in runs}) == 6
+    assert max(run.size for run in runs) <= 5000 and max(map(len, runs)) <= 64
+
+    monkeypatch.setattr(gates.bundle, "picture", lambda *arguments: (read := decode(*arguments)) ^ np.array_equal(read, images[401]))
+    with pytest.raises(DarkroomError, match="1 of 403 test pictures have other pixels"):
+        gates.require_preprocessing(manifest(), model("stretch"), images)
+
+
 def test_judged_by_what_it_loses_where_it_agrees_and_how_fast_it_is(monkeypatch):
     """The second of two models, of which the first is always right."""
     images = np.linspace(0, 255, 30).round().astype(np.uint8).reshape(30, 1, 1, 1)

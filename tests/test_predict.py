@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom import predict
-from darkroom.table import line, opened, printable
+from darkroom.table import opened
 from tests import bundles
 
 ROOT = Path(__file__).parents[1]
@@ -192,21 +190,6 @@ def test_a_table_cut_anywhere_is_completed_to_the_same_bytes():
     for size in range(0, len(whole), 11):
         Path("predictions.csv").write_bytes(whole[:size])
         assert run("in") == 0 and Path("predictions.csv").read_bytes() == whole
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(st.characters(exclude_characters="\0"), min_size=1), min_size=1, max_size=6, unique=True), st.data())
-def test_rows_of_any_name_are_read_again(tmp_path: Path, names: list[str], data: st.DataObject):
-    """Names with surrogates too: nothing of the file system's takes part."""
-    lines = [line(predict.columns(1)), *(line([printable(name), "a", "1", "false", "", "v"]) for name in names)]
-    whole = data.draw(st.integers(0, len(names)))
-    torn = lines[whole + 1][: data.draw(st.integers(0, len(lines[whole + 1]) - 1))] if whole < len(names) else b""
-    Path("any.csv").write_bytes(b"".join(lines[: whole + 1]) + torn)
-    with opened("any.csv", predict.columns(1), "v") as (file, earlier):
-        shown = {printable(name) for name in names[:whole]}
-        assert [name in earlier for name in names] == [printable(name) in shown for name in names]
-        file.writelines(lines[whole + 1 :])
-    assert Path("any.csv").read_bytes() == b"".join(lines)
 
 
 def test_another_table_is_refused_and_left_as_it_was():
