@@ -28,7 +28,7 @@ SERVICE = read_by("darkroom/serve/__main__.py")
 BY_NAME = {"httptools", "uvloop"}  # uvicorn imports them as its settings say
 BROUGHT = {"pydantic-core", "starlette"}  # by pydantic and FastAPI, in the versions that they go with
 BUNDLE = "models/bundle"
-KEY = "a key of the test's"
+KEY = "a-key-of-the-test's"
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,6 +55,16 @@ def test_the_picture_is_what_the_model_saw(ask: Asked):
 def test_what_cannot_be_explained_is_refused(ask: Asked, content: bytes, kind: str, code: int):
     answer = ask(**request(content, kind))
     assert answer.status_code == code and answer.json()["error"]
+
+
+def test_it_counts_as_a_run_of_the_model_but_as_no_prediction(ask: Asked):
+    def counts() -> list[float]:
+        text = ask("GET", "/metrics").text
+        return [float(re.search(f"^darkroom_{name}_count (.*)$", text, re.MULTILINE)[1]) for name in ("decode_seconds", "inference_seconds", "confidence")]
+
+    before = counts()
+    ask(**request())
+    assert counts() == [before[0] + 1, before[1] + 1, before[2]]
 
 
 @pytest.mark.parametrize(("others", "code"), [(QUEUE - 2, 200), (QUEUE - 1, 429)])

@@ -14,7 +14,7 @@ from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import WORK, Gate
 from tests.serving import WHITE, Asked, busy
 
-KEY = "correct horse"
+KEY = "correct-horse"
 PICTURE = {"content": WHITE, "headers": {"content-type": "image/png"}}
 
 

@@ -1,25 +1,30 @@
 """The Open Inference Protocol: its routes, its bytes, and NVIDIA's client."""
 
+import asyncio
 import gzip
 import json
 import re
 import socket
 import threading
+import weakref
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 from darkroom.serve import app
+from darkroom.serve import inference_messages as messages
 from darkroom.serve.access_log import AccessLog
-from darkroom.serve.inference_protocol import JSON_LIMIT
+from darkroom.serve.inference_protocol import AT_ONCE, JSON_LIMIT
 from darkroom.serve.server import Server
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles
+from tests.serving import Asked, busy
 
 LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/toy/infer"
@@ -238,6 +243,37 @@ def test_long_json_is_refused_before_it_is_parsed(client: httpx.Client):
     assert (answer.status_code, answer.json()) == (413, {"error": "The JSON has 1,048,577 bytes, more than 1,048,576: send the pixels as binary data."})
 
 
+@pytest.mark.parametrize(("length", "by_a_worker"), [(AT_ONCE, False), (AT_ONCE + 1, True)])
+def test_long_json_is_parsed_by_a_worker(client: httpx.Client, length: int, by_a_worker: bool, monkeypatch: pytest.MonkeyPatch):
+    parsed_by, parse = [], messages.parse
+
+    def recording(text: bytes) -> messages.InferenceRequest:
+        parsed_by.append(threading.current_thread().name)
+        return parse(text)
+
+    monkeypatch.setattr(messages, "parse", recording)
+    assert client.post(INFER, content=json.dumps({"inputs": [INPUT]}).ljust(length)).status_code == 200
+    assert [name.startswith("worker") for name in parsed_by] == [by_a_worker]
+
+
+def test_nothing_is_left_of_the_json_while_the_model_runs(client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch):
+    parsed, left, parse, whole_infer = [], [], messages.parse, service.infer
+
+    def parse_and_remember(text: bytes) -> messages.InferenceRequest:
+        request = parse(text)
+        parsed.append(weakref.ref(request))
+        return request
+
+    async def infer_and_look(images: np.ndarray):
+        left.extend(request() for request in parsed)
+        return await whole_infer(images)
+
+    monkeypatch.setattr(messages, "parse", parse_and_remember)
+    monkeypatch.setattr(service, "infer", infer_and_look)
+    assert infer(client).status_code == 200
+    assert left == [None]
+
+
 def test_a_service_that_has_no_room_for_all(client: httpx.Client, service: Service, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(service.admission, "pictures", service.settings.queue - 1)
     answer = infer(client)
@@ -253,6 +289,23 @@ def test_a_bundle_that_took_the_place_of_the_one_asked_for(client: httpx.Client,
     monkeypatch.setattr(service, "infer", infer_after_a_reload)
     assert infer(client).json()["model_version"] == "ba9876543210"
     assert infer(client, url=f"/v2/models/toy/versions/{version}/infer").status_code == 404
+
+
+def test_a_bundle_of_other_pictures_that_came_while_the_json_waited(tmp_path: Path):
+    ask = Asked(tmp_path / "bundle")
+
+    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
+        async with busy(ask.service):
+            waiting = asyncio.create_task(client.post(INFER, content=json.dumps({"inputs": [INPUT]}).ljust(AT_ONCE + 1)))
+            while not ask.service.admission.bytes:
+                await asyncio.sleep(0)
+            bundles.write(tmp_path / "bundle", shape=(4, 4, 3))
+            await ask.service.reload()
+        return await waiting
+
+    answer = ask.within(conversation)
+    assert (answer.status_code, answer.json()) == (400, {"error": "The shape of images is [2, 2, 2, 1], but the model takes (pictures, height, width, 3)."})
+    ask.service.close()
 
 
 def test_nvidias_client(address: str, version: str):

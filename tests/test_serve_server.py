@@ -1,7 +1,9 @@
 """The process itself: its command line, its manners towards slow clients, its end."""
 
 import contextlib
+import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,11 +16,18 @@ from pathlib import Path
 import httpx
 import pytest
 
+from darkroom.serve import app
+from darkroom.serve.access_log import AccessLog
+from darkroom.serve.server import Server, bind
+from darkroom.serve.service import Service
+from darkroom.serve.settings import Settings
 from tests import bundles
 from tests.serving import WHITE
 
 PICTURE = {"content": WHITE, "headers": {"content-type": "image/png"}}
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: service\r\nContent-Type: image/png\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+LIMIT = 2**16  # bytes of a header
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +53,7 @@ def served(*arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
 
 
 def test_a_day_in_its_life(folder: Path):
-    with served(folder, "--drain-delay", 0.5) as (process, address), httpx.Client(base_url=address) as client:
+    with served(folder, "--drain-delay", 1) as (process, address), httpx.Client(base_url=address) as client, httpx.Client(base_url=address) as newcomer:
         assert client.get("/health/ready").status_code == 200
         assert client.post("/v1/predict", **PICTURE).json()["label"] == "bright"
         answers: list[int] = []
@@ -65,33 +74,134 @@ def test_a_day_in_its_life(folder: Path):
         ended = time.monotonic()
         while client.get("/health/ready").status_code == 200:  # until the process has taken notice
             assert time.monotonic() < ended + 5
+        came = 0
+        while time.monotonic() < ended + 0.6:  # the door is open yet
+            answer = newcomer.post("/v1/predict", **PICTURE)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")  # the next one is over another connection
+            came += 1
         for thread in threads:
             thread.join()
         log, _ = process.communicate(timeout=30)
         assert process.returncode == 0
         assert time.monotonic() < ended + 10
         assert set(answers) == {200}
-        assert log.count('"/v1/predict"') == len(answers) + 1
+        assert log.count('"/v1/predict"') == len(answers) + 1 + came
 
 
-def test_slow_and_endless_senders_are_cut_off(folder: Path):
-    with served(folder, "--timeout", 0.2, "--max-bytes", 1000, "--drain-delay", 0) as (_, address):
-        host, port = address.removeprefix("http://").split(":")
+def test_who_waits_when_the_door_closes_is_answered(folder: Path):
+    service = Service(Settings(bundle=folder))
+    server = Server(app.build(service, AccessLog("off")), service)
+    server.should_exit = True  # as soon as it runs: it takes nobody in before
+    with bind("127.0.0.1", 0) as door, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(door.getsockname(), timeout=30)) for _ in range(3)]
+        for client in clients:
+            client.sendall(b"GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n")
+        server.run([door])
+        assert [client.recv(12) for client in clients] == [b"HTTP/1.1 200"] * 3
+    service.close()
 
-        def answer(*sent: bytes) -> bytes:
-            """All that comes back until the connection is closed."""
-            with socket.create_connection((host, int(port)), timeout=30) as connection:
-                for some in sent:
-                    connection.sendall(some)
-                return b"".join(iter(lambda: connection.recv(65536), b""))
 
-        assert answer() == b""  # not a byte
-        assert answer(HEAD) == b""  # half a header
-        assert answer(HEAD, b"Content-Length: 100\r\n\r\n", b"half").startswith(b"HTTP/1.1 408 ")
-        assert answer(HEAD, b"Transfer-Encoding: chunked\r\n\r\n", b"3e9\r\n", bytes(1001), b"\r\n").startswith(b"HTTP/1.1 413 ")
-        assert answer(HEAD, b"Content-Length: 1001\r\n\r\n").startswith(b"HTTP/1.1 413 ")
-        assert answer(HEAD, b"Content-Length: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+@pytest.fixture(scope="module")
+def impatient(folder: Path) -> Iterator[str]:
+    """The address of a service that waits for nobody longer than 0.4 seconds."""
+    with served(folder, "--timeout", 0.2, "--max-bytes", 10 * LIMIT, "--drain-delay", 0) as (_, address):
+        yield address
+
+
+def connected(address: str, **options: int) -> socket.socket:
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.settimeout(30)
+    for name, value in options.items():
+        connection.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def answer(address: str, *sent: bytes) -> bytes:
+    """All that comes back until the connection is closed."""
+    with connected(address) as connection:
+        for some in sent:
+            connection.sendall(some)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_slow_and_endless_senders_are_cut_off(impatient: str):
+    assert answer(impatient) == b""  # not a byte
+    assert answer(impatient, HEAD) == b""  # half a header
+    assert answer(impatient, HEAD, b"Content-Length: 100\r\n\r\n", b"half").startswith(b"HTTP/1.1 408 ")
+    too_long = bytes(10 * LIMIT + 1)
+    assert answer(impatient, CHUNKED, b"%x\r\n" % len(too_long), too_long, b"\r\n").startswith(b"HTTP/1.1 413 ")
+    assert answer(impatient, HEAD, b"Content-Length: %d\r\n\r\n" % len(too_long)).startswith(b"HTTP/1.1 413 ")
+    assert answer(impatient, HEAD, b"Content-Length: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(f"{impatient}/health/ready").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (HEAD + b"X: ", b"y" * 6),
+        (HEAD, b"X: y\r\n"),
+        (b"GET /", b"y" * 6),
+        (b"", b"\r\n\r\n\r\n"),
+        (CHUNKED + b"0;y=", b"y" * 6),
+        (CHUNKED + b"1\r\ny\r\n0\r\n", b"X: y\r\n"),  # of a trailer
+    ],
+)
+def test_a_header_without_end_is_cut_off(impatient: str, start: bytes, more: bytes):
+    with connected(impatient) as connection:
+        connection.sendall(start)
+        with pytest.raises(ConnectionError):
+            for _ in range(20):
+                connection.sendall(more * LIMIT)
+
+
+def test_a_header_that_is_too_long_is_told_so(impatient: str):
+    long = HEAD + b"Connection: close\r\nX: "
+    long += b"y" * (LIMIT - len(long))
+    assert answer(impatient, long + b"y").startswith(b"HTTP/1.1 400 ")
+    assert answer(impatient, long[:-4] + b"\r\n\r\n").startswith(b"HTTP/1.1 422 ")
+
+
+def test_requests_that_do_not_wait_for_an_answer(folder: Path):
+    live, last = (b"GET /health/live HTTP/1.1\r\n" + line + b"\r\n\r\n" for line in (b"X: " + b"y" * (LIMIT // 50), b"Connection: close"))
+    post = HEAD + b"Content-Length: 1\r\n\r\ny"
+    with served(folder, "--log-format", "off", "--drain-delay", 0) as (process, address):
+        answers = answer(address, CHUNKED + b"1\r\ny\r\n" * LIMIT + b"0\r\n\r\n" + live * 100 + last)  # much that is no body, but no long header
+        assert answers.startswith(b"HTTP/1.1 422 ") and answers.count(b"HTTP/1.1 200 ") == 101
+        with connected(address) as connection, pytest.raises(ConnectionError):  # too many are cut off
+            for _ in range(20):
+                connection.sendall(post * 10_000)
         assert httpx.get(f"{address}/health/ready").status_code == 200
+        process.terminate()
+        assert process.communicate(timeout=30) == ("", "")  # no traceback
+
+
+def test_an_open_connection_may_idle_but_not_send_what_is_no_request(impatient: str):
+    def alive(connection: http.client.HTTPConnection) -> bool:
+        connection.request("GET", "/health/live")
+        return connection.getresponse().read() == b'{"status":"live"}'
+
+    idle, strange = (http.client.HTTPConnection(impatient.removeprefix("http://"), timeout=30) for _ in range(2))
+    with contextlib.closing(idle), contextlib.closing(strange):
+        assert alive(idle) and alive(strange)
+        strange.sock.sendall(b"\r\n")
+        assert strange.sock.recv(1) == b""
+        assert alive(idle)
+
+
+def test_a_client_that_does_not_read_is_not_waited_for(folder: Path):
+    def open_files() -> int:
+        return int(float(re.search("^process_open_fds (.*)$", watching.get("/metrics").text, re.MULTILINE)[1]))
+
+    with served(folder, "--timeout", 0.2, "--drain-delay", 0) as (_, address), httpx.Client(base_url=address) as watching:
+        before = open_files()
+        with connected(address, SO_RCVBUF=4096) as connection:
+            connection.sendall(b"GET /openapi.json HTTP/1.1\r\n\r\n" * 250)
+            assert connection.recv(4) == b"HTTP"
+            started = time.monotonic()
+            while open_files() > before:
+                assert time.monotonic() < started + 10
 
 
 def refused(*arguments: object, key: str = "") -> str:
@@ -106,7 +216,7 @@ def test_it_does_not_start(folder: Path, tmp_path: Path):
     assert "manifest.json is missing" in refused(tmp_path / "no bundle", "--port", 0)
     assert "DARKROOM_API_KEY" in refused(folder, "--host", "0.0.0.0", "--port", 0)
     assert "holds no model.int8.onnx" in refused(folder, "--int8", "--port", 0)
-    assert "cannot be served at" in refused(folder, "--host", "no.such.host.invalid", key="a key")
+    assert "cannot be served at" in refused(folder, "--host", "no.such.host.invalid", key="a-key")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "port" in refused(folder, "--port", taken.getsockname()[1])
 

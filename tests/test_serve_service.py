@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
+from darkroom import bundle as bundle_module
+from darkroom.bundle import Bundle
 from darkroom.errors import DarkroomError
+from darkroom.serve import service as service_module
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
@@ -61,6 +64,21 @@ def test_infer_takes_pictures_of_any_size(folder: Path):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_many_large_pictures_are_not_resized_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    together = []
+
+    def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        together.append(len(images))
+        return bundle_module.run(bundle, images)
+
+    monkeypatch.setattr(service_module, "run", run)
+    images = np.random.default_rng(0).integers(0, 256, (5, 500, 1000, 1), dtype=np.uint8) // np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
+    _, logits, probabilities = asyncio.run(Service(Settings(bundle=folder)).infer(images))
+    assert together == [2, 2, 1]
+    for found, expected in zip((logits, probabilities), bundles.answers(images, 3), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_run_gives_the_job_the_bundle(folder: Path):
     service = Service(Settings(bundle=folder))
     assert asyncio.run(service.run(lambda bundle: bundle, pictures=1)) is service.bundle
@@ -73,15 +91,15 @@ def test_a_body_in_chunks(folder: Path):
     assert service.admission.bytes == 0
 
 
-@pytest.mark.parametrize("limit", [None, 3])
-def test_a_body_that_is_too_long(folder: Path, limit: int | None):
-    service = Service(Settings(bundle=folder, max_bytes=6))
+@pytest.mark.parametrize("limit", [6, 3])
+def test_a_body_that_is_too_long(folder: Path, limit: int):
+    service = Service(Settings(bundle=folder, max_bytes=limit))
 
     async def never() -> dict[str, Any]:
         pytest.fail("it reads on")
 
-    assert status_of(service.body(request(b"abc", b"defg", ends=never), limit)) == 413
-    assert status_of(service.body(request(ends=never, content_length="7"), limit)) == 413
+    assert status_of(service.body(request(b"abc", b"defg", ends=never))) == 413
+    assert status_of(service.body(request(ends=never, content_length="7"))) == 413
     assert service.admission.bytes == 0
 
 
@@ -162,11 +180,28 @@ def test_work_that_waits_too_long_is_dropped(folder: Path):
             with pytest.raises(Problem) as raised:
                 await service.run(lambda _: done.append("late"), pictures=1)
             assert raised.value.status == 504
+            await asyncio.sleep(0)  # until the loop has told the threads
         await service.run(lambda _: done.append("next"), pictures=1)
 
     asyncio.run(conversation())
     assert done == ["next"]
     assert service.admission.pictures == 0
+
+
+def test_of_a_request_that_waits_too_long_no_picture_is_worked_on(folder: Path):
+    service = Service(Settings(bundle=folder, threads=1, timeout=0.2))
+
+    async def conversation() -> None:
+        async with busy(service):
+            with pytest.raises(Problem) as raised:
+                await service.pictures([WHITE, WHITE])
+            assert raised.value.status == 504
+            await asyncio.sleep(0)  # until the loop has told the threads
+        assert service.admission.pictures == 0
+        await service.pictures([BLACK])
+
+    asyncio.run(conversation())
+    assert b"darkroom_decode_seconds_count 1.0" in service.metrics()
 
 
 def test_a_fault_in_the_work_is_raised_and_gives_its_place_back(folder: Path):
@@ -185,6 +220,15 @@ def test_reload_and_rollback(folder: Path):
     assert service.bundle is new and new.manifest.classes == ("off", "on")
     assert asyncio.run(service.rollback()) is old is service.bundle
     assert asyncio.run(service.rollback()) is new is service.bundle
+
+
+def test_the_same_bundle_again_keeps_the_one_to_go_back_to(folder: Path):
+    service = Service(Settings(bundle=folder))
+    old = service.bundle
+    bundles.write(folder, classes=("off", "on"))
+    new = asyncio.run(service.reload())
+    assert asyncio.run(service.reload()) is new
+    assert asyncio.run(service.rollback()) is old
 
 
 def test_there_is_nothing_to_go_back_to(folder: Path):

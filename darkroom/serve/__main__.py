@@ -40,6 +40,7 @@ def _serve(settings: Settings) -> None:
         service = Service(settings)
         log = AccessLog(settings.log_format)
         running = server.Server(app.build(service, log), service)
+        gc.set_threshold(50_000)  # else it would look again and again through the many lists of a long JSON while they are made: 3 times slower
         gc.freeze()  # else to look for garbage among all that was made so far would hold up an answer for 27 ms now and then
         print(_greeting(service.bundle, *door.getsockname()[:2]), file=sys.stderr, flush=True)
         try:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from darkroom import occlusion
-from darkroom.bundle import INPUT, OUTPUTS, Bundle, picture
+from darkroom.bundle import Bundle
 from darkroom.pictures import Unusable
 from darkroom.serve.predict_api import PICTURES, Model
 from darkroom.serve.problems import Problem, responses
@@ -57,21 +57,21 @@ def router(service: Service) -> APIRouter:
             raise Problem(415, f"The content type {kind!r} is not taken: send a picture as image/*.")
         contents = await service.body(request)
         places = min(1 + occlusion.SIDE**2, (service.settings.queue + 3) // 4)  # else one person's look would shut others out
-        answer = await service.run(lambda bundle: _explained(bundle, contents), places, len(contents))
+        answer = await service.run(lambda bundle: _explained(service, bundle, contents), places, len(contents))
         return Response(answer, media_type="application/json")
 
     return routes
 
 
-def _explained(bundle: Bundle, contents: bytes) -> str:
+def _explained(service: Service, bundle: Bundle, contents: bytes) -> str:
     """An `Explanation` as JSON; raises Problem 422 for what is no usable picture."""
     try:
-        image = picture(bundle.manifest, contents)
+        image = service.decode(bundle, contents)
     except Unusable as error:
         raise Problem(422, f"The picture cannot be used: {error}.") from None
     height, width, _ = image.shape
     windows = occlusion.windows(height, width)
-    logits, probabilities = bundle.session.run(OUTPUTS, {INPUT: occlusion.covered(image, windows)})
+    logits, probabilities = service.answer(bundle, occlusion.covered(image, windows))
     best = int(probabilities[0].argmax())
     scores = occlusion.log_odds(logits / bundle.manifest.temperature, best)
     telling = int(scores[1:].argmin())

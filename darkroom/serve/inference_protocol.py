@@ -24,6 +24,7 @@ from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service
 
 JSON_LIMIT = 2**20  # bytes: parsed, JSON takes up to 25 times its length; larger pictures do better behind it, as bytes
+AT_ONCE = 2**14  # bytes of JSON: longer ones would hold up the event loop for more than a millisecond
 NOT_READY = 400  # the protocol's: "a 4xx status code indicates false"
 LONGEST = 2**14  # pixels of a side: what the resize in the graph needs grows with it
 _LENGTH = "Inference-Header-Content-Length"
@@ -45,6 +46,16 @@ class _Address:
             raise Problem(404, f"There is no model {self.name!r} here, only {bundle.manifest.dataset!r}.")
         if self.version not in (None, bundle.version):
             raise Problem(404, f"There is no version {self.version!r} of {self.name!r} here, only {bundle.version!r}.")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is left of a request for inference once it is read."""
+
+    images: np.ndarray  # (N, h, w, C) uint8
+    outputs: list[messages.RequestOutput]
+    binary: bool  # whether outputs that do not say otherwise go as bytes
+    id: str | None
 
 
 def router(service: Service) -> APIRouter:
@@ -86,12 +97,10 @@ def router(service: Service) -> APIRouter:
         """Classifies pictures. The body is JSON, or JSON with the pixels behind it as bytes: then the header gives the length of the JSON."""
         address = _Address(**request.path_params)
         address.check(service.bundle)
-        text, raw = await _parts(service, request)
-        asked = messages.parse(text)
-        images, wanted = _images(asked.inputs[0], raw, service.bundle), _wanted(asked)
-        bundle, *results = await service.infer(images)
+        asked = await _asked(service, request)
+        bundle, *results = await service.infer(asked.images)
         address.check(bundle)  # it may be another by now
-        return _answer(asked, wanted, bundle, dict(zip(OUTPUTS, results, strict=True)))
+        return _answer(asked, bundle, dict(zip(OUTPUTS, results, strict=True)))
 
     for path, names in (("/models/{name}", ["name"]), ("/models/{name}/versions/{version}", ["name", "version"])):
         named = [_parameter(name, "path", required=True) for name in names]
@@ -114,6 +123,27 @@ def _not_ready(answer: type[messages.Ready | messages.ModelReady]) -> dict[int |
 
 def _parameter(name: str, place: str, required: bool, **schema: str) -> dict[str, Any]:
     return {"name": name, "in": place, "required": required, "schema": {"type": "string", **schema}}
+
+
+async def _asked(service: Service, request: Request) -> _Asked:
+    """Reads a request for inference; raises Problem where it is none that the model answers."""
+    text, raw = await _parts(service, request)
+    max_pixels = service.max_pixels(service.bundle)
+    if len(text) <= AT_ONCE:
+        asked = _read(text, raw, max_pixels)
+    else:
+        asked = await service.run(lambda _: _read(text, raw, max_pixels), pictures=0, size=len(text))
+    channels = service.bundle.manifest.shape[2]  # of the bundle that will answer: meanwhile it may have been exchanged
+    if asked.images.shape[3] != channels:
+        raise Problem(400, f"The shape of {INPUT} is {list(asked.images.shape)}, but the model takes (pictures, height, width, {channels}).")
+    return asked
+
+
+def _read(text: bytes, raw: memoryview, max_pixels: int) -> _Asked:
+    """A request for inference from its JSON and the bytes behind it, with pictures of at most so many pixels; raises Problem."""
+    request = messages.parse(text)
+    images = _images(request.inputs[0], raw, max_pixels)
+    return _Asked(images, _wanted(request), request.parameters.binary_data_output, request.id)
 
 
 async def _parts(service: Service, request: Request) -> tuple[bytes, memoryview]:
@@ -145,17 +175,15 @@ def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
     return inflated
 
 
-def _images(given: messages.RequestInput, raw: memoryview, bundle: Bundle) -> np.ndarray:
+def _images(given: messages.RequestInput, raw: memoryview, max_pixels: int) -> np.ndarray:
     """The pictures (N, h, w, C) uint8 of a request's input; raises Problem."""
     if given.name != INPUT:
         raise Problem(404, f"The model has no input {given.name!r}, only {INPUT!r}.")
-    _, height, width, channels = given.shape
-    if channels != bundle.manifest.shape[2]:
-        raise Problem(400, f"The shape of {INPUT} is {given.shape}, but the model takes (pictures, height, width, {bundle.manifest.shape[2]}).")
+    _, height, width, _ = given.shape
     if max(height, width) > LONGEST:
         raise Problem(413, f"A picture has a side of {max(height, width):,} pixels, more than {LONGEST:,}.")
-    if height * width > bundle.manifest.max_pixels:
-        raise Problem(413, f"A picture has {height:,} x {width:,} pixels, more than {bundle.manifest.max_pixels:,}.")
+    if height * width > max_pixels:
+        raise Problem(413, f"A picture has {height:,} x {width:,} pixels, more than {max_pixels:,}.")
     size = given.parameters.binary_data_size
     if (given.data is None) == (size is None):
         raise Problem(400, "An input needs either data, or binary_data_size and so many bytes behind the JSON.")
@@ -174,14 +202,14 @@ def _wanted(asked: messages.InferenceRequest) -> list[messages.RequestOutput]:
     return asked.outputs or [messages.RequestOutput(name=name) for name in OUTPUTS]
 
 
-def _answer(asked: messages.InferenceRequest, wanted: list[messages.RequestOutput], bundle: Bundle, results: Mapping[str, np.ndarray]) -> Response:
+def _answer(asked: _Asked, bundle: Bundle, results: Mapping[str, np.ndarray]) -> Response:
     outputs, raw = [], []
-    for output in wanted:
+    for output in asked.outputs:
         tensor, count, binary = results[output.name], output.parameters.classification, output.parameters.binary_data
         if count is not None:
             tensor = tensors.classification(tensor, count, bundle.manifest.classes)
         described = {"name": output.name, "datatype": tensors.DATATYPES[tensor.dtype], "shape": list(tensor.shape)}
-        if asked.parameters.binary_data_output if binary is None else binary:
+        if asked.binary if binary is None else binary:
             raw.append(tensors.to_bytes(tensor))
             outputs.append(messages.AnswerOutput(**described, parameters=messages.AnswerParameters(binary_data_size=len(raw[-1]))))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from darkroom.errors import DarkroomError
 from darkroom.serve.service import Service
@@ -21,6 +21,8 @@ _BACKLOG = 2048  # connections that wait to be taken
 _KEEP_ALIVE = 75  # seconds that a connection may idle between two requests: longer than usual clients hold one
 _LINGER = 0.3  # seconds for requests that are on their way over open connections when the door closes
 _LAST = 7  # seconds for accepted requests to end, then
+_HEADER = 2**16  # bytes
+_PIPELINE = 256  # requests of a connection that wait for the answer to an earlier one
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -88,28 +90,61 @@ def _waiting(door: socket.socket) -> Iterator[socket.socket]:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which by itself waits without end for a request's header, and for the rest of a body that was answered early."""
+    """uvicorn's connection, which by itself waits without end for a request and for a client that does not read, and holds headers of any
+    length and any number of requests."""
 
     def __init__(self, *arguments: Any, patience: float, **named: Any):
         super().__init__(*arguments, **named)
-        self._patience = patience  # seconds from a request's first byte to its last
-        self._deadline: asyncio.TimerHandle | None = None
+        self._patience = patience  # seconds from a request's first byte to its last, and for a client to read on
+        self._deadline: asyncio.TimerHandle | None = None  # of the request on its way
+        self._reading: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None  # the request that is being answered
+        self._header = 0  # bytes since the last of a body, or of a request: of a header, a trailer, or what begins no request
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._await_request()
 
+    def data_received(self, data: bytes) -> None:
+        self._header += len(data)
+        super().data_received(data)
+        if len(self.pipeline) > _PIPELINE:
+            self.transport.close()
+        elif self._header > _HEADER and not self.transport.is_closing():
+            self.send_400_response(f"The header has more than {_HEADER:,} bytes.")
+        elif self._header and self._deadline.cancelled():  # what came begins no request
+            self._await_request()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._await_request()
 
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._header = 0
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._header = 0
         self._deadline.cancel()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading = self.loop.call_later(self._patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._reading.cancel()
+
     def connection_lost(self, error: Exception | None) -> None:
-        self._deadline.cancel()
+        for timer in filter(None, (self._deadline, self._reading)):
+            timer.cancel()
+        self.cycle = self._running  # uvicorn tells one request that nobody waits for it any more: by itself the last that came
         super().connection_lost(error)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _await_request(self) -> None:
         if self._deadline:

@@ -3,7 +3,7 @@
     service = Service(Settings(bundle=Path("models/bundle")))
     outcomes = await service.pictures([contents])                   # picture files
     bundle, logits, probabilities = await service.infer(images)     # (N, h, w, C) uint8
-    answer = await service.run(job, pictures=n)                     # any work with the bundle: job(bundle) in a worker thread
+    answer = await service.run(job, pictures=n)                     # any work: job(bundle) in a worker thread, with `decode` and `answer`
 
 Each of them is admitted first, and raises Problem 429 where the service is full, 413 where it can never be taken, and 504
 after `settings.timeout` seconds, upon which work that still waits is dropped.
@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from darkroom.bundle import INPUT, OUTPUTS, Bundle, check_golden, picture, read
+from darkroom.bundle import Bundle, check_golden, picture, read, run
 from darkroom.drift import Watch, brightness
 from darkroom.pictures import Unusable
 from darkroom.serve import access_log
@@ -31,7 +31,8 @@ from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
 
 T = TypeVar("T")
-_TOGETHER = 64  # runs of the model whose answers go to the drift watch at a time
+_RUN = 2**20  # values of the pictures that the model is given at once: to resize one takes about 33 bytes
+_TOGETHER = 64  # answers of the model that go to the drift watch at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,7 @@ class Outcome:
     @property
     def abstained(self) -> bool:
         """Whether an answer is there but should be withheld."""
-        return self.probabilities is not None and is_withheld(self.bundle, float(self.probabilities.max()))
-
-
-def is_withheld(bundle: Bundle, confidence: float) -> bool:
-    """Whether an answer of this confidence is below the bundle's threshold."""
-    threshold = bundle.manifest.threshold
-    return threshold is None or confidence < threshold
+        return self.probabilities is not None and self.bundle.manifest.withholds(float(self.probabilities.max()))
 
 
 class _Served:
@@ -67,8 +62,9 @@ class _Served:
 
     def see(self, images: np.ndarray, probabilities: np.ndarray) -> None:
         """Takes in pictures (N, h, w, C) uint8 and their answers (N, K)."""
+        seen = brightness(images), probabilities
         with self._lock:
-            self._unseen.append((brightness(images), probabilities))
+            self._unseen.append(seen)
             if len(self._unseen) >= _TOGETHER:
                 self._show()
 
@@ -85,7 +81,7 @@ class _Served:
 
 
 class Service:
-    """One bundle, served. Its methods are for the event loop's thread."""
+    """One bundle, served. Its methods are for the event loop's thread, but for `decode` and `answer`, which are for the workers."""
 
     def __init__(self, settings: Settings):
         """Reads the bundle; raises DarkroomError where it cannot be served."""
@@ -103,12 +99,17 @@ class Service:
         """The bundle in use; a request keeps the one that it began with."""
         return self._served.bundle
 
-    async def body(self, request: Request, limit: int | None = None) -> bytes:
-        """The request's body, of at most `limit` bytes (None: settings.max_bytes).
+    def max_pixels(self, bundle: Bundle) -> int:
+        """Of a picture for the bundle: what both it and the settings allow."""
+        return min(self.settings.max_pixels, bundle.manifest.max_pixels)
 
-        Raises Problem 413 where it is longer, 408 where it does not come in time, 429 where too much is held already, 400 where it ends early.
+    async def body(self, request: Request) -> bytes:
+        """The request's body.
+
+        Raises Problem 413 where it is longer than settings.max_bytes, 408 where it does not come in time, 429 where too much is held already,
+        400 where it ends early.
         """
-        limit = self.settings.max_bytes if limit is None else limit
+        limit = self.settings.max_bytes
         too_long = Problem(413, f"The body has more than {limit:,} bytes.")
         if _declared_length(request) > limit:
             raise too_long
@@ -135,7 +136,7 @@ class Service:
     async def infer(self, images: np.ndarray) -> tuple[Bundle, np.ndarray, np.ndarray]:
         """The bundle that answers, with its logits and probabilities, each (N, K) float32, of images (N, h, w, C) uint8 of any size."""
         served = self._served
-        [(logits, probabilities, _)] = await self._admitted(served.bundle, [partial(self._infer, served, images)], len(images), images.nbytes)
+        [(logits, probabilities)] = await self._admitted(served.bundle, [partial(self._infer, served, images)], len(images), images.nbytes)
         return served.bundle, logits, probabilities
 
     async def run(self, job: Callable[[Bundle], T], pictures: int, size: int = 0) -> T:
@@ -143,6 +144,21 @@ class Service:
         bundle = self.bundle
         [answer] = await self._admitted(bundle, [partial(job, bundle)], pictures, size)
         return answer
+
+    def decode(self, bundle: Bundle, contents: bytes) -> np.ndarray:
+        """The pixels (H, W, C) uint8 of a picture file, as the bundle's model takes them; raises pictures.Unusable."""
+        started = perf_counter()
+        image = picture(replace(bundle.manifest, max_pixels=self.max_pixels(bundle)), contents)
+        self.telemetry.decoded(perf_counter() - started)
+        return image
+
+    def answer(self, bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The model's logits and probabilities, each (N, K) float32, of images (N, h, w, C) uint8, N at least 1."""
+        started, size = perf_counter(), max(1, _RUN // images[0].size)
+        runs = [run(bundle, images[first : first + size]) for first in range(0, len(images), size)]
+        logits, probabilities = map(np.concatenate, zip(*runs, strict=True))
+        self.telemetry.inferred(perf_counter() - started)
+        return logits, probabilities
 
     async def reload(self) -> Bundle:
         """Reads the bundle's folder again and serves what is there; raises DarkroomError, and goes on as before, where that is no good bundle."""
@@ -173,8 +189,7 @@ class Service:
     def _read(self) -> _Served:
         bundle = read(self.settings.bundle, threads=1, variant=self.settings.variant)  # one a worker: the workers fill the cores
         check_golden(bundle, self.settings.bundle)
-        limit = min(self.settings.max_pixels, bundle.manifest.max_pixels)
-        return _Served(replace(bundle, manifest=replace(bundle.manifest, max_pixels=limit)))
+        return _Served(bundle)
 
     def _serve(self, served: _Served) -> None:
         self._served = served
@@ -201,23 +216,23 @@ class Service:
     def _classify(self, served: _Served, contents: bytes) -> Outcome:
         started = perf_counter()
         try:
-            image = picture(served.bundle.manifest, contents)
+            image = self.decode(served.bundle, contents)
         except Unusable as error:
             return Outcome(served.bundle, None, str(error), 1000 * (perf_counter() - started), 0)
-        seconds = perf_counter() - started
-        self.telemetry.decoded(seconds)
-        _, probabilities, inference = self._infer(served, image[None])
-        return Outcome(served.bundle, probabilities[0], None, 1000 * seconds, 1000 * inference)
+        decoded = perf_counter()
+        _, probabilities = self.answer(served.bundle, image[None])
+        answered = perf_counter()
+        self._note(served, image[None], probabilities)
+        return Outcome(served.bundle, probabilities[0], None, 1000 * (decoded - started), 1000 * (answered - decoded))
 
-    def _infer(self, served: _Served, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Logits and probabilities, and the seconds that they took."""
-        started = perf_counter()
-        logits, probabilities = served.bundle.session.run(OUTPUTS, {INPUT: images})
-        seconds = perf_counter() - started
-        self.telemetry.inferred(seconds)
+    def _infer(self, served: _Served, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, probabilities = self.answer(served.bundle, images)
+        self._note(served, images, probabilities)
+        return logits, probabilities
+
+    def _note(self, served: _Served, images: np.ndarray, probabilities: np.ndarray) -> None:
         self.telemetry.answered(served.bundle, probabilities)
         served.see(images, probabilities)
-        return logits, probabilities, seconds
 
 
 def _declared_length(request: Request) -> int:

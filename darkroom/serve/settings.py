@@ -2,12 +2,14 @@
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from darkroom.errors import DarkroomError
 
 KEY_VARIABLE = "DARKROOM_API_KEY"
+_KEY = "[!-~]+"  # visible ASCII characters
 
 
 def _cores() -> int:
@@ -36,7 +38,11 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raises DarkroomError for a service that would be open to strangers."""
+    """Raises DarkroomError for a service that would be open to strangers, or closed to all."""
+    if settings.api_key and not re.fullmatch(_KEY, settings.api_key):
+        raise DarkroomError(
+            f"The key in {KEY_VARIABLE} holds a space, a line end or another character that headers do not carry: make one of visible ASCII characters alone."
+        )
     if not settings.api_key and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise DarkroomError(
             f"Whoever reaches {settings.host} could use the service: set {KEY_VARIABLE} to a key that clients have to send, or allow it with --allow-anonymous."

@@ -65,11 +65,11 @@ class Telemetry:
 
     def answered(self, bundle: Bundle, probabilities: np.ndarray) -> None:
         """Counts the answers (N, K) of a run."""
-        classes, threshold = bundle.manifest.classes, bundle.manifest.threshold
+        manifest = bundle.manifest
         for label, confidence in zip(probabilities.argmax(1).tolist(), probabilities.max(1).tolist(), strict=True):
-            self._predictions.labels(classes[label]).inc()
+            self._predictions.labels(manifest.classes[label]).inc()
             self._confidence.observe(confidence)
-            if threshold is None or confidence < threshold:
+            if manifest.withholds(confidence):
                 self._abstentions.inc()
 
     def text(self, drift: Mapping[str, float]) -> bytes:
