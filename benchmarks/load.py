@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
+import uvloop
 
 STARTING = 60.0  # seconds that a server may take until it is ready
 
@@ -73,7 +74,7 @@ def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Ser
 
 def once(port: int, request: bytes) -> int:
     """The status code of one request on a connection of its own; 0 where there is none to be had."""
-    return asyncio.run(_once(port, request))
+    return uvloop.run(_once(port, request))
 
 
 async def _once(port: int, request: bytes) -> int:
@@ -88,7 +89,7 @@ async def _once(port: int, request: bytes) -> int:
 
 def load(port: int, request: bytes, clients: int, seconds: float) -> list[Answer]:
     """The answers to as many requests as the clients get answered in so many seconds, in the order in which they came."""
-    return asyncio.run(_load(port, request, clients, seconds))
+    return uvloop.run(_load(port, request, clients, seconds))
 
 
 async def _load(port: int, request: bytes, clients: int, seconds: float) -> list[Answer]:
