@@ -17,7 +17,7 @@ from darkroom.serve.service import Service
 GUARDED = ("/v1/", "/v2", "/metrics")  # by the API key
 OPEN = ("/v2/health/",)  # all the same, for probes
 WORK = {"/v1/predict", "/v1/explain", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}  # what takes up pictures
-_PAUSE = 0.03  # seconds until a refusal: clients that come again at once would take the processor from those that are served
+_PAUSE = 0.05  # seconds until a refusal: clients that come again at once would take the processor from those that are served
 _logger = logging.getLogger("darkroom.serve")
 
 
