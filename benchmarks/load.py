@@ -55,7 +55,10 @@ def get(path: str) -> bytes:
 
 @contextlib.contextmanager
 def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Server]:
-    """Starts a server by its command, which is told a free port, and waits until the path `ready` answers 200; ends it with SIGTERM."""
+    """Starts a server by its command, which is told a free port, and waits until the path `ready` answers 200.
+
+    Ends it with SIGTERM, and then those of its processes that do not end with it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -68,8 +71,11 @@ def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Ser
             time.sleep(0.02)
         yield Server(psutil.Process(process.pid), port, time.perf_counter() - started)
     finally:
+        others = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.terminate()
         process.wait(30)
+        for other in psutil.wait_procs(others, timeout=1)[1]:
+            other.kill()
 
 
 def once(port: int, request: bytes) -> int:

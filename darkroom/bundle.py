@@ -106,8 +106,8 @@ def check_golden(bundle: Bundle, folder: str | Path) -> None:
         if images.dtype != np.uint8 or images.shape[1:] != bundle.manifest.shape:
             raise ValueError(f"its pictures are {images.dtype} of the shape {images.shape[1:]}")
         answered = predict(bundle, images)
-        if any(answer.shape != wanted.shape for answer, wanted in zip(answered, expected, strict=True)):
-            raise ValueError(f"its answers have the shapes {', '.join(str(wanted.shape) for wanted in expected)}")
+        if any((answer.shape, answer.dtype) != (wanted.shape, wanted.dtype) for answer, wanted in zip(answered, expected, strict=True)):
+            raise ValueError(f"its answers are {', '.join(f'{wanted.dtype} of the shape {wanted.shape}' for wanted in expected)}")
         difference = max(float(np.abs(answer - wanted).max()) for answer, wanted in zip(answered, expected, strict=True))
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
         raise DarkroomError(f"{path} holds no golden pictures and answers ({error}): {_REMEDY}.") from error

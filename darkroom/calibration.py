@@ -29,13 +29,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def summary(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, object]:
-    """The temperature, and how well logits (N, K) are calibrated to labels (N,) int64 before and after it, by stable names.
+    """The temperature, the number of bins, and how well logits (N, K) are calibrated to labels (N,) int64 before and after it, by stable names.
 
     `ece` is the expected calibration error over BINS bins of the confidence, `brier` the mean of the summed squares of all K
     probabilities' errors (0 to 2; Brier, "Verification of forecasts expressed in terms of probability", 1950), `loss` the
     mean cross-entropy in nats.
     """
-    return {"temperature": temperature, "before": _measured(logits, labels), "after": _measured(logits / temperature, labels)}
+    return {"temperature": temperature, "bins": BINS, "before": _measured(logits, labels), "after": _measured(logits / temperature, labels)}
 
 
 def diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> pd.DataFrame:

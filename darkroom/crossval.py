@@ -67,11 +67,9 @@ def _run(count: int, out: str) -> None:
     for fold, answers in out_of_sample(train, val, manifest, settings, count):
         logits[fold] = answers
     suspects = labels.table(metrics.probabilities(logits), np.asarray(train.labels), train.ids, manifest.classes)
-    places = {name: place for place, name in enumerate(train.ids.tolist())}
     with new_folder(out) as folder:
         write_csv(folder / "suspects.csv", suspects)
-        shown = [places[name] for name in suspects["id"].head(settings.evaluate.gallery)]
-        plots.save(plots.suspects(train.images[shown], suspects, len(train)), folder / "suspects.png")
+        plots.save(plots.suspects(train.images, train.ids, suspects, settings.evaluate.gallery), folder / "suspects.png")
     print(f"{len(suspects)} of {len(train)} training labels are probably wrong: {out}/suspects.csv, the most suspect first")
 
 

@@ -39,8 +39,8 @@ def require_reference(given: Mapping[str, Any], classes: int) -> None:
     """Raises ValueError, KeyError or TypeError where `given` is not what `reference` makes of answers of so many classes."""
     for feature in FEATURES:
         edges, shares = given[feature]["edges"], given[feature]["shares"]
-        fits = len(shares) == (classes if feature == "class" else len(edges) + 1)
-        if not (fits and list(edges) == sorted(set(edges)) and min(shares) >= 0 and math.isclose(sum(shares), 1) and given["samples"] > 0):
+        fits = len(shares) == len(edges) + 1 and list(edges) == (list(range(1, classes)) if feature == "class" else sorted(set(edges)))
+        if not (fits and min(shares) >= 0 and math.isclose(sum(shares), 1) and given["samples"] > 0):
             raise ValueError("its reference is of other classes or bins")
 
 

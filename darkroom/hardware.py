@@ -26,7 +26,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     """The precision `wanted`, or for "auto" bf16 where a CPU or a CUDA GPU computes it natively, else fp16 on a CUDA GPU, else fp32.
 
     By the hardware's features and not by a measurement, so that the same machine always chooses the same. Raises
-    DarkroomError for fp16 on a CPU, which has no fast fp16 arithmetic.
+    DarkroomError for fp16 on a CPU, which has no fast fp16 arithmetic, and for bf16 on a CUDA GPU that has none.
     """
     if wanted == "auto":
         if device.type == "cuda":
@@ -34,6 +34,8 @@ def choose_precision(wanted: str, device: torch.device) -> str:
         return "bf16" if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) else "fp32"
     if wanted == "fp16" and device.type == "cpu":
         raise DarkroomError("train.precision = 'fp16' needs a GPU: on a CPU choose auto, fp32 or bf16.")
+    if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise DarkroomError("train.precision = 'bf16' is not what this GPU computes in: choose auto, fp32 or fp16.")
     return wanted
 
 

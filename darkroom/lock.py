@@ -131,7 +131,8 @@ def digest(revision: Revision, path: str, files: Sequence[str] | None = None) ->
 def _read_digest(revision: Revision, path: str, count: int | None) -> str | None:
     """The digest of what a stage reads: a file, or a folder that held `count` files; None where git has not all of these.
 
-    Only what git has is looked at: to read someone's many pictures for each review would take long, and is DVC's business.
+    Of a folder only what git has is looked at: to read someone's many pictures for each review would take long, and is DVC's business.
+    So a file that is deleted from a folder is not noticed here: whether git ever had it cannot be told.
     """
     files = [] if count is None else revision.tracked(path)
     return digest(revision, path, files if len(files) >= (count or 0) else [])

@@ -29,17 +29,18 @@ def mistakes(images: np.ndarray, labels: np.ndarray, predicted: np.ndarray, conf
     return _gallery(images[shown], captions, title, "what it is, → what the model took it for, and how sure the model was")
 
 
-def suspects(images: np.ndarray, found: pd.DataFrame, total: int) -> Figure:
-    """A gallery of labels that are probably wrong, in their order: images (n, H, W, C) uint8 of the first n rows of `labels.table`.
+def suspects(images: np.ndarray, ids: np.ndarray, found: pd.DataFrame, limit: int) -> Figure:
+    """A gallery of the first `limit` labels of a table of `labels.table`, which are probably wrong; where there is none, it says so.
 
-    `total` is the number of pictures that were looked at.
+    `images` (N, H, W, C) uint8 and `ids` (N,) unicode are those of all pictures that were looked at.
     """
-    title = (
-        f"Labels of {total:,} pictures that are probably wrong: {len(images)} of {len(found):,}" if len(found) else f"No suspect label among {total:,} pictures"
-    )
-    rows = found.head(len(images)).itertuples()
-    captions = [(row.label, f"→ {_shorten(row.suggested)}?", f"by {row.margin:+.2f}") for row in rows]
-    return _gallery(images, captions, title, "its label, → what the model suggests, and by how much that is more probable")
+    places = {name: place for place, name in enumerate(ids.tolist())}
+    rows = found.head(limit)
+    some = f"Labels of {len(ids):,} pictures that are probably wrong: {len(rows)} of {len(found):,}"
+    title = some if len(found) else f"No suspect label among {len(ids):,} pictures"
+    captions = [(row.label, f"→ {_shorten(row.suggested)}?", f"by {row.margin:+.2f}") for row in rows.itertuples()]
+    shown = images[[places[name] for name in rows["id"]]]
+    return _gallery(shown, captions, title, "its label, → what the model suggests, and by how much that is more probable")
 
 
 def _gallery(images: np.ndarray, captions: Sequence[tuple[str, str, str]], title: str, legend: str) -> Figure:

@@ -60,7 +60,7 @@ def read_baseline(path: str | Path, severities: Sequence[int]) -> pd.DataFrame |
     """
     keys = ["corruption", "severity"]
     try:
-        table = pd.read_csv(path, comment="#").astype({"corruption": str, "severity": int, "accuracy": float})
+        table = pd.read_csv(path, comment="#", dtype={"corruption": str, "severity": int, "accuracy": float})
         impossible, twice = table[~table["accuracy"].between(0, 1)], table[table.duplicated(keys)]
         if len(impossible):
             raise ValueError(f"{_first(impossible)} has the accuracy {impossible['accuracy'].iloc[0]}")

@@ -183,9 +183,9 @@ class Trainer:
             lr = self.rate(epoch * self.batches.steps + self.step) * self.plateau.factor
             self._learn(images, targets, lr, epoch)
             self.step += 1
-            self.seconds = before + time.perf_counter() - started
             if self.step % CHECK_EVERY == 0 or self.step == last:
-                self._refuse_divergence(epoch)
+                self._refuse_divergence(epoch)  # which waits for a GPU to be done
+            self.seconds = before + time.perf_counter() - started
             if self.settings.checkpoint_every and self.step % self.settings.checkpoint_every == 0 and self.step < last:
                 save()
                 before, started = self.seconds, time.perf_counter()

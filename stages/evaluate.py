@@ -36,13 +36,15 @@ def main() -> dict[str, float]:
     summary["abstention"] = abstention.at_threshold(confidence, right, threshold)
 
     predictions = metrics.predictions(shares, test.labels, test.ids, manifest.classes)
+    suspects = labels.table(metrics.probabilities(logits), test.labels, test.ids, manifest.classes)
     with new_folder("metrics/evaluate") as folder:
         write_csv(folder / "per_class.csv", metrics.per_class(logits, test.labels, manifest.classes))
-        write_csv(folder / "suspect_labels.csv", labels.table(metrics.probabilities(logits), test.labels, test.ids, manifest.classes))
+        write_csv(folder / "suspect_labels.csv", suspects)
         write_csv(folder / "reliability.csv", calibration.diagram(logits, test.labels, temperature))
         write_csv(folder / "risk_coverage.csv", abstention.curve(confidence, right))
         gallery = plots.mistakes(test.images, test.labels, logits.argmax(1), confidence, manifest.classes, settings.gallery)
         plots.save(gallery, folder / "mistakes.png")
+        plots.save(plots.suspects(test.images, test.ids, suspects, settings.gallery), folder / "suspect_labels.png")
     write_csv("metrics/predictions.csv", predictions)
     write_json("models/calibration.json", {"temperature": temperature, "threshold": threshold})
     write_json("metrics/evaluate.json", summary)

@@ -34,7 +34,7 @@ def main() -> dict[str, float]:
     print(f"training {model.name} on {len(train)} pictures: {hardware.describe(device)}, {precision}")
 
     chosen = {"seed": seed, "weights": weights.digest(model.weights), "train": settings.model_dump(), "device": device.type, "precision": precision}
-    resume = Resume({**chosen, "model": model.name, "arguments": arguments, "data": manifest.sha256})
+    resume = Resume({**chosen, "processor": hardware.describe(device), "model": model.name, "arguments": arguments, "data": manifest.sha256})
     if resume.restore(trainer):
         print(f"going on after {len(trainer.records)} epochs and {trainer.step} steps, where an earlier run was stopped")
     for record in trainer.epochs(lambda: resume.save(trainer)):

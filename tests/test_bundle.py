@@ -97,6 +97,7 @@ def test_golden_answers_are_held_to(folder):
         {"images": np.zeros((0, 4, 4, 1), np.uint8)},
         {"logits": np.zeros((8, 1), np.float32)},
         {"probabilities": np.zeros(3, np.float32)},
+        {"logits": np.full((8, 3), "1")},
     ],
 )
 def test_golden_pictures_and_answers_of_other_shapes_are_refused(folder, other):

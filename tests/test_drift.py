@@ -115,6 +115,13 @@ def test_bins_that_are_none_are_refused(other: dict[str, list[float]]):
         require_reference(made | {"samples": 0}, 2)
 
 
+@pytest.mark.parametrize("edges", [[], [0], [2], [1, 2]])
+def test_classes_that_are_none_are_refused(edges: list[int]):
+    made = reference(pictures([1, 2]), sure([0.9, 0.8]))
+    with pytest.raises(ValueError, match="of other classes or bins"):
+        require_reference(made | {"class": {"edges": edges, "shares": [0.5, 0.5]}}, 2)
+
+
 def test_few_pictures_give_fewer_bins():
     numbers = [len(drift._edges(np.arange(n, dtype=float))) + 1 for n in (1, least(2), least(3), least(9), least(10), 10_000)]
     assert numbers == [2, 2, 3, 9, 10, 10]

@@ -37,6 +37,13 @@ def test_a_precision_is_taken_as_asked_but_fp16_needs_a_gpu():
         hardware.choose_precision("fp16", torch.device("cpu"))
 
 
+def test_bf16_needs_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    assert hardware.choose_precision("auto", torch.device("cuda")) == "fp16"
+    with pytest.raises(DarkroomError, match="bf16' is not what this GPU computes in"):
+        hardware.choose_precision("bf16", torch.device("cuda"))
+
+
 def test_threads_are_set():
     before = torch.get_num_threads()
     try:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -82,3 +83,14 @@ def test_the_plots_page_needs_no_network(tmp_path: Path, monkeypatch: pytest.Mon
     assert page.index("vegaEmbed('#loss_tsv'") > page.index('<script id="vega-embed">')
     assert not re.search(r"""<(script|link|img|iframe)[^>]*\s(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert (ROOT / ".dvc/plots_page.html").stat().st_size < 1_000_000
+
+
+SUSPECTS = pd.DataFrame({"id": ["c", "a"], "label": ["cat", "dog"], "suggested": ["dog", "cat"], "margin": [0.5, 0.25]})
+
+
+@pytest.mark.parametrize(("found", "limit", "shown"), [(SUSPECTS, 1, [2]), (SUSPECTS, 5, [2, 0]), (SUSPECTS[:0], 5, [])])
+def test_suspect_labels_are_shown_in_their_order(found: pd.DataFrame, limit: int, shown: list[int]):
+    figure = plots.suspects(np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1), np.array(["a", "b", "c"]), found, limit)
+    some = f"Labels of 3 pictures that are probably wrong: {len(shown)} of 2"
+    assert figure.texts[0].get_text() == (some if shown else "No suspect label among 3 pictures")
+    assert [int(axes.images[0].get_array().flat[0]) for axes in figure.axes if axes.images] == shown

@@ -81,6 +81,7 @@ def test_a_baseline_is_read_as_the_stage_writes_it(tmp_path: Path):
         (BASELINE.assign(accuracy=np.where(BASELINE.index == 3, -0.5, 0.5)), r"\(shot_noise at severity 3 has the accuracy -0\.5\)"),
         (BASELINE.assign(accuracy=np.where(BASELINE.index == 3, np.nan, 0.5)), r"\(shot_noise at severity 3 has the accuracy nan\)"),
         (pd.concat([BASELINE, BASELINE[3:4]]), r"\(shot_noise at severity 3 is there twice\)"),
+        (BASELINE.astype({"severity": float}).replace(1.0, 1.7), r"toy\.csv is no table of corruption, severity and accuracy \("),
         (BASELINE.drop(index=3), r"toy\.csv has no row for shot_noise at severity 3"),
         (BASELINE.assign(accuracy=np.where(BASELINE.index < 2, 1.0, 0.5)), r"toy\.csv is of a network that never errs under gaussian_noise"),
     ],

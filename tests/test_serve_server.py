@@ -1,20 +1,22 @@
 """The process itself: its command line, its manners towards slow clients, its end."""
 
 import contextlib
+import gc
 import http.client
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from darkroom.serve import app
 from darkroom.serve.access_log import AccessLog
@@ -190,18 +192,63 @@ def test_an_open_connection_may_idle_but_not_send_what_is_no_request(impatient: 
         assert alive(idle)
 
 
-def test_a_client_that_does_not_read_is_not_waited_for(folder: Path):
-    def open_files() -> int:
-        return int(float(re.search("^process_open_fds (.*)$", watching.get("/metrics").text, re.MULTILINE)[1]))
+async def as_long_as_asked(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that answers with as many bytes as the path says."""
+    length = scope["path"].removeprefix("/")
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length.encode())]})
+    await send({"type": "http.response.body", "body": bytes(int(length))})
 
-    with served(folder, "--timeout", 0.2, "--drain-delay", 0) as (_, address), httpx.Client(base_url=address) as watching:
-        before = open_files()
-        with connected(address, SO_RCVBUF=4096) as connection:
-            connection.sendall(b"GET /openapi.json HTTP/1.1\r\n\r\n" * 250)
+
+@pytest.fixture
+def sending(folder: Path) -> Iterator[tuple[Server, str]]:
+    """A server of that application with small buffers and a patience of 0.2 seconds, and its address."""
+    service = Service(Settings(bundle=folder, timeout=0.1))
+    server = Server(as_long_as_asked, service)
+    with bind("127.0.0.1", 0) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        thread = threading.Thread(target=server.run, args=([door],))
+        thread.start()
+        yield server, f"http://127.0.0.1:{door.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+    service.close()
+
+
+@pytest.mark.parametrize("length", [50_000, 5_000_000])
+@pytest.mark.parametrize("end", [b"\r\n", b"Connection: close\r\n\r\n"])
+def test_a_client_that_does_not_read_is_not_waited_for(sending: tuple[Server, str], length: int, end: bytes):
+    server, address = sending
+    with connected(address, SO_RCVBUF=4096) as connection:
+        connection.sendall(b"GET /%d HTTP/1.1\r\n%b" % (length, end))
+        assert connection.recv(4) == b"HTTP"
+        started = time.monotonic()
+        while server.server_state.connections:
+            assert time.monotonic() < started + 10
+
+
+def test_nothing_is_left_of_a_connection_that_is_cut_off(sending: tuple[Server, str]):
+    server, address = sending
+    gc.disable()  # which would find it some time
+    try:
+        with connected(address) as connection:
+            connection.sendall(b"GET /500000 HTTP/1.1\r\n\r\n" * 200)
             assert connection.recv(4) == b"HTTP"
-            started = time.monotonic()
-            while open_files() > before:
-                assert time.monotonic() < started + 10
+            (kept,) = map(weakref.ref, server.server_state.connections)
+        started = time.monotonic()
+        while kept():
+            assert time.monotonic() < started + 10
+    finally:
+        gc.enable()
+
+
+def test_a_client_that_reads_slowly_gets_it_all(sending: tuple[Server, str]):
+    with connected(sending[1], SO_RCVBUF=4096) as connection:
+        connection.sendall(b"GET /500000 HTTP/1.1\r\nConnection: close\r\n\r\n")
+        started, length = time.monotonic(), 0
+        while some := connection.recv(4096):
+            length += len(some)
+            time.sleep(0.006)
+    assert length > 500_000 and time.monotonic() > started + 0.6
 
 
 def refused(*arguments: object, key: str = "") -> str:

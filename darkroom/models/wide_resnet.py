@@ -4,7 +4,8 @@ Zagoruyko and Komodakis, "Wide residual networks", BMVC 2016: WRN-depth-width, w
 "Identity mappings in deep residual networks", ECCV 2016.
 
 2,748,602 parameters; 601 million operations a picture forward, 1,802 million in a training step: two cores of an EPYC (Zen 4) train
-on 210 pictures a second. It was not trained to its end yet.
+on 210 pictures a second. That one was not trained to its end yet; of depth 16
+and width 2 (691,386 parameters) the recipe `accurate` is made, 94.61 % on Fashion-MNIST.
 """
 
 from torch import Tensor, nn

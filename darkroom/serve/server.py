@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import socket
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._patience = patience  # seconds from a request's first byte to its last, and for a client to read on
         self._deadline: asyncio.TimerHandle | None = None  # of the request on its way
-        self._reading: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None  # of the client that has not read all of its answers
         self._running: RequestResponseCycle | None = None  # the request that is being answered
         self._header = 0  # bytes since the last of a body, or of a request: of a header, a trailer, or what begins no request
 
@@ -130,17 +131,23 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._reading = self.loop.call_later(self._patience, self.transport.abort)
+        self._await_reading()
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._reading.cancel()
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_reading()
+
+    def send_400_response(self, msg: str) -> None:
+        super().send_400_response(msg)
+        self._await_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         for timer in filter(None, (self._deadline, self._reading)):
             timer.cancel()
         self.cycle = self._running  # uvicorn tells one request that nobody waits for it any more: by itself the last that came
         super().connection_lost(error)
+        self.pipeline.clear()  # each of these holds the connection that holds it: they would stay until the garbage is looked through
+        self.cycle = self._running = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
         self._running = cycle
@@ -150,3 +157,14 @@ class Connection(HttpToolsProtocol):
         if self._deadline:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(self._patience, self.transport.close)
+
+    def _await_reading(self) -> None:
+        if not self._reading:
+            self._look(math.inf)
+
+    def _look(self, left: float) -> None:
+        """Ends the connection where no less than `left` bytes, those of the look before, wait for the client to read."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting >= left:
+            self.transport.abort()
+        self._reading = self.loop.call_later(self._patience, self._look, waiting) if waiting else None
