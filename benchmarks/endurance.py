@@ -4,6 +4,7 @@ Needs what `dvc repro` leaves. A request is a test picture as a PNG. `overload`,
 """
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -53,12 +54,12 @@ def overload(seconds: float) -> None:
 
 
 def reloads(count: int) -> None:
-    """Reloads under load, each fifth of a bundle of which a byte was changed."""
+    """Reloads under load of one bundle and another in turn, which differ in their manifest; each fifth has a byte changed."""
     request, answered = post(PREDICT, picture()), []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(BUNDLE, Path(folder, "bundle")))
         sound = (copy / bundle.VARIANTS["fp32"]).read_bytes()
-        broken = bytes([sound[0], sound[1] ^ 1]) + sound[2:]
+        broken, manifest = bytes([sound[0], sound[1] ^ 1]) + sound[2:], json.loads((copy / bundle.MANIFEST).read_bytes())
         with server(str(copy), "--allow-reload") as running:
             stop = threading.Event()
 
@@ -70,6 +71,7 @@ def reloads(count: int) -> None:
             pressing.start()
             answers = {200: 0, 422: 0}
             for number in range(1, count + 1):
+                (copy / bundle.MANIFEST).write_text(json.dumps({**manifest, "title": f"{manifest['title']} {number % 2}"}), encoding="utf-8")
                 (copy / bundle.VARIANTS["fp32"]).write_bytes(sound if number % 5 else broken)
                 code = once(running.port, post(RELOAD, b"", "application/json"))
                 answers[code] = answers.get(code, 0) + 1

@@ -150,7 +150,8 @@ def _found(findings: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, 
         return "<p>Nothing: no unusable, constant, doubled or leaked picture.</p>"
     kinds = findings.groupby(["rule", "split", "done"]).size().reset_index().itertuples(index=False)
     figures = [_figure(originals.get(row.id), row.id, f"{row.rule}: {row.detail}; {row.done}") for row in shown.itertuples()]
-    return _table(["rule", "split", "what was done", "pictures"], kinds) + f'<div class="sheet">{"".join(figures)}</div>'
+    some = "" if len(shown) == len(findings) else f"<p>{len(shown):,} of them, {SHOWN} of a rule; all are in metrics/data/findings.csv.</p>"
+    return _table(["rule", "split", "what was done", "pictures"], kinds) + some + f'<div class="sheet">{"".join(figures)}</div>'
 
 
 def _near(near: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, np.ndarray]) -> str:
@@ -162,7 +163,7 @@ def _near(near: pd.DataFrame, shown: pd.DataFrame, originals: Mapping[str, np.nd
         first = _figure(originals.get(row.first), row.first, f"{row.first_label}, {row.first_split}")
         second = _figure(originals.get(row.second), row.second, f"{row.second_label}, {row.second_split}")
         figures.append(f'<div class="pair">{first}{second}<p>{row.difference:.2f} grey levels</p></div>')
-    note = "<p>The nearest first; those of training that are near to validation or test were left out of it.</p>"
+    note = f"<p>{_count(near)}, the nearest first; those of training that are near to validation or test were left out of it.</p>"
     return _table(["between", "pairs"], between.value_counts().items()) + note + f'<div class="sheet">{"".join(figures)}</div>'
 
 
@@ -173,6 +174,10 @@ def _originals(wanted: set[str]) -> dict[str, np.ndarray]:
     return {raw.samples.ids.item(place): image for place, image in zip(places, raw.take(places), strict=True) if not isinstance(image, str)}
 
 
+def _count(table: pd.DataFrame) -> str:
+    return f"{len(table):,}" if len(table) <= SHOWN else f"{SHOWN} of {len(table):,}"
+
+
 def _suspects(table: pd.DataFrame, splits: Mapping[str, Split]) -> str:
     if table.empty:
         return "<p>None.</p>"
@@ -181,7 +186,7 @@ def _suspects(table: pd.DataFrame, splits: Mapping[str, Split]) -> str:
     for row in table.head(SHOWN).itertuples():
         split, place = places[row.id]
         figures.append(_figure(split.images[place], row.id, f"{row.label} → {row.suggested}? (by {row.margin:+.2f})"))
-    return f'<p>{len(table):,}, the most suspect first.</p><div class="sheet">{"".join(figures)}</div>'
+    return f'<p>{_count(table)}, the most suspect first.</p><div class="sheet">{"".join(figures)}</div>'
 
 
 def _figure(image: np.ndarray | None, name: str, text: str) -> str:
@@ -223,8 +228,8 @@ def main() -> None:
         splits = {name: arrays.read_split("data/arrays", name) for name in SPLITS}
         findings = pd.read_csv("metrics/data/findings.csv", dtype=str, keep_default_na=False)
         near = pd.read_csv("metrics/data/near_duplicates.csv", keep_default_na=False)
-        known = {name for split in splits.values() for name in split.ids.tolist()}
-        suspects = {name: table[table["id"].isin(known)] for name, table in _suspect_tables()}
+        classes = {name: manifest.classes[label] for split in splits.values() for name, label in zip(split.ids.tolist(), split.labels.tolist(), strict=True)}
+        suspects = {name: table[table["label"] == table["id"].map(classes)] for name, table in _suspect_tables()}  # the others are of other data, or put right
         write_text(chosen.out, page(manifest, splits, findings, near, suspects, params.check(params.read(params.PATH)).seed))
     except (DarkroomError, OSError) as error:
         sys.exit(f"audit: {error}")

@@ -72,7 +72,7 @@ def _numbers(revision: Revision, path: str) -> dict[str, Any] | None:
     except (ValueError, AttributeError) as error:
         raise DarkroomError(f"{path} of {revision.name} is no JSON of numbers ({error}): run `dvc repro` to make it anew.") from None
     for name, value in leaves.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if not (isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value)) or name.endswith("reason")):
             raise DarkroomError(f"{path} of {revision.name} says {name} = {value}, which is no number: run `dvc repro` to make it anew.")
     return leaves
 

@@ -150,7 +150,8 @@ def main() -> None:
         action="append",
         choices=("regression", "stale"),
         default=[],
-        help="end with code 1 where the new one is worse, or where its dvc.lock is not of its files; may be given twice. Code 2: not comparable",
+        help="end with code 1 where the new one is worse, or where its dvc.lock is not of its files; may be given twice. "
+        "Always with 1 where its numbers were edited, with 2 where the two cannot be compared",
     )
     chosen = parser.parse_args()
     from darkroom import review_page  # which imports this module
@@ -164,8 +165,9 @@ def main() -> None:
     _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if chosen.json else review_page.markdown(review))
     if chosen.html:
         write_text(chosen.html, review_page.html(review))
-    stale = review.new.revision.name in review.stale  # the old one is as it is: the review warns of it
-    sys.exit(int(("regression" in chosen.fail_on and review.verdict == "worse") or ("stale" in chosen.fail_on and stale)))
+    stale = review.stale.get(review.new.revision.name, ())  # the old one is as it is: the review warns of it
+    edited = any(" left " in said for said in stale)  # what a stage left is not what is there
+    sys.exit(int(edited or ("regression" in chosen.fail_on and review.verdict == "worse") or ("stale" in chosen.fail_on and bool(stale))))
 
 
 def _print(text: str) -> None:

@@ -15,6 +15,7 @@ SHOWN = 10  # pictures, parameters and files of each kind
 MOST_CLASSES = 20
 
 _EVALUATE, _TRAIN, _EXPORT, _DATA = "metrics/evaluate.json", "metrics/train.json", "metrics/export.json", "metrics/preprocess.json"
+_ROBUSTNESS = "metrics/robustness.json"
 _QUALITY = {  # the rows of the table, with an arrow where less is better: file, name, and whether it is a share
     "accuracy": (_EVALUATE, "accuracy", True),
     "macro F1": (_EVALUATE, "macro_f1", True),
@@ -26,8 +27,8 @@ _QUALITY = {  # the rows of the table, with an arrow where less is better: file,
     "accuracy of the surest 90 %": (_EVALUATE, "selective.accuracy_at_90", True),
     "answered at the threshold": (_EVALUATE, "abstention.coverage", True),
     "accuracy of what is answered": (_EVALUATE, "abstention.accuracy", True),
-    "accuracy under corruptions": ("metrics/robustness.json", "mean_accuracy", True),
-    "mean corruption error ↓": ("metrics/robustness.json", "mean_corruption_error", True),
+    "accuracy under corruptions": (_ROBUSTNESS, "mean_accuracy", True),
+    "mean corruption error ↓": (_ROBUSTNESS, "mean_corruption_error", True),
     "validation accuracy": (_TRAIN, "val_accuracy", True),
 }
 _COST = {  # file, name, digits
@@ -60,6 +61,7 @@ def markdown(review: Review, folded: bool = True) -> str:
         _quality(review),
         "### Classes",
         _classes(review),
+        _corruptions(review),
         "### Pictures",
         *(_pictures(review, name, table, folded) for name, table in (("fixed", review.fixed), ("broken", review.broken))),
         "### Cost",
@@ -164,11 +166,20 @@ def _classes(review: Review) -> str:
         found = Difference(row.difference, row.low, row.high, row.p)
         rows.append([_cell(row._1), row.pictures, *_pair(row.old, row.new, _percent, _points), *_tested(found, _points)])
     some = f" The {MOST_CLASSES} that changed most of {len(review.classes)}." if len(review.classes) > MOST_CLASSES else ""
-    real = [_cell(row._1) for row in review.classes.itertuples() if row.p < LEVEL]
-    head = f"Really different: {', '.join(real)}." if real else "None differs by more than noise."
+    real = [row._1 for row in review.classes.itertuples() if row.p < LEVEL]
+    head = f"Really different: {_list(real, _cell)}." if real else "None differs by more than noise."
     return f"{head} p, unlike the intervals, is corrected for looking at {len(review.classes)} classes (Holm).{some}\n\n" + _table(
         ["class", "pictures", "old", "new", "difference", "95 % interval", "p"], rows
     )
+
+
+def _corruptions(review: Review) -> str:
+    old, new = (
+        {name.removeprefix("accuracy."): share for name, share in one.metrics.get(_ROBUSTNESS, {}).items() if name.startswith("accuracy.")}
+        for one in (review.old, review.new)
+    )
+    rows = [[_cell(name), *_pair(old.get(name), new.get(name), _percent, _points)] for name in {**old, **new}]
+    return "### Corruptions\n\n" + _table(["accuracy under", "old", "new", "difference"], rows) if rows else ""
 
 
 def _pictures(review: Review, name: str, table: pd.DataFrame, folded: bool) -> str:

@@ -1,10 +1,12 @@
-"""The service in this process, asked without a socket."""
+"""The service in this process, asked without a socket, or in one of its own."""
 
 import asyncio
 import io
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +69,18 @@ async def busy(service: Service, pictures: int = 1) -> AsyncIterator[None]:
     finally:
         free.set()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "darkroom.serve", *map(str, arguments)]
+
+
+@contextmanager
+def served(*arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process of a service, and its address; it is ended with SIGTERM."""
+    process = subprocess.Popen(command(*arguments, "--port", 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process, process.stderr.readline().split(" ", 1)[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)

@@ -49,6 +49,8 @@ def killed_after(saves: int, run: Trainer, state: Resume) -> None:
         ({"optimizer": "muon", "schedule": "triangular"}, "resnet", "bf16"),
         ({"optimizer": "adamw", "ema_decay": 0.9, "weights": "best", "accumulate": 2}, "sprint", "fp32"),
         ({"optimizer": "sgd", "schedule": "plateau", "early_stopping": 2, "weights": "best", "clip_norm": 1.0}, "cnn", "fp32"),
+        ({"optimizer": "muon", "schedule": "cosine"}, "lstm", "fp32"),
+        ({"optimizer": "muon", "schedule": "cosine"}, "vit", "bf16"),
     ],
 )
 @pytest.mark.parametrize("saves", [1, 2, 5])

@@ -116,10 +116,19 @@ def test_seeds_of_another_method_are_said_and_not_used(project: Path, monkeypatc
 def test_an_edited_metric_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     path = project / "metrics/evaluate.json"
     path.write_text(path.read_text().replace('"ece": 0.01', '"ece": 0.001'))
-    code, text = run(monkeypatch, capsys, "strong", "--fail-on", "stale")
+    code, text = run(monkeypatch, capsys, "strong")
     assert code == 1
     assert "**Caution:** `dvc.lock` of the workspace is not of its files" in text
     assert "evaluate left another metrics/evaluate.json" in text
+
+
+def test_corruptions_are_compared_one_by_one(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    (project / "metrics/robustness.json").write_text('{"accuracy": {"fog": 0.5, "snow": 0.25}}')
+    reviewed.commit(project, "corrupted")
+    (project / "metrics/robustness.json").write_text('{"accuracy": {"fog": 0.75}}')
+    text = run(monkeypatch, capsys, "corrupted")[1]
+    assert "| fog | 50.00 % | 75.00 % | +25.00 |\n| snow | 25.00 % |  |  |" in text
+    assert "### Corruptions" not in run(monkeypatch, capsys, "weak", "strong")[1]
 
 
 def test_the_gate_is_for_the_new_side(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
@@ -180,6 +189,7 @@ def edited(path: str, old: str, new: str):
         (lambda project: (project / "metrics/predictions.csv").unlink(), "the workspace has no metrics/predictions.csv: run `dvc repro`"),
         (edited("metrics/evaluate.json", '"accuracy": 0.9', '"accuracy": 0.95'), "an accuracy of 0.95, its metrics/predictions.csv of 200 and 0.9"),
         (edited("metrics/evaluate.json", '"ece": 0.01', '"ece": NaN'), "says calibration.after.ece = nan, which is no number"),
+        (edited("metrics/evaluate.json", '"ece": 0.01', '"ece": "low"'), "says calibration.after.ece = low, which is no number"),
         (edited("metrics/evaluate.json", "{", "["), "metrics/evaluate.json of the workspace is no JSON of numbers"),
         (edited("metrics/predictions.csv", "test/001", "test/000"), "names test/000 twice"),
         (edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75,0.75", "test/199,shirt"), "has rows with something missing"),

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -24,7 +23,7 @@ from darkroom.serve.server import Server, bind
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles
-from tests.serving import WHITE
+from tests.serving import WHITE, command, served
 
 PICTURE = {"content": WHITE, "headers": {"content-type": "image/png"}}
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: service\r\nContent-Type: image/png\r\n"
@@ -37,21 +36,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("server") / "bundle"
     bundles.write(folder)
     return folder
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "darkroom.serve", *map(str, arguments)]
-
-
-@contextlib.contextmanager
-def served(*arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
-    """The process of a service, and its address; it is ended with SIGTERM."""
-    process = subprocess.Popen(command(*arguments, "--port", 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process, process.stderr.readline().split(" ", 1)[0]
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
 
 
 def test_a_day_in_its_life(folder: Path):
