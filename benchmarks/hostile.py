@@ -104,7 +104,7 @@ def main() -> None:
 
     codes = Counter(code for code, _ in answers)
     print(f"{hardware.processor()}\n{len(files)} files: {', '.join(f'{count} x {code}' for code, count in sorted(codes.items()))}")
-    print(f"slowest answer {max(seconds for _, seconds in answers):.2f} s; memory before {before:.1f} MB, at most {max(seen):.1f}, after {after:.1f}")
+    print(f"slowest answer {1000 * max(seconds for _, seconds in answers):.1f} ms; memory before {before:.1f} MB, at most {max(seen):.1f}, after {after:.1f}")
     sys.exit(int(max(codes) >= 500 or max(seen) > before + 50))
 
 
