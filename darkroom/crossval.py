@@ -6,19 +6,24 @@ Run it after `dvc repro preprocess`; name a quick recipe first (`python -m darkr
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from darkroom import arrays, hardware, labels, memory, metrics, models, params, plots
-from darkroom.arrays import Manifest, Split
+from darkroom.arrays import Manifest, Split, read_into
 from darkroom.errors import DarkroomError
 from darkroom.inference import predict
-from darkroom.outputs import new_folder, write_csv
+from darkroom.outputs import TEMPORARY, new_folder, write_csv
 from darkroom.params import Params
 from darkroom.randomness import derive_seed
 from darkroom.training import Trainer
+
+_BLOCK = 1000  # pictures copied at a time
 
 
 def folds(ids: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -34,14 +39,26 @@ def out_of_sample(train: Split, val: Split, manifest: Manifest, settings: Params
     precision = hardware.choose_precision(settings.train.precision, device)
     recipe = settings.train.model_copy(update={"weights": "last", "early_stopping": 0})
     for number in range(count):
-        others, places = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-        rest = Split(train.images[others], train.labels[others], train.ids[others])
+        places = np.flatnonzero(fold == number)
         torch.manual_seed(derive_seed(settings.seed, "weights"))
         network = models.build(settings.model.name, settings.model.arguments(), manifest.shape, len(manifest.classes))
-        trainer = Trainer(network, rest, val, manifest, recipe, settings.seed, device, precision)
-        for record in trainer.epochs():
-            print(f"fold {number + 1} of {count}, {record}", flush=True)
-        yield places, predict(network, train.images[places], manifest.mean, manifest.std)
+        with part(train, np.flatnonzero(fold != number)) as others, part(train, places) as own:
+            trainer = Trainer(network, others, val, manifest, recipe, settings.seed, device, precision)
+            for record in trainer.epochs():
+                print(f"fold {number + 1} of {count}, {record}", flush=True)
+            yield places, predict(network, own.images, manifest.mean, manifest.std)
+
+
+@contextmanager
+def part(split: Split, places: np.ndarray) -> Iterator[Split]:
+    """The pictures at `places` (n,) as a split of their own, in a temporary file and mapped as all are: they may not fit in memory."""
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
+        path = Path(folder, "images.npy")
+        images = np.lib.format.open_memmap(path, "w+", np.uint8, (len(places), *split.images.shape[1:]))
+        for start in range(0, len(places), _BLOCK):
+            read_into(images[start : start + _BLOCK], split.images, places[start : start + _BLOCK])
+        images.flush()
+        yield Split(np.load(path, mmap_mode="r"), split.labels[places], split.ids[places])
 
 
 def main() -> None:

@@ -33,6 +33,18 @@ def test_folds_are_equal_seeded_and_follow_the_name():
     assert not np.array_equal(crossval.folds(ids, 3, 1), fold)
 
 
+def test_a_part_is_mapped_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(crossval, "_BLOCK", 2)
+    Path("data").mkdir()
+    whole, places = split(9, "train"), np.array([8, 0, 3, 4, 7])
+    with crossval.part(whole, places) as some:
+        assert isinstance(some.images, np.memmap)
+        assert np.array_equal(some.images, whole.images[places])
+        assert np.array_equal(some.labels, whole.labels[places]) and some.ids.tolist() == whole.ids[places].tolist()
+    assert not list(Path("data").iterdir())
+
+
 def test_flipped_labels_are_found_by_networks_that_have_not_seen_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.chdir(tmp_path)
     train = split(240, "train")
