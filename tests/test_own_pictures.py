@@ -80,6 +80,10 @@ def test_experiments_leave_the_pictures_alone(repository: Path):
     assert dvc(repository, "exp", "run", "-S", "preprocess.image_size=8", "-S", "preprocess.color=grey", "preprocess")[0] == ["preprocess"]
     assert json.loads((repository / "data/arrays/manifest.json").read_text())["shape"] == [8, 8, 1]
     assert "cannot be used, more than" in dvc(repository, "exp", "run", "-S", "preprocess.max_bad_fraction=0", "preprocess", code=255)[1]
+    assert "cannot be used, more than" in dvc(repository, "repro", "preprocess", code=255)[1]
+    assert MINE in dvc(repository, "exp", "run", "--temp", "preprocess", code=255)[1]  # git and DVC do not know it, so it is not there
+    dvc(repository, "exp", "run", "--temp", "-C", MINE, "-S", "preprocess.max_bad_fraction=0.1", "-S", "preprocess.resize=pad", "preprocess")
+    assert pictures(repository) == before
     git(repository, "checkout", "--", ".")
     dvc(repository, "checkout", "--force", *KEPT)
     assert pictures(repository) == before
