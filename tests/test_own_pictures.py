@@ -116,6 +116,18 @@ def test_a_folder_under_dvc_travels_to_other_places_and_back(repository: Path, t
     assert git(clone, "diff", "--stat", "dvc.lock") == ""
 
 
+def test_a_folder_elsewhere_comes_in_through_dvc(repository: Path, tmp_path: Path):
+    elsewhere = shutil.copytree(repository / MINE, tmp_path / "store" / "mine")
+    clone = tmp_path / "clone"
+    git(repository, "clone", "--quiet", ".", str(clone))
+    dvc(clone, "import-url", str(elsewhere), "data/datasets/imported")
+    before = {path.relative_to(elsewhere): path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    _, printed = dvc(clone, "exp", "run", "-S", "data.dataset=imported", "preprocess")
+    assert "imported (unknown): from 46 pictures of 3 classes, 1 of them unusable" in printed
+    assert {path.relative_to(elsewhere): path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()} == before
+    assert dvc(clone, "repro", "preprocess")[0] == []
+
+
 def test_a_folder_that_is_gone_comes_back_from_the_cache(repository: Path):
     before = pictures(repository)
     shutil.rmtree(repository / MINE)
