@@ -197,7 +197,10 @@ def _run(options: argparse.Namespace) -> int:
                 rows += len(block)
                 errors += sum(isinstance(answer, str) for _, answer in block)
                 bar.update(len(block))
-    said = f"{options.output}: {rows} pictures, {errors} unusable (see the column error), {found['earlier']} done before; {found['other']} other files left out"
+    said = (
+        f"{options.output} has {rows} pictures, {errors} of them unusable (see the column error); {found['new']} are new, "
+        f"{found['earlier']} were done before; {found['other']} other files left out"
+    )
     print(said, file=sys.stderr if options.output == "-" else sys.stdout)
     return int(errors == rows)
 

@@ -50,6 +50,12 @@ def read(revision: Revision) -> Result:
             f"{METRICS[0]} of {revision.name} tells of {evaluated.get('samples')} pictures and an accuracy of {evaluated.get('accuracy')}, "
             f"its {PREDICTIONS} of {len(predictions)} and {right:.6g}: one was edited or is of another run; run `dvc repro` and commit both."
         )
+    tested = metrics.get(METRICS[-1], {}).get("test", len(predictions))
+    if tested != len(predictions):
+        raise DarkroomError(
+            f"{METRICS[-1]} of {revision.name} tells of {tested} test pictures, its {PREDICTIONS} of {len(predictions)}: "
+            "a run ended half-way or was not committed whole; run `dvc repro` and commit both."
+        )
     costs = {path: found for path in COSTS if (found := _numbers(revision, path)) is not None}
     return Result(revision, metrics, costs, predictions, flat(_params(revision)), _numbers(revision, SEEDS) or {})
 

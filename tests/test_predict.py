@@ -85,7 +85,9 @@ def test_a_folder_is_searched_in_any_depth_for_pictures(capsys: pytest.CaptureFi
     Path("in/circle").symlink_to("..")
     assert run("in") == 0
     assert paths() == ["in/B.JPG", "in/b.png", "in/a/z.webp", "in/a/deep/er/x.tiff", "in/c.png/y.gif"]
-    assert capsys.readouterr().out == "predictions.csv: 5 pictures, 0 unusable (see the column error), 0 done before; 5 other files left out\n"
+    assert capsys.readouterr().out == (
+        "predictions.csv has 5 pictures, 0 of them unusable (see the column error); 5 are new, 0 were done before; 5 other files left out\n"
+    )
 
 
 def test_a_file_comes_once_though_it_is_named_twice():
@@ -141,7 +143,7 @@ def test_a_bad_file_is_a_row_and_fails_no_other(capsys: pytest.CaptureFixture):
     assert len(rows) == 9 and all(row["label"] == row["confidence"] == row["abstained"] == "" for row in rows.values() if row["error"])
     assert rows["in/empty.png"]["error"] == "it is empty" and "no file" in rows["in/pipe.png"]["error"] and "bytes, more than" in rows["in/huge.png"]["error"]
     assert "No such file" in rows["in/nowhere.png"]["error"] and "symbolic links" in rows["in/itself.png"]["error"]
-    assert "9 pictures, 8 unusable" in capsys.readouterr().out
+    assert "9 pictures, 8 of them unusable" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_listed_is_a_row(monkeypatch: pytest.MonkeyPatch):
@@ -171,7 +173,7 @@ def test_pictures_that_have_a_row_are_not_looked_at_again(capsys: pytest.Capture
     Path("in/b.png").write_bytes(b"changed since")
     assert run("in") == 0
     assert paths() == ["in/b.png", "in/a.png"] and [row["label"] for row in table()] == ["bright", "dark"]
-    assert "2 pictures, 0 unusable (see the column error), 1 done before" in capsys.readouterr().out
+    assert "has 2 pictures, 0 of them unusable (see the column error); 1 are new, 1 were done before" in capsys.readouterr().out
     before = Path("predictions.csv").read_bytes()
     assert run("in") == 0 and Path("predictions.csv").read_bytes() == before
 

@@ -190,6 +190,10 @@ def edited(path: str, old: str, new: str):
         (edited("metrics/evaluate.json", '"accuracy": 0.9', '"accuracy": 0.95'), "an accuracy of 0.95, its metrics/predictions.csv of 200 and 0.9"),
         (edited("metrics/evaluate.json", '"ece": 0.01', '"ece": NaN'), "says calibration.after.ece = nan, which is no number"),
         (edited("metrics/evaluate.json", '"ece": 0.01', '"ece": "low"'), "says calibration.after.ece = low, which is no number"),
+        (
+            lambda project: (project / "metrics/preprocess.json").write_text('{"test": 12}'),
+            "metrics/preprocess.json of the workspace tells of 12 test pictures, its metrics/predictions.csv of 200",
+        ),
         (edited("metrics/evaluate.json", "{", "["), "metrics/evaluate.json of the workspace is no JSON of numbers"),
         (edited("metrics/predictions.csv", "test/001", "test/000"), "names test/000 twice"),
         (edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75,0.75", "test/199,shirt"), "has rows with something missing"),
