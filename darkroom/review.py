@@ -151,7 +151,7 @@ def main() -> None:
         choices=("regression", "stale"),
         default=[],
         help="end with code 1 where the new one is worse, or where its dvc.lock is not of its files; may be given twice. "
-        "Always with 1 where its numbers were edited, with 2 where the two cannot be compared",
+        "Always with 1 where its numbers were edited, with 2 where the two cannot be compared, as where numbers contradict each other",
     )
     chosen = parser.parse_args()
     from darkroom import review_page  # which imports this module
