@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -11,9 +13,9 @@ import pytest
 from PIL import Image
 
 from darkroom import audit, index
+from tests.browser import CHROMIUM, DRIVER, browser
 from tests.repository import change, copy_project
 
-BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 NAME = '<i>né, \n"odd".png'
 
 
@@ -105,12 +107,17 @@ def test_only_the_pictures_shown_are_decoded(project: Path, monkeypatch: pytest.
     assert audit._originals(set()) == {}
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_a_browser_shows_it(text: str, tmp_path: Path):
-    picture = tmp_path / "page.png"
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9", "--window-size=1000,2500", f"--screenshot={picture}"]
-    subprocess.run([*command, Path("data/audit.html").resolve().as_uri()], check=True, capture_output=True, timeout=60)
-    pixels = np.asarray(Image.open(picture).convert("L"))
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with chromedriver on this machine")
+def test_a_browser_shows_it_and_asks_nobody(text: str):
+    page = Path("data/audit.html").resolve().as_uri()
+    with browser() as shown:
+        shown.resize(1000, 2500)
+        shown.open(page)
+        assert shown.script("return [...document.images].every(image => image.complete && image.naturalWidth > 0)")
+        assert {url for url in shown.requests() if not url.startswith("data:")} == {page}
+        assert shown.console() == []
+        picture = shown.devtools("Page.captureScreenshot")["data"]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("L"))
     assert pixels.shape == (2500, 1000)
     assert (pixels < 100).mean() > 0.005 and (pixels > 240).mean() > 0.5
 
