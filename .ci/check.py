@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 LIMITS = {  # file: {key: (least, most)}
-    "preprocess": {"train": (53900, 54000), "val": (5950, 6000), "test": (10000, 10000), "left_out_near_leak": (20, 100)},
+    "preprocess": {
+        "train": (53900, 54000),
+        "val": (5950, 6000),
+        "test": (10000, 10000),
+        "left_out_near_leak": (20, 100),
+    },
     "train": {"val_accuracy": (0.925, 1), "parameters": (1, 1e6)},
     "evaluate": {"accuracy": (0.925, 1), "macro_f1": (0.925, 1), "loss": (0, 0.7), "accuracy_low": (0.92, 1)},
     "robustness": {"mean_accuracy": (0.5, 0.95), "mean_corruption_error": (0.3, 1.5)},

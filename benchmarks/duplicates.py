@@ -14,9 +14,10 @@ import time
 import numpy as np
 from PIL import Image
 
-from darkroom import arrays, duplicates, hardware
-from darkroom.arrays import Pack
-from darkroom.errors import DarkroomError
+from darkroom.core import arrays, processor
+from darkroom.core.errors import DarkroomError
+from darkroom.preprocess import duplicates
+from darkroom.preprocess.packing import Pack
 
 KINDS = ("moved by a pixel", "JPEG at quality 60", "5 % darker", "5 % brighter")
 _MOVES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down or right]
@@ -53,24 +54,45 @@ def trial(images: np.ndarray, seed: int, most: float) -> dict[str, float]:
         seconds = time.perf_counter() - start
     found = set(zip(pairs["first"], pairs["second"], strict=True))
     right = np.array([(source, len(images) + number) in found for number, source in enumerate(sources.tolist())])
-    return {**{kind: right[kinds == kind].mean() for kind in KINDS}, "all": right.mean(), "precision": right.sum() / max(1, len(found)), "seconds": seconds}
+    return {
+        **{kind: right[kinds == kind].mean() for kind in KINDS},
+        "all": right.mean(),
+        "precision": right.sum() / max(1, len(found)),
+        "seconds": seconds,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.duplicates", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.duplicates",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seeds", type=int, default=3, help="times that copies are drawn (default: 3)")
-    parser.add_argument("--most", type=float, nargs="+", default=[4.0], help="grey levels that a pair may differ by; a table each (default: 4)")
+    parser.add_argument(
+        "--most",
+        type=float,
+        nargs="+",
+        default=[4.0],
+        help="grey levels that a pair may differ by; a table each (default: 4)",
+    )
     chosen = parser.parse_args()
     try:
         images = np.concatenate([arrays.read_split("data/arrays", name).images for name in ("train", "val")])
     except DarkroomError as error:
         sys.exit(f"benchmarks.duplicates: {error}")
-    print(f"{len(images):,} pictures, a tenth of them with an altered copy; {chosen.seeds} draws, medians (least to most); {hardware.processor()}")
+    print(
+        f"{len(images):,} pictures, a tenth of them with an altered copy; {chosen.seeds} draws, medians (least to most); {processor.describe()}"
+    )
     for most in chosen.most:
         trials = [trial(images, seed, most) for seed in range(1, chosen.seeds + 1)]
         print(f"\nat most {most:g} grey levels")
         for name in trials[0]:
-            values, unit = ([trial[name] for trial in trials], ".1f") if name == "seconds" else ([100 * trial[name] for trial in trials], ".2f")
+            values, unit = (
+                ([trial[name] for trial in trials], ".1f")
+                if name == "seconds"
+                else ([100 * trial[name] for trial in trials], ".2f")
+            )
             print(f"  {name:20} {statistics.median(values):{unit}} ({min(values):{unit}} to {max(values):{unit}})")
 
 

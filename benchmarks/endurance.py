@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.load import Answer, load, milliseconds, once, post, serving
 from benchmarks.serving import picture
-from darkroom import bundle, hardware
+from darkroom.bundle import classifier
+from darkroom.core import processor
 
 BUNDLE, CLIENTS = Path("models/bundle"), 16
 PREDICT, RELOAD = "/v1/predict", "/v1/reload"
@@ -23,7 +24,9 @@ PREDICT, RELOAD = "/v1/predict", "/v1/reload"
 
 def server(*arguments: str):
     """The service on a free port, as a context that gives its `benchmarks.load.Server`."""
-    return serving(lambda port: [sys.executable, "-m", "darkroom.serve", "--port", str(port), *arguments], "/health/ready")
+    return serving(
+        lambda port: [sys.executable, "-m", "darkroom.serve", "--port", str(port), *arguments], "/health/ready"
+    )
 
 
 def codes(answers: list[Answer]) -> str:
@@ -49,7 +52,10 @@ def overload(seconds: float) -> None:
     if shed:
         print(f"shed: {len(shed) / seconds:.0f} a second, answered within {milliseconds(shed, 99):.1f} ms (p99)")
     ends = after[0].sent
-    seen = ", ".join(f"{milliseconds([one for one in after if second <= one.sent - ends < second + 1], 99):.2f}" for second in range(5))
+    seen = ", ".join(
+        f"{milliseconds([one for one in after if second <= one.sent - ends < second + 1], 99):.2f}"
+        for second in range(5)
+    )
     print(f"1 client, p99 in each of the 5 seconds after: {seen} ms")
 
 
@@ -58,8 +64,11 @@ def reloads(count: int) -> None:
     request, answered = post(PREDICT, picture()), []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(BUNDLE, Path(folder, "bundle")))
-        sound = (copy / bundle.VARIANTS["fp32"]).read_bytes()
-        broken, manifest = bytes([sound[0], sound[1] ^ 1]) + sound[2:], json.loads((copy / bundle.MANIFEST).read_bytes())
+        sound = (copy / classifier.VARIANTS["fp32"]).read_bytes()
+        broken, manifest = (
+            bytes([sound[0], sound[1] ^ 1]) + sound[2:],
+            json.loads((copy / classifier.MANIFEST).read_bytes()),
+        )
         with server(str(copy), "--allow-reload") as running:
             stop = threading.Event()
 
@@ -71,8 +80,10 @@ def reloads(count: int) -> None:
             pressing.start()
             answers = {200: 0, 422: 0}
             for number in range(1, count + 1):
-                (copy / bundle.MANIFEST).write_text(json.dumps({**manifest, "title": f"{manifest['title']} {number % 2}"}), encoding="utf-8")
-                (copy / bundle.VARIANTS["fp32"]).write_bytes(sound if number % 5 else broken)
+                (copy / classifier.MANIFEST).write_text(
+                    json.dumps({**manifest, "title": f"{manifest['title']} {number % 2}"}), encoding="utf-8"
+                )
+                (copy / classifier.VARIANTS["fp32"]).write_bytes(sound if number % 5 else broken)
                 code = once(running.port, post(RELOAD, b"", "application/json"))
                 answers[code] = answers.get(code, 0) + 1
             stop.set()
@@ -86,7 +97,9 @@ def drain(times: int) -> None:
     for _ in range(times):
         with server() as running:
             answers: list[Answer] = []
-            pressing = threading.Thread(target=lambda into=answers, port=running.port: into.extend(load(port, request, CLIENTS, 3)))
+            pressing = threading.Thread(
+                target=lambda into=answers, port=running.port: into.extend(load(port, request, CLIENTS, 3))
+            )
             pressing.start()
             time.sleep(1.5)
             told = time.perf_counter()
@@ -112,7 +125,9 @@ def soak(requests: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.endurance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.endurance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name, function, what, default in (
         ("overload", overload, "seconds", 60),
@@ -124,7 +139,7 @@ def main() -> None:
         command.add_argument(f"--{what}", type=int, default=default, dest="amount", help=f"(default: {default})")
         command.set_defaults(function=function)
     chosen = parser.parse_args()
-    print(hardware.processor())
+    print(processor.describe())
     chosen.function(chosen.amount)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.load import serving
-from darkroom import hardware
+from darkroom.core import processor
 
 SIZE = (60, 40)
 BOMB = 7_000  # pixels of a side: more than the service decodes
@@ -46,7 +46,9 @@ def sound() -> list[bytes]:
     turned[274] = 6  # the tag of the orientation
     files = [written(noise.convert(mode), kind) for kind, modes in MODES.items() for mode in modes]
     files.append(written(Image.fromarray(values[..., 0].astype(np.uint16) * 257), "PNG"))
-    files.append(written(noise, "GIF", save_all=True, append_images=[noise.transpose(Image.Transpose.FLIP_TOP_BOTTOM)] * 5))
+    files.append(
+        written(noise, "GIF", save_all=True, append_images=[noise.transpose(Image.Transpose.FLIP_TOP_BOTTOM)] * 5)
+    )
     files.append(written(noise, "JPEG", exif=turned))
     return files
 
@@ -72,8 +74,12 @@ def bombs() -> Iterator[bytes]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=10, help="damaged files of each kind that are made of a sound one (default: 10)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--each", type=int, default=10, help="damaged files of each kind that are made of a sound one (default: 10)"
+    )
     chosen = parser.parse_args()
     files = sound()
     files += [*damaged(files, chosen.each), *bombs()]
@@ -81,11 +87,16 @@ def main() -> None:
     def command(port: int) -> list[str]:
         return [sys.executable, "-m", "darkroom.serve", "--port", str(port), "--log-format", "off"]
 
-    with serving(command, "/health/ready") as server, httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client:
+    with (
+        serving(command, "/health/ready") as server,
+        httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=30) as client,
+    ):
 
         def post(file: bytes) -> tuple[int, float]:
             started = time.perf_counter()
-            return client.post("/v1/predict", content=file, headers={"content-type": "image/png"}).status_code, time.perf_counter() - started
+            return client.post(
+                "/v1/predict", content=file, headers={"content-type": "image/png"}
+            ).status_code, time.perf_counter() - started
 
         for _ in range(200):
             post(files[0])
@@ -103,8 +114,12 @@ def main() -> None:
         after = server.memory_mb()
 
     codes = Counter(code for code, _ in answers)
-    print(f"{hardware.processor()}\n{len(files)} files: {', '.join(f'{count} x {code}' for code, count in sorted(codes.items()))}")
-    print(f"slowest answer {1000 * max(seconds for _, seconds in answers):.1f} ms; memory before {before:.1f} MB, at most {max(seen):.1f}, after {after:.1f}")
+    print(
+        f"{processor.describe()}\n{len(files)} files: {', '.join(f'{count} x {code}' for code, count in sorted(codes.items()))}"
+    )
+    print(
+        f"slowest answer {1000 * max(seconds for _, seconds in answers):.1f} ms; memory before {before:.1f} MB, at most {max(seen):.1f}, after {after:.1f}"
+    )
     sys.exit(int(max(codes) >= 500 or max(seen) > before + 50))
 
 

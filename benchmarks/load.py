@@ -67,7 +67,9 @@ def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Ser
     try:
         while once(port, get(ready)) != 200:
             if process.poll() is not None or time.perf_counter() - started > STARTING:
-                sys.exit(f"{' '.join(command(port))} was not ready after {time.perf_counter() - started:.0f} s (exit code {process.poll()}).")
+                sys.exit(
+                    f"{' '.join(command(port))} was not ready after {time.perf_counter() - started:.0f} s (exit code {process.poll()})."
+                )
             time.sleep(0.02)
         yield Server(psutil.Process(process.pid), port, time.perf_counter() - started)
     finally:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.runs import run
-from darkroom import arrays, hardware, params
-from darkroom.outputs import new_file, write_text
+from darkroom.core import arrays, processor
+from darkroom.core.outputs import new_file, write_text
+from darkroom.models import config
 
 COLUMNS = {
     "network": "`{model}`",
@@ -27,34 +28,70 @@ COLUMNS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, nargs="+", default=[20, 60], help="budgets of training time (default: 20 60)")
-    parser.add_argument("--models", nargs="+", default=list(params.FAMILIES), help="networks (default: all but torchvision's)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.models", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seconds", type=float, nargs="+", default=[20, 60], help="budgets of training time (default: 20 60)"
+    )
+    parser.add_argument(
+        "--models", nargs="+", default=list(config.FAMILIES), help="networks (default: all but torchvision's)"
+    )
     chosen = parser.parse_args()
     manifest = arrays.read_manifest("data/arrays")
     rows = []
     for name in chosen.models:
-        speed = run("ours", **{"model.name": name, "train.epochs": max(0.02, min(0.2, 6000 / manifest.counts["train"]))})["images_per_second"]
+        speed = run(
+            "ours", **{"model.name": name, "train.epochs": max(0.02, min(0.2, 6000 / manifest.counts["train"]))}
+        )["images_per_second"]
         for seconds in chosen.seconds:
             epochs = round(seconds * speed / manifest.counts["train"], 2)
-            rows.append({**run("ours", **{"model.name": name, "train.epochs": max(0.05, epochs)}), "model": name, "epochs": epochs})
+            rows.append(
+                {
+                    **run("ours", **{"model.name": name, "train.epochs": max(0.05, epochs)}),
+                    "model": name,
+                    "epochs": epochs,
+                }
+            )
             print(f"{name}: {rows[-1]['accuracy']:.2%} after {epochs} epochs, {rows[-1]['seconds']:.0f} s", flush=True)
 
     budgets = " ".join(f"{seconds:g}" for seconds in chosen.seconds)
-    title = f"{manifest.title}, {hardware.processor()}; one seed, `python -m benchmarks.models --seconds {budgets}`"
-    table = [" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS)), *(" | ".join(cell.format(**row) for cell in COLUMNS.values()) for row in rows)]
+    title = f"{manifest.title}, {processor.describe()}; one seed, `python -m benchmarks.models --seconds {budgets}`"
+    table = [
+        " | ".join(COLUMNS),
+        " | ".join(["---"] * len(COLUMNS)),
+        *(" | ".join(cell.format(**row) for cell in COLUMNS.values()) for row in rows),
+    ]
     picture = "![Test errors against training time](models.png)"
-    write_text("docs/models.md", "\n".join(["# Every network under one budget", "", title, "", *(f"| {line} |" for line in table), "", picture, ""]))
+    write_text(
+        "docs/models.md",
+        "\n".join(
+            ["# Every network under one budget", "", title, "", *(f"| {line} |" for line in table), "", picture, ""]
+        ),
+    )
     with new_file("docs/models.png") as path:
-        draw(rows, f"{manifest.title} on {hardware.processor()}").savefig(path, format="png", metadata={"Software": None})
+        draw(rows, f"{manifest.title} on {processor.describe()}").savefig(
+            path, format="png", metadata={"Software": None}
+        )
     print(Path("docs/models.md").read_text(encoding="utf-8"))
 
 
 def draw(rows: list[dict], title: str) -> Figure:
     """Test errors in percent, on a logarithmic scale, against seconds of training, a line a network."""
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="training time, s", ylabel="test errors, % (logarithmic)", yscale="log")
-    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999"]  # Okabe and Ito's
+    axes = figure.add_subplot(
+        title=title, xlabel="training time, s", ylabel="test errors, % (logarithmic)", yscale="log"
+    )
+    colours = [
+        "#0072B2",
+        "#D55E00",
+        "#009E73",
+        "#CC79A7",
+        "#E69F00",
+        "#56B4E9",
+        "#000000",
+        "#999999",
+    ]  # Okabe and Ito's
     for number, name in enumerate(dict.fromkeys(row["model"] for row in rows)):
         points = [(row["seconds"], 100 - 100 * row["accuracy"]) for row in rows if row["model"] == name]
         axes.plot(*zip(*points, strict=True), marker="osD^vP*X"[number % 8], color=colours[number % 8], label=name)

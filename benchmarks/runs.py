@@ -20,7 +20,8 @@ from typing import Any
 
 import yaml
 
-from darkroom import params
+from darkroom import schema
+from darkroom.core import params
 
 ARRAYS, RAW = Path("data/arrays"), Path("data/raw")
 
@@ -30,7 +31,9 @@ def run(name: str, **changes: Any) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.runs", name, *(f"{key}={value}" for key, value in changes.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command[1:])} ended with code {done.returncode}:\n{done.stderr or 'it was killed; was there enough memory?'}")
+        raise SystemExit(
+            f"{' '.join(command[1:])} ended with code {done.returncode}:\n{done.stderr or 'it was killed; was there enough memory?'}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -46,7 +49,7 @@ def recipe(name: str) -> dict[str, object]:
     return flat(params.read(Path(f"recipes/{name}.yaml")))
 
 
-def changed(changes: Mapping[str, object]) -> params.Params:
+def changed(changes: Mapping[str, object]) -> schema.Params:
     """The parameters of params.yaml with some changed, by dotted key; checked."""
     values = params.read(params.PATH)
     for key, value in changes.items():
@@ -55,7 +58,7 @@ def changed(changes: Mapping[str, object]) -> params.Params:
         for name in sections:
             section = section[name]
         section[last] = value
-    return params.check(values)
+    return schema.check(values)
 
 
 def middle(values: Sequence[float], digits: int = 1) -> str:
@@ -65,29 +68,25 @@ def middle(values: Sequence[float], digits: int = 1) -> str:
 
 def ours(changes: Mapping[str, str]) -> dict[str, float]:
     """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does, from fresh weights."""
-    import torch
-
-    from darkroom import arrays, hardware, memory, models
-    from darkroom.inference import predict
-    from darkroom.randomness import derive_seed
-    from darkroom.samples import SPLITS
-    from darkroom.stage import peak_memory_mb
-    from darkroom.training import Trainer
+    from darkroom.core import arrays
+    from darkroom.core.stage import peak_memory_mb
+    from darkroom.models.inference import predict
+    from darkroom.train.setup import build_trainer
 
     chosen = changed({key: yaml.load(value, params.Loader) for key, value in changes.items()})  # a SafeLoader
-    memory.keep_freed()
-    hardware.use_threads(chosen.train.threads)
-    device = hardware.choose_device(chosen.train.device)
     manifest = arrays.read_manifest(ARRAYS)
-    train, val, test = (arrays.read_split(ARRAYS, name) for name in SPLITS)
-    torch.manual_seed(derive_seed(chosen.seed, "weights"))
-    network = models.build(chosen.model.name, chosen.model.arguments(), manifest.shape, len(manifest.classes))
-    precision = hardware.choose_precision(chosen.train.precision, device)
-    trainer = Trainer(network, train, val, manifest, chosen.train, chosen.seed, device, precision)
+    train, val, test = (arrays.read_split(ARRAYS, name) for name in arrays.SPLITS)
+    trainer = build_trainer(chosen.seed, chosen.model, chosen.train, manifest, train, val)
     list(trainer.epochs())
-    right = predict(network, test.images, manifest.mean, manifest.std).argmax(1) == test.labels
+    right = predict(trainer.network, test.inputs, manifest.mean, manifest.std).argmax(1) == test.labels
     costs = trainer.costs()
-    return {"seconds": costs.pop("training_seconds"), "accuracy": float(right.mean()), **costs, **trainer.summary(), "peak_memory_mb": peak_memory_mb()}
+    return {
+        "seconds": costs.pop("training_seconds"),
+        "accuracy": float(right.mean()),
+        **costs,
+        **trainer.summary(),
+        "peak_memory_mb": peak_memory_mb(),
+    }
 
 
 def usual(changes: Mapping[str, str]) -> dict[str, float]:
@@ -96,7 +95,10 @@ def usual(changes: Mapping[str, str]) -> dict[str, float]:
     from torch import nn
 
     torch.manual_seed(int(changes.get("seed", 0)))
-    first, second = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)), (nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2))
+    first, second = (
+        (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        (nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
+    )
     network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     return _loop(network, optimizer, None, 64, int(changes.get("epochs", 10)), int(changes.get("workers", 0)))
@@ -108,7 +110,15 @@ def example(changes: Mapping[str, str]) -> dict[str, float]:
     from torch import nn
 
     torch.manual_seed(int(changes.get("seed", 1)))
-    features = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten())
+    features = (
+        nn.Conv2d(1, 32, 3),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+    )
     network = nn.Sequential(*features, nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)
@@ -119,13 +129,15 @@ def loading(changes: Mapping[str, str]) -> dict[str, float]:
     """One epoch of pictures with nothing done to them but what every epoch does: held in memory, prefetched, or by a DataLoader."""
     import torch
 
-    from darkroom import arrays, batches
+    from darkroom.core import arrays
+    from darkroom.train import batches
+    from darkroom.train.config import TrainConfig
 
     way = changes["way"]
     if way == "dataloader":
         with _by_the_book(256, 0) as (loader, _):
             return _timed(loader, len(loader.dataset))
-    seed, settings = params.load("seed", "train")
+    seed, settings = params.load(seed=params.Seed, train=TrainConfig)
     batches.HELD_SHARE = 1.0 if way == "held" else 0.0
     manifest, train = arrays.read_manifest(ARRAYS), arrays.read_split(ARRAYS, "train")
     source = batches.Batches(train, manifest, settings.augment, 256, seed, torch.device("cpu"))
@@ -159,7 +171,11 @@ def _loop(network, optimizer, schedule, batch_size: int, epochs: int, workers: i
         network.eval()
         with torch.inference_mode():
             right = sum((network(images).argmax(1) == labels).sum().item() for images, labels in test)
-    return {"seconds": seconds, "accuracy": right / len(test.dataset), "images_per_second": epochs * len(train.dataset) / seconds}
+    return {
+        "seconds": seconds,
+        "accuracy": right / len(test.dataset),
+        "images_per_second": epochs * len(train.dataset) / seconds,
+    }
 
 
 @contextmanager
@@ -180,7 +196,9 @@ def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
 
 def main() -> None:
     kinds = {"ours": ours, "usual": usual, "example": example, "loading": loading}
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=kinds, help="the training")
     parser.add_argument("changes", nargs="*", metavar="key=value", help="what it is told")
     chosen = parser.parse_args()

@@ -20,7 +20,7 @@ from PIL import Image
 
 from benchmarks.load import Answer, Server, load, milliseconds, post, serving
 from benchmarks.runs import ARRAYS, middle
-from darkroom import arrays, hardware
+from darkroom.core import arrays, processor
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,26 @@ def picture() -> bytes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5, help="times that each server is started and measured (default: 5)")
-    parser.add_argument("--seconds", type=float, default=5, help="of load for each figure, after a second to warm up (default: 5)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16], help="requests under way at a time (default: 1 16)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--turns", type=int, default=5, help="times that each server is started and measured (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5, help="of load for each figure, after a second to warm up (default: 5)"
+    )
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[1, 16], help="requests under way at a time (default: 1 16)"
+    )
     parser.add_argument("--litserve", action="store_true", help="measure LitServe too")
     chosen = parser.parse_args()
     kinds = {name: kind for name, kind in KINDS.items() if name != "litserve" or chosen.litserve}
     contents = picture()
     servers: dict[str, list[tuple[Server, float]]] = {name: [] for name in kinds}
-    answers: dict[tuple[str, int], list[list[Answer]]] = {(name, clients): [] for name in kinds for clients in chosen.clients}
+    answers: dict[tuple[str, int], list[list[Answer]]] = {
+        (name, clients): [] for name in kinds for clients in chosen.clients
+    }
     refused = dict.fromkeys(answers, 0)
     for _ in range(chosen.turns):
         for name, kind in kinds.items():
@@ -78,16 +88,26 @@ def main() -> None:
                     refused[name, clients] += len(turn) - len(answers[name, clients][-1])
                 servers[name].append((server, server.memory_mb()))
 
-    print(f"{hardware.processor()}, the load's clients on the same cores; medians (and ranges) of {chosen.turns} turns of {chosen.seconds:g} s\n")
-    print("| server | clients | requests/s | times the plain handler's | p50, ms | p99, ms | not 200 |\n|---|---|---|---|---|---|---|")
+    print(
+        f"{processor.describe()}, the load's clients on the same cores; medians (and ranges) of {chosen.turns} turns of {chosen.seconds:g} s\n"
+    )
+    print(
+        "| server | clients | requests/s | times the plain handler's | p50, ms | p99, ms | not 200 |\n|---|---|---|---|---|---|---|"
+    )
     for (name, clients), turns in answers.items():
         rates = [len(turn) / chosen.seconds for turn in turns]
-        ratios = [rate * chosen.seconds / len(base) for rate, base in zip(rates, answers["plain", clients], strict=True)]
+        ratios = [
+            rate * chosen.seconds / len(base) for rate, base in zip(rates, answers["plain", clients], strict=True)
+        ]
         percentiles = (middle([milliseconds(turn, percent) for turn in turns], 2) for percent in (50, 99))
-        print(f"| {name} | {clients} | {middle(rates, 0)} | {middle(ratios, 2)} | {' | '.join(percentiles)} | {refused[name, clients]} |")
+        print(
+            f"| {name} | {clients} | {middle(rates, 0)} | {middle(ratios, 2)} | {' | '.join(percentiles)} | {refused[name, clients]} |"
+        )
     print("\n| server | s until ready | resident memory after the load, MB |\n|---|---|---|")
     for name, runs in servers.items():
-        print(f"| {name} | {middle([server.starting for server, _ in runs], 2)} | {statistics.median(memory for _, memory in runs):.0f} |")
+        print(
+            f"| {name} | {middle([server.starting for server, _ in runs], 2)} | {statistics.median(memory for _, memory in runs):.0f} |"
+        )
 
 
 if __name__ == "__main__":

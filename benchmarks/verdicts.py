@@ -12,11 +12,16 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from darkroom import comparison, result
-from darkroom.randomness import numpy_generator
-from darkroom.revision import WORKSPACE
+from darkroom.core.randomness import numpy_generator
+from darkroom.review import result, significance
+from darkroom.review.revision import WORKSPACE
 
-DISAGREEMENTS = (0.02, 0.031, 0.04, 0.06)  # 3.1 %: of two runs in this repository's history, d6ebc68 and e725f25; 6 %: hardly sharpened
+DISAGREEMENTS = (
+    0.02,
+    0.031,
+    0.04,
+    0.06,
+)  # 3.1 %: of two runs in this repository's history, d6ebc68 and e725f25; 6 %: hardly sharpened
 
 
 def chances(probabilities: np.ndarray, disagreement: float) -> np.ndarray:
@@ -39,21 +44,38 @@ def worse(right: np.ndarray, points: float) -> np.ndarray:
 
 def called(old: np.ndarray, new: np.ndarray, pairs: int, random: np.random.Generator) -> float:
     """The share of so many pairs, drawn by the chances of old and new, that the review calls different."""
-    return float(np.mean([comparison.accuracy(*(random.random(len(side)) < side for side in (old, new))).real for _ in range(pairs)]))
+    return float(
+        np.mean(
+            [
+                significance.accuracy(*(random.random(len(side)) < side for side in (old, new))).real
+                for _ in range(pairs)
+            ]
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.verdicts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=200, help="of each kind (default: 200)")
-    parser.add_argument("--points", type=float, default=1.0, help="the true difference, in points of a hundred (default: 1)")
+    parser.add_argument(
+        "--points", type=float, default=1.0, help="the true difference, in points of a hundred (default: 1)"
+    )
     chosen = parser.parse_args()
     probabilities = result.read(WORKSPACE).predictions["label_probability"].to_numpy()
     random = numpy_generator(0, "verdicts")
-    print(f"{len(probabilities):,} test pictures, {chosen.pairs} pairs of each kind; called where McNemar's exact p < {comparison.LEVEL:g}\n")
-    print(f"| two disagree on | accuracy | equal pairs called different | pairs {chosen.points:g} points apart called different |\n|---:|---:|---:|---:|")
+    print(
+        f"{len(probabilities):,} test pictures, {chosen.pairs} pairs of each kind; called where McNemar's exact p < {significance.LEVEL:g}\n"
+    )
+    print(
+        f"| two disagree on | accuracy | equal pairs called different | pairs {chosen.points:g} points apart called different |\n|---:|---:|---:|---:|"
+    )
     for disagreement in DISAGREEMENTS:
         right = chances(probabilities, disagreement)
-        equal, different = (called(right, other, chosen.pairs, random) for other in (right, worse(right, chosen.points)))
+        equal, different = (
+            called(right, other, chosen.pairs, random) for other in (right, worse(right, chosen.points))
+        )
         print(f"| {disagreement:.1%} | {right.mean():.2%} | {equal:.1%} | {different:.1%} |", flush=True)
 
 

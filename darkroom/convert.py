@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom import bundle
-from darkroom.bundle import Manifest
-from darkroom.errors import DarkroomError
-from darkroom.outputs import new_file, new_folder
+from darkroom.bundle import classifier
+from darkroom.bundle.classifier import Manifest
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import new_file, new_folder
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 MAX_BATCH = 64  # pictures that Triton runs together
@@ -31,18 +31,24 @@ def triton(source: Path, folder: Path) -> Path:
     Its URLs are those of `darkroom.serve`: /v2/models/<dataset>. Raises DarkroomError where the bundle is not sound, or where
     there are files in the model's place that this did not write.
     """
-    found = bundle.read(source, threads=1)
-    bundle.check_golden(found, source)
+    found = classifier.read(source, threads=1)
+    classifier.check_golden(found, source)
     name = found.manifest.dataset
     if not re.fullmatch(r"\w[\w .-]*", name):
-        raise DarkroomError(f"The dataset's name {name!r} cannot be a folder's in a model repository: export it under another name.")
+        raise DarkroomError(
+            f"The dataset's name {name!r} cannot be a folder's in a model repository: export it under another name."
+        )
     place = folder / name
     if strange := sorted({path.name for path in place.iterdir()} - {CONFIG, LABELS, VERSION} if place.exists() else ()):
-        raise DarkroomError(f"{place} holds {strange[0]}, which is not of this command: move it away, or name another folder.")
+        raise DarkroomError(
+            f"{place} holds {strange[0]}, which is not of this command: move it away, or name another folder."
+        )
     with new_folder(place) as temporary:
         (temporary / VERSION).mkdir()
-        shutil.copyfile(source / bundle.VARIANTS["fp32"], temporary / VERSION / "model.onnx")
-        (temporary / LABELS).write_text("".join(f"{' '.join(label.split())}\n" for label in found.manifest.classes), encoding="utf-8", newline="\n")
+        shutil.copyfile(source / classifier.VARIANTS["fp32"], temporary / VERSION / "model.onnx")
+        (temporary / LABELS).write_text(
+            "".join(f"{' '.join(label.split())}\n" for label in found.manifest.classes), encoding="utf-8", newline="\n"
+        )
         (temporary / CONFIG).write_text(config(found.manifest), encoding="utf-8", newline="\n")
     return place
 
@@ -83,29 +89,38 @@ def pt2(source: Path, trained: Path, file: Path) -> None:
     """
     import torch
 
-    from darkroom import checkpoints, export
+    from darkroom.export import graph
+    from darkroom.models import checkpoints
 
-    manifest = bundle.read(source, threads=1).manifest
+    manifest = classifier.read(source, threads=1).manifest
     network, description = checkpoints.load(trained)
     if description.data_sha256 != manifest.data_sha256:
-        raise DarkroomError(f"The network in {trained} was trained on other data than the bundle in {source}: run `dvc repro export` first.")
-    program = export.traced(network, description, manifest.temperature)
+        raise DarkroomError(
+            f"The network in {trained} was trained on other data than the bundle in {source}: run `dvc repro export` first."
+        )
+    program = graph.traced(network, description, manifest.temperature)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names folders of this machine
-    with np.load(source / bundle.GOLDEN, allow_pickle=False) as golden:
-        images, *expected = (golden[name] for name in (bundle.INPUT, *bundle.OUTPUTS))
+    with np.load(source / classifier.GOLDEN, allow_pickle=False) as golden:
+        images, *expected = (golden[name] for name in (classifier.INPUT, *classifier.OUTPUTS))
     with new_file(file) as temporary:
         torch.export.save(program, temporary)
         with torch.inference_mode():
             answers = torch.export.load(temporary).module()(torch.from_numpy(images))
-        difference = max(float(np.abs(answer.numpy() - wanted).max()) for answer, wanted in zip(answers, expected, strict=True))
-        if not difference <= bundle.GOLDEN_TOLERANCE["fp32"]:
-            raise DarkroomError(f"The network in {trained} answers otherwise than the bundle in {source} (by {difference:.3g}): run `dvc repro export` first.")
+        difference = max(
+            float(np.abs(answer.numpy() - wanted).max()) for answer, wanted in zip(answers, expected, strict=True)
+        )
+        if not difference <= classifier.GOLDEN_TOLERANCE["fp32"]:
+            raise DarkroomError(
+                f"The network in {trained} answers otherwise than the bundle in {source} (by {difference:.3g}): run `dvc repro export` first."
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends with exit code 1 where a file is at fault, 2 (as argparse does) where the command is."""
-    parser = argparse.ArgumentParser("python -m darkroom.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "python -m darkroom.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     forms = parser.add_subparsers(dest="form", required=True)
     repository = forms.add_parser("triton", help="a model repository of Triton's")
     repository.add_argument("target", metavar="FOLDER", type=Path)
@@ -118,14 +133,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if options.form == "triton":
             place = triton(options.bundle, options.target)
-            print(f"{place}: run it with `tritonserver --model-repository={options.target}`, and ask /v2/models/{place.name}")
+            print(
+                f"{place}: run it with `tritonserver --model-repository={options.target}`, and ask /v2/models/{place.name}"
+            )
         else:
             pt2(options.bundle, options.model, options.target)
             print(f"{options.target}: run it with `torch.export.load({str(options.target)!r}).module()(images)`")
     except DarkroomError as error:
         sys.exit(f"convert: {error}")
     except OSError as error:
-        sys.exit(f"convert: {options.target} was left as it is ({error}): free some space, or name a place that can be written to.")
+        sys.exit(
+            f"convert: {options.target} was left as it is ({error}): free some space, or name a place that can be written to."
+        )
 
 
 def _pt2_file(text: str) -> Path:

@@ -15,17 +15,25 @@ from typing import Any
 
 import yaml
 
-from darkroom import params
-from darkroom.errors import DarkroomError
-from darkroom.outputs import write_text
+from darkroom import schema
+from darkroom.core import params
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_text
 
 RECIPES = Path("recipes")
-COLOURS = {"-": "\x1b[31m", "+": "\x1b[32m", "@": "\x1b[36m"}  # of a line of a diff, by its first character: red, green, cyan
+COLOURS = {
+    "-": "\x1b[31m",
+    "+": "\x1b[32m",
+    "@": "\x1b[36m",
+}  # of a line of a diff, by its first character: red, green, cyan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; ends with exit code 1 where a file is at fault, 2 (as argparse does) where the command is."""
-    parser = argparse.ArgumentParser("python -m darkroom.recipe", description="Writes a recipe's parameters into params.yaml, and shows the difference.")
+    parser = argparse.ArgumentParser(
+        "python -m darkroom.recipe",
+        description="Writes a recipe's parameters into params.yaml, and shows the difference.",
+    )
     parser.add_argument("name", nargs="?", help="a file in recipes/, without its .yaml; without a name, all are listed")
     parser.add_argument("--dry-run", action="store_true", help="show the difference, write nothing")
     options = parser.parse_args(arguments)
@@ -42,15 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except DarkroomError as error:
         sys.exit(f"recipe: {error}")
     except OSError as error:
-        sys.exit(f"recipe: {params.PATH} was left as it is ({error}): free some space, or make the file and its folder accessible.")
+        sys.exit(
+            f"recipe: {params.PATH} was left as it is ({error}): free some space, or make the file and its folder accessible."
+        )
 
 
 def available(folder: Path = RECIPES) -> dict[str, str]:
     """The recipes in `folder`, by name, each with the first line of its comment; raises DarkroomError where there are none."""
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise DarkroomError(f"There are no recipes in {folder}: run from the root of the project, or restore them with `git checkout {folder}`.")
-    return {file.stem: file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ") for file in files}
+        raise DarkroomError(
+            f"There are no recipes in {folder}: run from the root of the project, or restore them with `git checkout {folder}`."
+        )
+    return {
+        file.stem: file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ") for file in files
+    }
 
 
 def applied(recipe: Path, path: Path = params.PATH) -> str:
@@ -60,20 +74,24 @@ def applied(recipe: Path, path: Path = params.PATH) -> str:
     the result is not valid, naming the files and the key.
     """
     before, changes = params.read(path), params.read(recipe)
-    params.check(before, str(path))
+    schema.check(before, str(path))
     after = _merged(before, changes)
-    params.check(after, f"{recipe} over {path}")
+    schema.check(after, f"{recipe} over {path}")
     original, source = _text(path), _text(recipe)
     places, values = _leaves(original), _leaves(source)
     text = original
-    for key in sorted(values, key=lambda key: places[key].start_mark.index, reverse=True):  # from the end, so that the places before stay right
+    for key in sorted(
+        values, key=lambda key: places[key].start_mark.index, reverse=True
+    ):  # from the end, so that the places before stay right
         start, end = places[key].start_mark.index, places[key].end_mark.index
         value = source[values[key].start_mark.index : values[key].end_mark.index]
         if value != original[start:end]:
             spaces = _spaces_before_comment(original, places, key, len(value))
             text = text[:start] + value + spaces + text[end:].removeprefix(_gap(original, places[key]))
     if not _holds(text, after):  # anchors, or values of several lines
-        raise DarkroomError(f"{path} is written in a way in which {recipe} cannot be put into it: restore the file with `git checkout {path}`.")
+        raise DarkroomError(
+            f"{path} is written in a way in which {recipe} cannot be put into it: restore the file with `git checkout {path}`."
+        )
     return text
 
 
@@ -83,7 +101,9 @@ def _write(name: str, dry_run: bool) -> None:
     if before == after:
         print(f"{params.PATH} holds the recipe {name} already: nothing changed.")
         return
-    for line in difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{params.PATH}", f"b/{params.PATH}", lineterm=""):
+    for line in difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"a/{params.PATH}", f"b/{params.PATH}", lineterm=""
+    ):
         colour = COLOURS.get(line[0], "") if sys.stdout.isatty() else ""
         print(f"{colour}{line}\x1b[0m" if colour else line)
     if dry_run:
@@ -131,7 +151,9 @@ def _gap(text: str, place: yaml.Node) -> str:
 
 def _spaces_before_comment(text: str, places: dict[str, yaml.Node], key: str, length: int) -> str:
     """What `_gap` is to be once the value of `key` has `length` characters."""
-    columns = {name: place.end_mark.column + len(_gap(text, place)) for name, place in places.items() if _gap(text, place)}
+    columns = {
+        name: place.end_mark.column + len(_gap(text, place)) for name, place in places.items() if _gap(text, place)
+    }
     if key not in columns:
         return ""
     column, place = columns[key], places[key]

@@ -1,68 +1,86 @@
-"""The luck of the seed: trainings that differ in nothing else.
+"""Train the pipeline's recipe with other seeds, to see how much the result depends on the seed.
 
-`train` trains on the packed arrays as the pipeline does, with a seed of its own for weights, order and augmentation, and
-leaves metrics/seeds/<seed>.json; `summary` leaves mean and deviation of several in metrics/seeds.json. seeds/dvc.yaml runs
-both, seeds/seeds.yaml names the seeds.
+    python -m darkroom.seeds 1 2 3
+
+Initial weights, order and augmentation differ; the data and their split are those of the pipeline. Run it after
+`dvc repro`. Each training leaves metrics/seeds/<seed>.json; metrics/seeds.json summarises all that belong to the
+current code, data and parameters. Commit both. A seed that has such a result is not trained again.
 """
 
 import argparse
+import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 
-from darkroom import arrays, hardware, memory, metrics, models, params
-from darkroom.errors import DarkroomError
-from darkroom.inference import predict
-from darkroom.models import weights
-from darkroom.outputs import read_json, write_json
-from darkroom.randomness import derive_seed
-from darkroom.training import Trainer
+from darkroom.core import arrays, params
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_json
+from darkroom.models.config import ModelConfig
+from darkroom.models.inference import predict
+from darkroom.review import lock
+from darkroom.review.revision import WORKSPACE
+from darkroom.train.config import TrainConfig
+from darkroom.train.setup import build_trainer
 
-FOLDER, SEEDS = Path("metrics/seeds"), Path("seeds/seeds.yaml")
+FOLDER, SUMMARY = Path("metrics/seeds"), Path("metrics/seeds.json")
 
 
 def train(seed: int) -> dict[str, float]:
-    """Trains by the parameters of params.yaml but with this seed; returns validation and test accuracy and the test loss."""
-    settings = params.check(params.read(params.PATH))
-    memory.keep_freed()
-    hardware.use_threads(settings.train.threads)
-    device = hardware.choose_device(settings.train.device)
-    precision = hardware.choose_precision(settings.train.precision, device)
+    """Train with `seed` and the other parameters of params.yaml; return validation and test accuracy."""
+    model, settings = params.load(model=ModelConfig, train=TrainConfig)
     manifest = arrays.read_manifest("data/arrays")
-    train, val, test = (arrays.read_split("data/arrays", name) for name in ("train", "val", "test"))
-    torch.manual_seed(derive_seed(seed, "weights"))
-    network = models.build(settings.model.name, settings.model.arguments(), manifest.shape, len(manifest.classes))
-    if settings.model.weights:
-        weights.start_from(settings.model.weights, network)
-    trainer = Trainer(network, train, val, manifest, settings.train, seed, device, precision, fresh=not settings.model.weights)
+    train, val, test = (arrays.read_split("data/arrays", name) for name in arrays.SPLITS)
+    trainer = build_trainer(seed, model, settings, manifest, train, val)
     for record in trainer.epochs():
         print(f"seed {seed}, {record}", flush=True)
-    found = metrics.summary(predict(network, test.images, manifest.mean, manifest.std), test.labels, settings.evaluate.top_k)
-    return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": found["accuracy"], "loss": found["loss"]}
+    logits = predict(trainer.network, test.inputs, manifest.mean, manifest.std)
+    accuracy = float((logits.argmax(1) == np.asarray(test.labels)).mean())
+    return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": accuracy}
 
 
-def summary() -> dict[str, float]:
-    """Mean, standard deviation (of a sample) and number of the test accuracies of the trainings with the seeds that SEEDS names."""
-    seeds = params.read(SEEDS)["seeds"]
-    accuracies = [read_json(FOLDER / f"{seed}.json")["accuracy"] for seed in seeds]
-    return {"mean": statistics.mean(accuracies), "std": statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0, "n": len(accuracies)}
+def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str]:
+    """Mean, sample standard deviation and number of test accuracies; `recipe` is that of `lock.recipe`."""
+    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    return {"mean": statistics.mean(accuracies), "std": std, "n": len(accuracies), "recipe": recipe}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m darkroom.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("train", help="train with a seed").add_argument("seed", type=int)
-    commands.add_parser("summary", help="sum up what was trained")
-    chosen = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: exit code 1 if a training fails, 2 if the command is wrong."""
+    parser = argparse.ArgumentParser(
+        "python -m darkroom.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("seeds", type=int, nargs="+", metavar="SEED", help="a whole number from 0 to 2^32 - 1")
+    seeds = parser.parse_args(arguments).seeds
+    if any(not 0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) < len(seeds):
+        parser.error("each SEED must be from 0 to 2^32 - 1, and given once")
     try:
-        path = FOLDER / f"{chosen.seed}.json" if chosen.command == "train" else Path(f"{FOLDER}.json")
-        found = train(chosen.seed) if chosen.command == "train" else summary()
-        write_json(path, found)
+        _run(seeds)
     except DarkroomError as error:
         sys.exit(f"seeds: {error}")
-    print(f"{path}: {', '.join(f'{name} {value:.6g}' for name, value in found.items())}")
+
+
+def _run(seeds: Sequence[int]) -> None:
+    recipe = lock.require_current_recipe(WORKSPACE)
+    for seed in seeds:
+        path = FOLDER / f"{seed}.json"
+        if _read(path).get("recipe") != recipe:
+            write_json(path, {**train(seed), "recipe": recipe})
+        print(f"{path}: test accuracy {_read(path)['accuracy']:.2%}")
+    results = map(_read, sorted(FOLDER.glob("*.json")))
+    summary = summarise([result["accuracy"] for result in results if result.get("recipe") == recipe], recipe)
+    write_json(SUMMARY, summary)
+    print(f"{SUMMARY}: {summary['mean']:.2%} ± {summary['std']:.2%} (n = {summary['n']})")
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 if __name__ == "__main__":

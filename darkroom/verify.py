@@ -23,15 +23,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from darkroom import attestation, clone, lock, revision
-from darkroom.attestation import Attestation, Change, Machine, Output
-from darkroom.errors import DarkroomError
-from darkroom.outputs import write_json
-from darkroom.result import PREDICTIONS, flat
-from darkroom.revision import WORKSPACE, Revision
+from darkroom.core import processor
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_json
+from darkroom.review import attestation, clone, lock, revision
+from darkroom.review.attestation import Attestation, Change, Machine, Output
+from darkroom.review.result import PREDICTIONS, flat
+from darkroom.review.revision import WORKSPACE, Revision
 
 SHOWN = 3  # of what differs
-_ROUNDING = re.compile(r"avx|fma|amx|bf16|asimd|sve")  # features of a processor that decide in which order, and how exactly, sums are taken
+_ROUNDING = re.compile(
+    r"avx|fma|amx|bf16|asimd|sve"
+)  # features of a processor that decide in which order, and how exactly, sums are taken
 
 
 def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
@@ -41,7 +44,9 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
     """
     stale = lock.mismatches(found)
     if stale:
-        raise DarkroomError(f"dvc.lock of {found.name} is not of its files ({_some(stale)}): run `dvc repro`, commit what it leaves, and verify that.")
+        raise DarkroomError(
+            f"dvc.lock of {found.name} is not of its files ({_some(stale)}): run `dvc repro`, commit what it leaves, and verify that."
+        )
     other = [path for path in revision.changed(found, WORKSPACE) if path != attestation.FILE]
     if other:
         print(f"The working tree is not {found.name} ({_some(other)}); what is verified is the commit, as git has it.")
@@ -50,7 +55,9 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
     with _cores(threads), clone.clone(found, keep) as copy:
         data = _bring_data(locked, params, copy)
         for path, count in data.items():
-            print(f"{path}: {count} {'file that git does not have is' if count == 1 else 'files that git does not have are'} taken from the working tree.")
+            print(
+                f"{path}: {count} {'file that git does not have is' if count == 1 else 'files that git does not have are'} taken from the working tree."
+            )
         print(f"{found.name} ({found.commit[:12]}) runs in {copy.project}\n", flush=True)
         started, clock = datetime.now(UTC), time.monotonic()
         clone.reproduce(copy)
@@ -80,7 +87,9 @@ def _cores(threads: int | None) -> Iterator[None]:
         raise DarkroomError("--threads needs Linux, where a process can be kept to some of the cores: leave it out.")
     allowed = os.sched_getaffinity(0)
     if not 1 <= threads <= len(allowed):
-        raise DarkroomError(f"--threads {threads} is not possible: give 1 to {len(allowed)}, the cores that this process may use.")
+        raise DarkroomError(
+            f"--threads {threads} is not possible: give 1 to {len(allowed)}, the cores that this process may use."
+        )
     os.sched_setaffinity(0, sorted(allowed)[:threads])
     try:
         yield
@@ -90,12 +99,16 @@ def _cores(threads: int | None) -> Iterator[None]:
 
 def _bring_data(locked: Mapping[str, Mapping], params: Mapping[str, Any], copy: clone.Clone) -> dict[str, int]:
     """Brings what stages read and git does not have into the clone, and makes sure that it is what they read before."""
-    read, left = ({entry["path"] for stage in locked.values() for entry in stage.get(kind, ())} for kind in ("deps", "outs"))
-    weights = params["model"]["weights"]
-    brought = clone.bring((read - left) | ({weights} if weights else set()), copy)
+    read, left = (
+        {entry["path"] for stage in locked.values() for entry in stage.get(kind, ())} for kind in ("deps", "outs")
+    )
+    weights = params["model"]["initial_weights"]
+    brought = clone.bring((read - left) | ({weights} - {"none"}), copy)
     for path, how in clone.changed_inputs(read - left, copy).items():
         lacks = "is missing" if how == "deleted" else "is not what dvc.lock was made from"
-        raise DarkroomError(f"{path} in the working tree {lacks}: bring it back (`dvc checkout`, `dvc pull`, or by hand), and verify again.")
+        raise DarkroomError(
+            f"{path} in the working tree {lacks}: bring it back (`dvc checkout`, `dvc pull`, or by hand), and verify again."
+        )
     return brought
 
 
@@ -118,10 +131,18 @@ def _compare(found: Revision, project: Path) -> Iterator[Output]:
 def _changes(committed: bytes, found: bytes) -> dict[str, Change]:
     """The numbers, and what is true or not, that differ between two JSON files, by dotted name."""
     old, new = (
-        {name: value for name, value in flat(json.loads(contents)).items() if isinstance(value, bool | int | float) and math.isfinite(value)}
+        {
+            name: value
+            for name, value in flat(json.loads(contents)).items()
+            if isinstance(value, bool | int | float) and math.isfinite(value)
+        }
         for contents in (committed, found)
     )
-    return {name: Change(committed=old.get(name), found=new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
+    return {
+        name: Change(committed=old.get(name), found=new.get(name))
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+    }
 
 
 def _other_answers(committed: bytes, found: bytes) -> int:
@@ -133,12 +154,12 @@ def _other_answers(committed: bytes, found: bytes) -> int:
 
 def _machine(train: Mapping[str, Any]) -> Machine:
     """What computes here, chosen as the training chooses it."""
-    from darkroom import hardware
+    from darkroom.models import hardware
 
     device = hardware.choose_device(train["device"])
     hardware.use_threads(train["threads"])
     return Machine(
-        processor=hardware.processor(),
+        processor=processor.describe(),
         features=_features(),
         device=hardware.describe(device),
         precision=hardware.choose_precision(train["precision"], device),
@@ -159,7 +180,9 @@ def _features() -> tuple[str, ...]:
 def _versions(found: Revision) -> dict[str, str | None]:
     """The versions of Python and of the packages that the commit's requirements.txt pins, as installed; None where one is not."""
     versions: dict[str, str | None] = {"Python": platform.python_version()}
-    for name, pinned in re.findall(r"^([\w.-]+)==(\S+)", (found.read("requirements.txt") or b"").decode(), re.MULTILINE):
+    for name, pinned in re.findall(
+        r"^([\w.-]+)==(\S+)", (found.read("requirements.txt") or b"").decode(), re.MULTILINE
+    ):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -172,7 +195,9 @@ def _versions(found: Revision) -> dict[str, str | None]:
 def _table(attested: Attestation) -> str:
     """The outputs, a line each, for people."""
     widths = [max(len(getattr(output, name)) for output in attested.outputs) for name in ("stage", "path")]
-    return "\n".join(f"{output.stage:{widths[0]}}  {output.path:{widths[1]}}  {_outcome(output)}" for output in attested.outputs)
+    return "\n".join(
+        f"{output.stage:{widths[0]}}  {output.path:{widths[1]}}  {_outcome(output)}" for output in attested.outputs
+    )
 
 
 def _outcome(output: Output) -> str:
@@ -188,12 +213,28 @@ def _some(items: list[str]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m darkroom.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("revision", nargs="?", default="HEAD", help="the commit to verify (default: HEAD)")
-    parser.add_argument("--output", default=attestation.FILE, metavar="FILE", help="where the attestation is written (default: %(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="keep the run to so many cores (default: all); train.threads stays where it is a number")
+    parser.add_argument(
+        "--output",
+        default=attestation.FILE,
+        metavar="FILE",
+        help="where the attestation is written (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="keep the run to so many cores (default: all); train.threads stays where it is a number",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the clone, to look into it")
-    parser.add_argument("--check", action="store_true", help="run nothing: does the attestation that is there hold for the commit, and is all the same?")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="run nothing: does the attestation that is there hold for the commit, and is all the same?",
+    )
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # then too, the clone is removed
     try:
@@ -206,7 +247,9 @@ def main() -> None:
     except DarkroomError as error:
         sys.exit(f"verify: {error}")
     except OSError as error:
-        sys.exit(f"verify: {error}: free some space or choose other folders (TMPDIR for the clone, --output), and verify again.")
+        sys.exit(
+            f"verify: {error}: free some space or choose other folders (TMPDIR for the clone, --output), and verify again."
+        )
     except KeyboardInterrupt:
         print("\nverify: Stopped; nothing was written.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)

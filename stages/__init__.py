@@ -1,8 +1,8 @@
-"""The stages of the pipeline, a script each: `python -m stages.train`."""
+"""The stages of the pipeline, one script each: `python -m stages.train`."""
 
 import os
 
-from darkroom.stage import guard
+from darkroom.core.stage import guard
 
 if "DVC_STAGE" in os.environ:
-    guard(os.environ["DVC_STAGE"])  # here, because loading PyTorch takes seconds in which someone may press Ctrl-C
+    guard(os.environ["DVC_STAGE"])  # before PyTorch is loaded, which takes seconds in which someone may press Ctrl-C

@@ -1,31 +1,29 @@
-"""Measures the trained model on corrupted test pictures: noise, blur, movements, light, compression, each at several severities.
+"""Measure the trained model on corrupted test images: noise, blur, geometry, light, compression, by severity.
 
 In: data/arrays, data/baselines, models/trained. Out: metrics/robustness.json, metrics/robustness.
 """
 
-from darkroom import arrays, checkpoints, hardware, params, robustness
-from darkroom.outputs import new_folder, write_csv, write_json
-from darkroom.stage import run
+from darkroom.core import params
+from darkroom.core.outputs import new_folder, write_csv, write_json
+from darkroom.core.params import Seed
+from darkroom.core.stage import run
+from darkroom.models.trained import open_trained
+from darkroom.robustness import measurement
+from darkroom.robustness.config import RobustnessConfig
 
 
 def main() -> None:
-    seed, settings = params.load("seed", "robustness")
-    hardware.use_threads("auto")
-    network, description = checkpoints.load("models/trained")
-    manifest = arrays.read_manifest("data/arrays")
-    checkpoints.require_same_data(description, manifest)
-    test = arrays.read_split("data/arrays", "test")
-    device = hardware.choose_device("cpu" if description.params["device"] == "cpu" else "auto")
-    precision = hardware.PRECISIONS[hardware.choose_precision("auto", device)]
-    baseline = robustness.read_baseline(f"data/baselines/{manifest.dataset}.csv", settings.severities)  # a mistake in it is told before the work
+    seed, settings = params.load(seed=Seed, robustness=RobustnessConfig)
+    trained = open_trained()
+    test = trained.split("test")
+    path = f"data/baselines/{trained.manifest.dataset}.csv"
+    baseline = measurement.read_baseline(path, settings.severities)  # first: an error in it costs no work
 
-    table = robustness.measure(network.to(device), test, manifest, settings.severities, seed, precision)
+    table = measurement.measure(trained, test, settings.severities, seed)
     with new_folder("metrics/robustness") as folder:
-        write_csv(folder / "corruptions.csv", table)
-    summary = robustness.summary(table, baseline)
-    write_json("metrics/robustness.json", summary)
-    worst = min(summary["accuracy"], key=summary["accuracy"].get)
-    print(f"{len(test)} test pictures, corrupted: mean accuracy {summary['mean_accuracy']:.2%}, least {summary['accuracy'][worst]:.2%} ({worst})")
+        write_csv(folder / "corruptions.csv", measurement.with_baseline(table, baseline))
+    write_json("metrics/robustness.json", measurement.summary(table, baseline))
+    print(measurement.sentence(table, len(test)))
 
 
 if __name__ == "__main__":

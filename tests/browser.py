@@ -14,7 +14,13 @@ DRIVER = shutil.which("chromedriver")
 TAB, ENTER = "\ue004", "\ue007"
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the standard's name of a reference
-_ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+_ARGUMENTS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 
 
 class Browser:
@@ -22,7 +28,11 @@ class Browser:
 
     def __init__(self, driver: httpx.Client):
         options = {"binary": CHROMIUM, "args": _ARGUMENTS}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
         self._driver, self._path = driver, "/session"
         self._path = f"/session/{self._post('', capabilities={'alwaysMatch': wanted})['sessionId']}"
         self._post("/timeouts", script=10_000)
@@ -31,7 +41,9 @@ class Browser:
         self._post("/url", url=url)
 
     def resize(self, width: int, height: int) -> None:
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
 
     def media(self, **features: str) -> None:
         """Sets CSS media features, such as prefers_color_scheme="dark"."""
@@ -68,7 +80,10 @@ class Browser:
         element = self._find(selector)
         moves = [{"type": "pointerMove", "duration": 5, "origin": element, "x": x, "y": y} for x, y in points]
         actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
-        self._post("/actions", actions=[{"type": "pointer", "id": pointer, "parameters": {"pointerType": pointer}, "actions": actions}])
+        self._post(
+            "/actions",
+            actions=[{"type": "pointer", "id": pointer, "parameters": {"pointerType": pointer}, "actions": actions}],
+        )
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         """Runs a command of Chromium's DevTools protocol."""

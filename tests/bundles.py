@@ -10,28 +10,34 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from darkroom import bundle, drift
-from darkroom.outputs import new_folder
+from darkroom.bundle import classifier, drift
+from darkroom.core.outputs import new_folder
 
 SHARPNESS = 40.0
 CLASSES = ("dark", "medium", "bright")
 
 
 def write(
-    folder: str | Path, classes: Sequence[str] = CLASSES, shape: tuple[int, int, int] = (4, 4, 1), golden: np.ndarray | None = None, **manifest: Any
+    folder: str | Path,
+    classes: Sequence[str] = CLASSES,
+    shape: tuple[int, int, int] = (4, 4, 1),
+    golden: np.ndarray | None = None,
+    **manifest: Any,
 ) -> None:
     """Writes a whole bundle to `folder`, in the place of one that is there.
 
-    `manifest` are fields of bundle.Manifest that differ; `golden` are logits (8, K) other than the model's. Class k of K is right
+    `manifest` are fields of classifier.Manifest that differ; `golden` are logits (8, K) other than the model's. Class k of K is right
     for a picture of mean brightness 255 k / (K - 1), white for the last one. Pictures may have any size.
     """
     with new_folder(folder) as new:
         (new / "model.onnx").write_bytes(model(len(classes), shape[-1]))
         images = np.linspace(0, 255, 8 * int(np.prod(shape))).round().astype(np.uint8).reshape(8, *shape)
         logits, probabilities = answers(images, len(classes))
-        np.savez(new / "golden.npz", images=images, logits=logits if golden is None else golden, probabilities=probabilities)
+        np.savez(
+            new / "golden.npz", images=images, logits=logits if golden is None else golden, probabilities=probabilities
+        )
         fields = {
-            "format": bundle.FORMAT,
+            "format": classifier.FORMAT,
             "model": "brightness",
             "dataset": "toy",
             "title": "Brightness",
@@ -47,7 +53,9 @@ def write(
             "threshold": 0.9,
             "metrics": {"accuracy": 1.0, "samples": 8},
             "reference": reference(8, len(classes)),
-            "files": {name: hashlib.sha256((new / name).read_bytes()).hexdigest() for name in ("model.onnx", "golden.npz")},
+            "files": {
+                name: hashlib.sha256((new / name).read_bytes()).hexdigest() for name in ("model.onnx", "golden.npz")
+            },
         }
         (new / "manifest.json").write_text(json.dumps(fields | manifest), encoding="utf-8")
 
@@ -74,7 +82,12 @@ def reference(count: int, classes: int = 3) -> dict[str, Any]:
 def model(classes: int, channels: int) -> bytes:
     """The contents of the ONNX file."""
     weights, biases = _line(classes)
-    constants = {"scale": np.float32(255), "axes": np.array([1, 2, 3]), "weights": weights.reshape(1, -1), "biases": biases}
+    constants = {
+        "scale": np.float32(255),
+        "axes": np.array([1, 2, 3]),
+        "weights": weights.reshape(1, -1),
+        "biases": biases,
+    }
     nodes = [
         helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
@@ -89,7 +102,10 @@ def model(classes: int, channels: int) -> bytes:
         nodes,
         "brightness",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", "height", "width", channels])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes]) for name in ("logits", "probabilities")],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", classes])
+            for name in ("logits", "probabilities")
+        ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)

@@ -52,11 +52,15 @@ def description(files: dict[str, bytes], classes: int = 3, **changes: Any) -> di
     }
 
 
-def write_dataset(name: str, values: dict[str, Any], files: dict[str, bytes] | None = None, compress: bool = False) -> Path:
+def write_dataset(
+    name: str, values: dict[str, Any], files: dict[str, bytes] | None = None, compress: bool = False
+) -> Path:
     """Writes data/datasets/<name> in the working directory: its dataset.yaml, and beside it `files` as a user puts them there."""
     folder = Path("data/datasets") / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.yaml").write_text(yaml.safe_dump(values))
     for file, data in (files or {}).items():
-        (folder / f"{file}.gz" if compress else folder / file).write_bytes(gzip.compress(data, mtime=0) if compress else data)
+        (folder / f"{file}.gz" if compress else folder / file).write_bytes(
+            gzip.compress(data, mtime=0) if compress else data
+        )
     return folder

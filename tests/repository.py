@@ -9,7 +9,17 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = ("dvc.yaml", "params.yaml", "requirements.txt", ".gitignore", ".dvcignore", "stages", "darkroom", "seeds", "data/baselines")
+PROJECT = (
+    "dvc.yaml",
+    "params.yaml",
+    "requirements.txt",
+    ".gitignore",
+    ".dvcignore",
+    "stages",
+    "darkroom",
+    "seeds",
+    "data/baselines",
+)
 
 
 def copy_project(folder: Path) -> Path:
@@ -55,6 +65,10 @@ def dvc(folder: Path, *arguments: str, code: int = 0) -> tuple[list[str], str]:
 
 
 def _call(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    person = {f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    person = {
+        f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env={**os.environ, **person, "PATH": path}, check=False)
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env={**os.environ, **person, "PATH": path}, check=False
+    )

@@ -78,7 +78,9 @@ def command(*arguments: object) -> list[str]:
 @contextmanager
 def served(*arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
     """The process of a service, and its address; it is ended with SIGTERM."""
-    process = subprocess.Popen(command(*arguments, "--port", 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*arguments, "--port", 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process, process.stderr.readline().split(" ", 1)[0]
     finally:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from darkroom import checkpoints
-from darkroom.transforms import normalise
+from darkroom.models import checkpoints
+from darkroom.models.normalisation import normalise
 
 
 class Classifier:
@@ -27,7 +27,9 @@ class Classifier:
         picture = Image.open(io.BytesIO(contents)).convert("L" if channels == 1 else "RGB").resize((width, height))
         images = torch.from_numpy(np.array(picture).reshape(1, height, width, channels))
         with torch.inference_mode():
-            probabilities = self.network(normalise(images, self.description.mean, self.description.std)).softmax(1)[0].tolist()
+            probabilities = (
+                self.network(normalise(images, self.description.mean, self.description.std)).softmax(1)[0].tolist()
+            )
         return {"label": self.description.classes[int(np.argmax(probabilities))], "probabilities": probabilities}
 
 

@@ -10,24 +10,33 @@ from torch import Tensor, nn
 
 
 class Cnn(nn.Module):
-    """Two 3 x 3 convolutions without padding, of `width` and twice `width` channels, and a hidden layer."""
+    """Two 3 x 3 convolutions without padding, of `channels` and twice `channels` channels, and a hidden layer."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 32, hidden: int = 128, dropout: float = 0.0):
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        channels: int = 32,
+        hidden_units: int = 128,
+        dropout: float = 0.0,
+    ):
         super().__init__()
-        height, breadth, channels = shape
-        rows, columns = (((size - 2) // 2 - 2) // 2 for size in (height, breadth))
+        height, width, input_channels = shape
+        rows, columns = (((size - 2) // 2 - 2) // 2 for size in (height, width))
         if min(rows, columns) < 1:
             raise ValueError("it needs at least 10 x 10")
         self.features = nn.Sequential(
-            nn.Conv2d(channels, width, 3),
+            nn.Conv2d(input_channels, channels, 3),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3),
+            nn.Conv2d(channels, 2 * channels, 3),
             nn.ReLU(),
             nn.MaxPool2d(2),
         )
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(2 * width * rows * columns, hidden), nn.ReLU(), nn.Dropout(dropout))
-        self.head = nn.Linear(hidden, classes)
+        self.hidden = nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * channels * rows * columns, hidden_units), nn.ReLU(), nn.Dropout(dropout)
+        )
+        self.head = nn.Linear(hidden_units, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised pictures (N, C, H, W)."""

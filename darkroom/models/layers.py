@@ -35,4 +35,6 @@ class WhiteningConv(nn.Conv2d):
 def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
     """A 3 x 3 convolution that keeps the size, pooled to half of it if asked, with batch norm and ReLU."""
     pooling = [nn.MaxPool2d(2)] if pool else []  # before the norm, which then has a quarter of the pixels to work on
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pooling, nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pooling, nn.BatchNorm2d(outputs), nn.ReLU()
+    )

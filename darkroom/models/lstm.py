@@ -12,17 +12,30 @@ from torch import Tensor, nn
 
 
 class Lstm(nn.Module):
-    """Each row with its neighbours embedded, `layers` of `width` units a direction, mean and maximum over the rows."""
+    """Each row with its neighbours embedded, `layers` of `hidden_size` units a direction, mean and maximum over the rows."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 128, layers: int = 2, dropout: float = 0.0):
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, hidden_size: int = 128, layers: int = 2, dropout: float = 0.0
+    ):
         super().__init__()
-        height, breadth, channels = shape
-        if min(height, breadth) < 2:
+        height, width, input_channels = shape
+        if min(height, width) < 2:
             raise ValueError("it needs at least 2 x 2")
-        self.embedding = nn.Sequential(nn.Conv1d(breadth * channels, 2 * width, 3, padding=1, bias=False), nn.BatchNorm1d(2 * width), nn.ReLU())
-        self.lstm = _ExportableLstm(2 * width, width, layers, batch_first=True, bidirectional=True, dropout=dropout if layers > 1 else 0.0)
+        self.embedding = nn.Sequential(
+            nn.Conv1d(width * input_channels, 2 * hidden_size, 3, padding=1, bias=False),
+            nn.BatchNorm1d(2 * hidden_size),
+            nn.ReLU(),
+        )
+        self.lstm = _ExportableLstm(
+            2 * hidden_size,
+            hidden_size,
+            layers,
+            batch_first=True,
+            bidirectional=True,
+            dropout=dropout if layers > 1 else 0.0,
+        )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(4 * width, classes)
+        self.head = nn.Linear(4 * hidden_size, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of normalised pictures (N, C, H, W)."""

@@ -15,25 +15,25 @@ STEM = 16  # channels of the whitening stem
 
 
 class Resnet(nn.Module):
-    """Stem, `width`, 2 `width` channels, pooled, residual; 4 `width`, pooled, residual; global maximum; classifier."""
+    """Stem, `channels`, 2 `channels` channels, pooled, residual; 4 `channels`, pooled, residual; global maximum; classifier."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 32, dropout: float = 0.0):
+    def __init__(self, shape: tuple[int, int, int], classes: int, channels: int = 32, dropout: float = 0.0):
         super().__init__()
-        height, breadth, channels = shape
-        if min(height, breadth) < 8:
+        height, width, input_channels = shape
+        if min(height, width) < 8:
             raise ValueError("it needs at least 8 x 8")
-        self.stem = WhiteningConv(channels, STEM)
+        self.stem = WhiteningConv(input_channels, STEM)
         self.features = nn.Sequential(
             nn.MaxPool2d(2),
             nn.ReLU(),
-            convolution(STEM, width),
-            convolution(width, 2 * width, pool=True),
-            _Residual(2 * width),
-            convolution(2 * width, 4 * width, pool=True),
-            _Residual(4 * width),
+            convolution(STEM, channels),
+            convolution(channels, 2 * channels, pool=True),
+            _Residual(2 * channels),
+            convolution(2 * channels, 4 * channels, pool=True),
+            _Residual(4 * channels),
         )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(4 * width, classes)
+        self.head = nn.Linear(4 * channels, classes)
 
     def fit_stem(self, images: Tensor) -> None:
         """Computes the first filters from normalised training pictures (N, C, H, W) float32."""
@@ -45,9 +45,9 @@ class Resnet(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, width: int):
+    def __init__(self, channels: int):
         super().__init__()
-        self.branch = nn.Sequential(convolution(width, width), convolution(width, width))
+        self.branch = nn.Sequential(convolution(channels, channels), convolution(channels, channels))
 
     def forward(self, images: Tensor) -> Tensor:
         return images + self.branch(images)

@@ -15,23 +15,23 @@ STEM = 16  # channels of the whitening stem
 
 
 class Sprint(nn.Module):
-    """Stem, pooled; `width` channels, pooled; twice `width`, pooled; twice `width`; global maximum; classifier."""
+    """Stem, pooled; `channels` channels, pooled; twice `channels`, pooled; twice `channels`; global maximum; classifier."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, width: int = 32, dropout: float = 0.0):
+    def __init__(self, shape: tuple[int, int, int], classes: int, channels: int = 32, dropout: float = 0.0):
         super().__init__()
-        height, breadth, channels = shape
-        if min(height, breadth) < 8:
+        height, width, input_channels = shape
+        if min(height, width) < 8:
             raise ValueError("it needs at least 8 x 8")
-        self.stem = WhiteningConv(channels, STEM)
+        self.stem = WhiteningConv(input_channels, STEM)
         self.features = nn.Sequential(
             nn.MaxPool2d(2),
             nn.ReLU(),
-            convolution(STEM, width, pool=True),
-            convolution(width, 2 * width, pool=True),
-            convolution(2 * width, 2 * width),
+            convolution(STEM, channels, pool=True),
+            convolution(channels, 2 * channels, pool=True),
+            convolution(2 * channels, 2 * channels),
         )
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(2 * width, classes)
+        self.head = nn.Linear(2 * channels, classes)
 
     def fit_stem(self, images: Tensor) -> None:
         """Computes the first filters from normalised training pictures (N, C, H, W) float32."""

@@ -16,28 +16,37 @@ STEM = 16  # channels of the whitening stem
 
 
 class Vit(nn.Module):
-    """Tokens of `width` features, `depth` pre-norm encoder blocks, pooled by attention (the paper's sequence pooling)."""
+    """Tokens of `embed_dim` features, `depth` pre-norm encoder blocks, pooled by attention (the paper's sequence pooling)."""
 
     def __init__(
         self,
         shape: tuple[int, int, int],
         classes: int,
-        width: int = 128,
+        embed_dim: int = 128,
         depth: int = 2,
         heads: int = 4,
         mlp_ratio: float = 2.0,
         dropout: float = 0.0,
     ):
         super().__init__()
-        height, breadth, channels = shape
-        if min(height, breadth) < 8:
+        height, width, input_channels = shape
+        if min(height, width) < 8:
             raise ValueError("it needs at least 8 x 8")
-        self.stem = WhiteningConv(channels, STEM)
-        self.tokenizer = nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), convolution(STEM, width // 2), convolution(width // 2, width, pool=True))
-        self.positions = nn.Parameter(torch.empty(1, (height // 4) * (breadth // 4), width))
-        self.encoder = nn.Sequential(nn.Dropout(dropout), *(_Block(width, heads, int(mlp_ratio * width), dropout) for _ in range(depth)), nn.LayerNorm(width))
-        self.importance = nn.Linear(width, 1, bias=False)  # a bias would cancel in the softmax
-        self.head = nn.Linear(width, classes)
+        self.stem = WhiteningConv(input_channels, STEM)
+        self.tokenizer = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            convolution(STEM, embed_dim // 2),
+            convolution(embed_dim // 2, embed_dim, pool=True),
+        )
+        self.positions = nn.Parameter(torch.empty(1, (height // 4) * (width // 4), embed_dim))
+        self.encoder = nn.Sequential(
+            nn.Dropout(dropout),
+            *(_Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth)),
+            nn.LayerNorm(embed_dim),
+        )
+        self.importance = nn.Linear(embed_dim, 1, bias=False)  # a bias would cancel in the softmax
+        self.head = nn.Linear(embed_dim, classes)
         nn.init.trunc_normal_(self.positions, std=0.2)
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
@@ -57,10 +66,16 @@ class Vit(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int, dropout: float):
+    def __init__(self, embed_dim: int, heads: int, hidden: int, dropout: float):
         super().__init__()
-        self.attention = nn.Sequential(nn.LayerNorm(width), _Attention(width, heads), nn.Dropout(dropout))
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(dropout))
+        self.attention = nn.Sequential(nn.LayerNorm(embed_dim), _Attention(embed_dim, heads), nn.Dropout(dropout))
+        self.mlp = nn.Sequential(
+            nn.LayerNorm(embed_dim),
+            nn.Linear(embed_dim, hidden),
+            nn.GELU(),
+            nn.Linear(hidden, embed_dim),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.attention(tokens)
@@ -70,11 +85,11 @@ class _Block(nn.Module):
 class _Attention(nn.Module):
     """Attention in plain matrix products: with so few tokens, PyTorch's fused one takes most of a bf16 step on a CPU."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, embed_dim: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.inputs = nn.Linear(width, 3 * width, bias=False)
-        self.output = nn.Linear(width, width)
+        self.inputs = nn.Linear(embed_dim, 3 * embed_dim, bias=False)
+        self.output = nn.Linear(embed_dim, embed_dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
         queries, keys, values = self.inputs(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)

@@ -15,19 +15,26 @@ STEM = 16  # channels of the first convolution
 
 
 class WideResnet(nn.Module):
-    """Three stages of 16, 32 and 64 times `width` channels, the later two at half the size; `depth` = 6 n + 4 layers."""
+    """Three stages of 16, 32 and 64 times `widen_factor` channels, the later two at half the size; `depth` = 6 n + 4 layers."""
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, depth: int = 16, width: int = 4, dropout: float = 0.0):
+    def __init__(
+        self, shape: tuple[int, int, int], classes: int, depth: int = 16, widen_factor: int = 4, dropout: float = 0.0
+    ):
         super().__init__()
-        height, breadth, channels = shape
-        if min(height, breadth) < 8:
+        height, width, input_channels = shape
+        if min(height, width) < 8:
             raise ValueError("it needs at least 8 x 8")
         blocks = (depth - 4) // 6
-        sizes = [STEM, 16 * width, 32 * width, 64 * width]
-        self.stem = nn.Conv2d(channels, STEM, 3, padding=1, bias=False)
+        sizes = [STEM, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
+        self.stem = nn.Conv2d(input_channels, STEM, 3, padding=1, bias=False)
         self.features = nn.Sequential(
             *(
-                _Block(sizes[stage] if block == 0 else sizes[stage + 1], sizes[stage + 1], 2 if stage and block == 0 else 1, dropout)
+                _Block(
+                    sizes[stage] if block == 0 else sizes[stage + 1],
+                    sizes[stage + 1],
+                    2 if stage and block == 0 else 1,
+                    dropout,
+                )
                 for stage in range(3)
                 for block in range(blocks)
             ),

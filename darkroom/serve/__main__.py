@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.errors import DarkroomError
+from darkroom.core.errors import DarkroomError
 from darkroom.serve.settings import KEY_VARIABLE, Settings, check
 
 if TYPE_CHECKING:
-    from darkroom.bundle import Bundle
+    from darkroom.bundle.classifier import Bundle
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    from darkroom.serve import app, heap, server  # which take their time, and a wrong command line should not
+    from darkroom.serve import app, heap, server
     from darkroom.serve.access_log import AccessLog
     from darkroom.serve.service import Service
 
@@ -40,7 +40,9 @@ def _serve(settings: Settings) -> None:
         service = Service(settings)
         log = AccessLog(settings.log_format)
         running = server.Server(app.build(service, log), service)
-        gc.set_threshold(50_000)  # else it would look again and again through the many lists of a long JSON while they are made: 3 times slower
+        gc.set_threshold(
+            50_000
+        )  # else it would look again and again through the many lists of a long JSON while they are made: 3 times slower
         gc.freeze()  # else to look for garbage among all that was made so far would hold up an answer for 27 ms now and then
         print(_greeting(service.bundle, *door.getsockname()[:2]), file=sys.stderr, flush=True)
         try:
@@ -57,25 +59,63 @@ def _greeting(bundle: "Bundle", host: str, port: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     default = Settings()
-    parser = argparse.ArgumentParser(prog="python -m darkroom.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", nargs="?", type=Path, default=default.bundle, help=f"the bundle's folder (default: {default.bundle})")
-    parser.add_argument("--int8", dest="variant", action="store_const", const="int8", default="fp32", help="run the 8-bit model, if it passed its gates")
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "bundle", nargs="?", type=Path, default=default.bundle, help=f"the bundle's folder (default: {default.bundle})"
+    )
+    parser.add_argument(
+        "--int8",
+        dest="variant",
+        action="store_const",
+        const="int8",
+        default="fp32",
+        help="run the 8-bit model, if it passed its gates",
+    )
     for name, kind, meaning in (
         ("host", str, "the address to listen at; one that others can reach needs a key"),
         ("port", _number(int, 0, 65535), "0: any that is free"),
         ("threads", _number(int, 1, 1024), "how many pictures are worked on at the same time"),
-        ("queue", _number(int, 1, 10**6), "how many pictures are taken on at the same time, with those that wait; more get 429"),
-        ("timeout", _number(float, 0.01, 3600), "seconds for a request to arrive (else 408), and again for its answer (else 504)"),
+        (
+            "queue",
+            _number(int, 1, 10**6),
+            "how many pictures are taken on at the same time, with those that wait; more get 429",
+        ),
+        (
+            "timeout",
+            _number(float, 0.01, 3600),
+            "seconds for a request to arrive (else 408), and again for its answer (else 504)",
+        ),
         ("max-bytes", _number(int, 1, 2**31), "size of a request (else 413)"),
         ("max-pixels", _number(int, 1, 10**9), "size of a picture, if the bundle allows as much (else 422)"),
         ("max-files", _number(int, 1, 1024), "files of a request (else 400)"),
-        ("drain-delay", _number(float, 0, 3600), "seconds at SIGTERM during which probes say `not ready` and requests are still taken"),
+        (
+            "drain-delay",
+            _number(float, 0, 3600),
+            "seconds at SIGTERM during which probes say `not ready` and requests are still taken",
+        ),
     ):
         value = getattr(default, name.replace("-", "_"))
-        parser.add_argument(f"--{name}", type=kind, default=value, metavar=name.split("-")[-1].upper(), help=f"{meaning} (default: {value})")
-    parser.add_argument("--log-format", choices=("json", "text", "off"), default=default.log_format, help="of a line for each request (default: json)")
-    parser.add_argument("--allow-reload", action="store_true", help="let clients exchange the bundle: POST /v1/reload and /v1/rollback")
-    parser.add_argument("--allow-anonymous", action="store_true", help="listen at an address that others can reach without a key")
+        parser.add_argument(
+            f"--{name}",
+            type=kind,
+            default=value,
+            metavar=name.split("-")[-1].upper(),
+            help=f"{meaning} (default: {value})",
+        )
+    parser.add_argument(
+        "--log-format",
+        choices=("json", "text", "off"),
+        default=default.log_format,
+        help="of a line for each request (default: json)",
+    )
+    parser.add_argument(
+        "--allow-reload", action="store_true", help="let clients exchange the bundle: POST /v1/reload and /v1/rollback"
+    )
+    parser.add_argument(
+        "--allow-anonymous", action="store_true", help="listen at an address that others can reach without a key"
+    )
     return parser
 
 

@@ -70,5 +70,13 @@ class AccessLog:
         when, ms = datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds"), round(1000 * seconds, 2)
         if self._form == "text":
             return f"{when} {method} {route} {code} {ms} ms, {work.pictures} pictures, model {work.version or '-'}\n"
-        entry = {"time": when, "method": method, "route": route, "code": code, "ms": ms, "pictures": work.pictures, "model": work.version}
+        entry = {
+            "time": when,
+            "method": method,
+            "route": route,
+            "code": code,
+            "ms": ms,
+            "pictures": work.pictures,
+            "model": work.version,
+        }
         return json.dumps(entry) + "\n"

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from darkroom.errors import DarkroomError
+from darkroom.core.errors import DarkroomError
 from darkroom.serve.predict_api import Model, model_of
 from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service

@@ -24,7 +24,9 @@ class Admission:
     def take(self, pictures: int, size: int) -> Iterator[None]:
         """Holds room for so many pictures of `size` bytes; raises Problem 413 where there never is so much, 429 where there is not now."""
         if pictures > self.max_pictures:
-            raise Problem(413, f"The request holds {pictures:,} pictures; at most {self.max_pictures:,} are taken at once.")
+            raise Problem(
+                413, f"The request holds {pictures:,} pictures; at most {self.max_pictures:,} are taken at once."
+            )
         if self.pictures + pictures > self.max_pictures:
             raise refusal()
         with self.holding() as hold:

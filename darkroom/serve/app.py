@@ -16,13 +16,29 @@ from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Service
 
-_SCHEMES = {"bearer": {"type": "http", "scheme": "bearer"}, "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 def build(service: Service, log: AccessLog) -> ASGIApp:
     """The routes of `service` behind their gate, which notes every request in `log`."""
-    app = FastAPI(title="Darkroom", version="1", description="Classifies pictures.", docs_url=None, redoc_url=None, redirect_slashes=False)
-    for part in (predict_api, status_api, inference_protocol, page, *([admin_api] if service.settings.allow_reload else [])):
+    app = FastAPI(
+        title="Darkroom",
+        version="1",
+        description="Classifies pictures.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for part in (
+        predict_api,
+        status_api,
+        inference_protocol,
+        page,
+        *([admin_api] if service.settings.allow_reload else []),
+    ):
         app.include_router(part.router(service))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -61,7 +77,10 @@ def _with_key(document: dict[str, Any]) -> dict[str, Any]:
     """The OpenAPI document, which says now where the API key is needed."""
     document.setdefault("components", {})["securitySchemes"] = _SCHEMES
     [(status, response)] = responses(401).items()
-    answer = {"description": response["description"], "content": {"application/json": {"schema": Error.model_json_schema()}}}
+    answer = {
+        "description": response["description"],
+        "content": {"application/json": {"schema": Error.model_json_schema()}},
+    }
     for path, operations in document["paths"].items():
         for operation in operations.values() if is_guarded(path) else []:
             operation["security"] = [{name: []} for name in _SCHEMES]

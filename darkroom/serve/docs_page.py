@@ -16,7 +16,11 @@ td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
 def html(document: Mapping[str, Any]) -> str:
     """One page with every operation of an OpenAPI document."""
     title = escape(document["info"]["title"])
-    operations = [(path, method, operation) for path, methods in document["paths"].items() for method, operation in methods.items()]
+    operations = [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
     return "\n".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: the API</title>',
@@ -41,8 +45,13 @@ def _section(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[s
             [(p["name"], p["in"], _short(p["schema"]), p.get("description", "")) for p in parameters],
         )
     if body := operation.get("requestBody"):
-        yield _table(("Body", "Schema"), [(kind, _short(content.get("schema", {}))) for kind, content in body["content"].items()])
-    yield _table(("Status", "Type", "Schema", ""), [row for code, answer in operation["responses"].items() for row in _answer(code, answer)])
+        yield _table(
+            ("Body", "Schema"), [(kind, _short(content.get("schema", {}))) for kind, content in body["content"].items()]
+        )
+    yield _table(
+        ("Status", "Type", "Schema", ""),
+        [row for code, answer in operation["responses"].items() for row in _answer(code, answer)],
+    )
     yield "</section>"
 
 
@@ -57,7 +66,11 @@ def _short(schema: Mapping[str, Any]) -> str:
         return schema["$ref"].rpartition("/")[2]
     if choices := schema.get("anyOf") or schema.get("oneOf"):
         return " or ".join(map(_short, choices))
-    return ", ".join(f"{name} {schema[name]}" for name in ("title", "type", "format", "minimum", "maximum", "default") if name in schema)
+    return ", ".join(
+        f"{name} {schema[name]}"
+        for name in ("title", "type", "format", "minimum", "maximum", "default")
+        if name in schema
+    )
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
@@ -66,4 +79,8 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return "<table><thead><tr>" + "".join(f'<th scope="col">{name}</th>' for name in head) + f"</tr></thead><tbody>{cells}</tbody></table>"
+    return (
+        "<table><thead><tr>"
+        + "".join(f'<th scope="col">{name}</th>' for name in head)
+        + f"</tr></thead><tbody>{cells}</tbody></table>"
+    )

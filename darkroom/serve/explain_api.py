@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request, Response
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from darkroom import occlusion
-from darkroom.bundle import Bundle
-from darkroom.pictures import Unusable
+from darkroom.bundle.classifier import Bundle
+from darkroom.explain import occlusion
+from darkroom.inputs.image import Unusable
 from darkroom.serve.predict_api import PICTURES, Model
 from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service
@@ -34,7 +34,9 @@ class Explanation(BaseModel):
     probability: float = Field(description="Of that class, for the picture as it is.")
     covered: float = Field(description="The same with the most telling window covered: the lowest of all windows.")
     window: Window = Field(description="The most telling one.")
-    map: list[list[float]] = Field(description="By row and column: how much the class's log-odds fall with a pixel covered, the mean over its windows.")
+    map: list[list[float]] = Field(
+        description="By row and column: how much the class's log-odds fall with a pixel covered, the mean over its windows."
+    )
     picture: str = Field(description="The pixels that the model saw, a PNG as a data URI.")
     model: Model
 
@@ -56,7 +58,9 @@ def router(service: Service) -> APIRouter:
         if not kind.startswith("image/") and kind != "application/octet-stream":
             raise Problem(415, f"The content type {kind!r} is not taken: send a picture as image/*.")
         contents = await service.body(request)
-        places = min(1 + occlusion.SIDE**2, (service.settings.queue + 3) // 4)  # else one person's look would shut others out
+        places = min(
+            1 + occlusion.SIDE**2, (service.settings.queue + 3) // 4
+        )  # else one person's look would shut others out
         answer = await service.run(lambda bundle: _explained(service, bundle, contents), places, len(contents))
         return Response(answer, media_type="application/json")
 
@@ -89,7 +93,12 @@ def _explained(service: Service, bundle: Bundle, contents: bytes) -> str:
 
 def _place(window: occlusion.Window) -> dict[str, Any]:
     rows, columns = window
-    return {"top": rows.start, "left": columns.start, "height": rows.stop - rows.start, "width": columns.stop - columns.start}
+    return {
+        "top": rows.start,
+        "left": columns.start,
+        "height": rows.stop - rows.start,
+        "width": columns.stop - columns.start,
+    }
 
 
 def _png(image: np.ndarray) -> str:

@@ -16,8 +16,15 @@ from darkroom.serve.service import Service
 
 GUARDED = ("/v1/", "/v2", "/metrics")  # by the API key
 OPEN = ("/v2/health/",)  # all the same, for probes
-WORK = {"/v1/predict", "/v1/explain", "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"}  # what takes up pictures
-_PAUSE = 0.05  # seconds until a refusal: clients that come again at once would take the processor from those that are served
+WORK = {
+    "/v1/predict",
+    "/v1/explain",
+    "/v2/models/{name}/infer",
+    "/v2/models/{name}/versions/{version}/infer",
+}  # what takes up pictures
+_PAUSE = (
+    0.05  # seconds until a refusal: clients that come again at once would take the processor from those that are served
+)
 _logger = logging.getLogger("darkroom.serve")
 
 
@@ -53,7 +60,9 @@ class Gate:
             else:
                 await self._app(scope, receive, noting)
         except Exception:
-            _logger.exception("%s %s failed", scope["method"], route)  # the application has answered, and raises it for the log
+            _logger.exception(
+                "%s %s failed", scope["method"], route
+            )  # the application has answered, and raises it for the log
         finally:
             CURRENT.reset(token)
             seconds = perf_counter() - started
@@ -63,7 +72,11 @@ class Gate:
     def _refusal(self, scope: Scope, route: str) -> Problem | None:
         """Why a request goes no further, found out without a look at its body."""
         if self._key and is_guarded(scope["path"]) and not self._is_known(scope):
-            return Problem(401, "Send the API key, as Authorization: Bearer KEY or as X-API-Key: KEY.", {"www-authenticate": "Bearer"})
+            return Problem(
+                401,
+                "Send the API key, as Authorization: Bearer KEY or as X-API-Key: KEY.",
+                {"www-authenticate": "Bearer"},
+            )
         if self._service.admission.full and scope["method"] == "POST" and route in WORK:
             return refusal()
         return None

@@ -14,7 +14,9 @@ from darkroom.serve.problems import Problem
 Name = Annotated[str, Field(max_length=100)]
 Dimension = Annotated[int, Field(ge=1, lt=2**31)]
 _Pixel = {"type": "integer", "minimum": 0, "maximum": 255}
-Pixels = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"anyOf": [_Pixel, {"type": "array"}]}})]  # checked in tensors.py, all at once
+Pixels = Annotated[
+    list[Any], WithJsonSchema({"type": "array", "items": {"anyOf": [_Pixel, {"type": "array"}]}})
+]  # checked in tensors.py, all at once
 
 
 class _Message(BaseModel):
@@ -22,17 +24,23 @@ class _Message(BaseModel):
 
 
 class RequestParameters(_Message):
-    binary_data_output: bool = Field(False, description="Send the outputs as bytes behind the JSON, but for those that say otherwise.")
+    binary_data_output: bool = Field(
+        False, description="Send the outputs as bytes behind the JSON, but for those that say otherwise."
+    )
 
 
 class InputParameters(_Message):
-    binary_data_size: int | None = Field(None, ge=0, description="How many bytes of this input follow the JSON, in place of `data`.")
+    binary_data_size: int | None = Field(
+        None, ge=0, description="How many bytes of this input follow the JSON, in place of `data`."
+    )
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
 class OutputParameters(_Message):
     binary_data: bool | None = Field(None, description="Send this output as bytes behind the JSON.")
-    classification: int | None = Field(None, ge=1, description="Send so many of the largest values, as texts `value:index:class`.")
+    classification: int | None = Field(
+        None, ge=1, description="Send so many of the largest values, as texts `value:index:class`."
+    )
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
@@ -41,7 +49,9 @@ class RequestInput(_Message):
     shape: list[Dimension] = Field(min_length=4, max_length=4, description="Pictures, height, width, channels.")
     datatype: Literal["UINT8"]
     parameters: InputParameters = InputParameters()
-    data: Pixels | None = Field(None, description="The pixels, 0 to 255, flat in row-major order or nested as the shape says.")
+    data: Pixels | None = Field(
+        None, description="The pixels, 0 to 255, flat in row-major order or nested as the shape says."
+    )
 
 
 class RequestOutput(_Message):
@@ -112,7 +122,9 @@ class ModelReady(_Message):
 def parse(text: bytes) -> InferenceRequest:
     """The request for inference in a JSON text; raises Problem 400, which names the first mistake."""
     try:
-        return InferenceRequest.model_validate(from_json(text))  # model_validate_json would hold three times as much memory
+        return InferenceRequest.model_validate(
+            from_json(text)
+        )  # model_validate_json would hold three times as much memory
     except ValidationError as error:
         mistake = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, mistake["loc"])) or "The request"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from darkroom.bundle import INPUT, OUTPUTS, Bundle
+from darkroom.bundle.classifier import INPUT, OUTPUTS, Bundle
 from darkroom.serve import inference_messages as messages
 from darkroom.serve import tensors
 from darkroom.serve.problems import Problem, responses
@@ -28,9 +28,13 @@ AT_ONCE = 2**14  # bytes of JSON: longer ones would hold up the event loop for m
 NOT_READY = 400  # the protocol's: "a 4xx status code indicates false"
 LONGEST = 2**14  # pixels of a side: what the resize in the graph needs grows with it
 _LENGTH = "Inference-Header-Content-Length"
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # the JSON with bytes behind it
+_BYTES = {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}}
+}  # the JSON with bytes behind it
 _REQUEST = {"required": True, "content": {"application/json": {"schema": messages.request_schema()}, **_BYTES}}
-_ANSWER = {200: {"model": messages.InferenceAnswer, "content": _BYTES, "headers": {_LENGTH: {"schema": {"type": "string"}}}}}
+_ANSWER = {
+    200: {"model": messages.InferenceAnswer, "content": _BYTES, "headers": {_LENGTH: {"schema": {"type": "string"}}}}
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def router(service: Service) -> APIRouter:
     @routes.get("")
     async def server_metadata(request: Request) -> messages.ServerMetadata:
         """What this server is."""
-        return messages.ServerMetadata(name="darkroom", version=request.app.version, extensions=["binary_tensor_data", "classification"])
+        return messages.ServerMetadata(
+            name="darkroom", version=request.app.version, extensions=["binary_tensor_data", "classification"]
+        )
 
     @routes.get("/health/live")
     async def server_live() -> messages.Live:
@@ -83,8 +89,17 @@ def router(service: Service) -> APIRouter:
         bundle = service.bundle
         _Address(**request.path_params).check(bundle)
         images = messages.TensorMetadata(name=INPUT, datatype="UINT8", shape=[-1, -1, -1, bundle.manifest.shape[2]])
-        outputs = [messages.TensorMetadata(name=name, datatype="FP32", shape=[-1, len(bundle.manifest.classes)]) for name in OUTPUTS]
-        return messages.ModelMetadata(name=bundle.manifest.dataset, versions=[bundle.version], platform="onnxruntime_onnx", inputs=[images], outputs=outputs)
+        outputs = [
+            messages.TensorMetadata(name=name, datatype="FP32", shape=[-1, len(bundle.manifest.classes)])
+            for name in OUTPUTS
+        ]
+        return messages.ModelMetadata(
+            name=bundle.manifest.dataset,
+            versions=[bundle.version],
+            platform="onnxruntime_onnx",
+            inputs=[images],
+            outputs=outputs,
+        )
 
     async def model_ready(request: Request, response: Response) -> messages.ModelReady:
         """Whether the model takes new requests."""
@@ -106,7 +121,12 @@ def router(service: Service) -> APIRouter:
         named = [_parameter(name, "path", required=True) for name in names]
         length = _parameter(_LENGTH, "header", required=False, pattern="^[0-9]{1,18}$")
         routes.add_api_route(path, model_metadata, responses=responses(404), openapi_extra={"parameters": named})
-        routes.add_api_route(f"{path}/ready", model_ready, responses=responses(404) | _not_ready(messages.ModelReady), openapi_extra={"parameters": named})
+        routes.add_api_route(
+            f"{path}/ready",
+            model_ready,
+            responses=responses(404) | _not_ready(messages.ModelReady),
+            openapi_extra={"parameters": named},
+        )
         routes.add_api_route(
             f"{path}/infer",
             infer,
@@ -135,7 +155,10 @@ async def _asked(service: Service, request: Request) -> _Asked:
         asked = await service.run(lambda _: _read(text, raw, max_pixels), pictures=0, size=len(text))
     channels = service.bundle.manifest.shape[2]  # of the bundle that will answer: meanwhile it may have been exchanged
     if asked.images.shape[3] != channels:
-        raise Problem(400, f"The shape of {INPUT} is {list(asked.images.shape)}, but the model takes (pictures, height, width, {channels}).")
+        raise Problem(
+            400,
+            f"The shape of {INPUT} is {list(asked.images.shape)}, but the model takes (pictures, height, width, {channels}).",
+        )
     return asked
 
 
@@ -155,14 +178,18 @@ async def _parts(service: Service, request: Request) -> tuple[bytes, memoryview]
         body = await service.run(lambda _: _inflated(body, encoding, limit), pictures=0, size=limit)
     text, raw = tensors.split(body, request.headers.get(_LENGTH))
     if len(text) > JSON_LIMIT:
-        raise Problem(413, f"The JSON has {len(text):,} bytes, more than {JSON_LIMIT:,}: send the pixels as binary data.")
+        raise Problem(
+            413, f"The JSON has {len(text):,} bytes, more than {JSON_LIMIT:,}: send the pixels as binary data."
+        )
     return text, raw
 
 
 def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
     """The body as it was before its compression; raises Problem where it is none, or longer than `limit` bytes."""
     if encoding not in ("gzip", "deflate"):
-        raise Problem(415, f"Content-Encoding may be gzip or deflate, not {encoding!r}.", {"accept-encoding": "gzip, deflate"})
+        raise Problem(
+            415, f"Content-Encoding may be gzip or deflate, not {encoding!r}.", {"accept-encoding": "gzip, deflate"}
+        )
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # reads the headers of both
     try:
         inflated = inflater.decompress(body, limit + 1)
@@ -189,7 +216,9 @@ def _images(given: messages.RequestInput, raw: memoryview, max_pixels: int) -> n
         raise Problem(400, "An input needs either data, or binary_data_size and so many bytes behind the JSON.")
     if len(raw) != (size or 0):
         raise Problem(400, f"There are {len(raw):,} bytes behind the JSON, but binary_data_size says {size or 0:,}.")
-    return tensors.pixels_of_list(given.data, given.shape) if size is None else tensors.pixels_of_bytes(raw, given.shape)
+    return (
+        tensors.pixels_of_list(given.data, given.shape) if size is None else tensors.pixels_of_bytes(raw, given.shape)
+    )
 
 
 def _wanted(asked: messages.InferenceRequest) -> list[messages.RequestOutput]:
@@ -211,10 +240,14 @@ def _answer(asked: _Asked, bundle: Bundle, results: Mapping[str, np.ndarray]) ->
         described = {"name": output.name, "datatype": tensors.DATATYPES[tensor.dtype], "shape": list(tensor.shape)}
         if asked.binary if binary is None else binary:
             raw.append(tensors.to_bytes(tensor))
-            outputs.append(messages.AnswerOutput(**described, parameters=messages.AnswerParameters(binary_data_size=len(raw[-1]))))
+            outputs.append(
+                messages.AnswerOutput(**described, parameters=messages.AnswerParameters(binary_data_size=len(raw[-1])))
+            )
         else:
             outputs.append(messages.AnswerOutput(**described, data=tensors.to_list(tensor)))
-    answer = messages.InferenceAnswer(model_name=bundle.manifest.dataset, model_version=bundle.version, id=asked.id, outputs=outputs)
+    answer = messages.InferenceAnswer(
+        model_name=bundle.manifest.dataset, model_version=bundle.version, id=asked.id, outputs=outputs
+    )
     text = answer.model_dump_json(exclude_none=True).encode()
     if not raw:
         return Response(text, media_type="application/json")

@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from darkroom.bundle import Bundle
+from darkroom.bundle.classifier import Bundle
 from darkroom.serve import multipart
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Outcome, Service
@@ -35,7 +35,9 @@ class Answer(BaseModel):
 
     label: str = Field(description="The most probable class.")
     confidence: float = Field(description="Its probability.")
-    abstained: bool = Field(description="Whether the confidence is below the bundle's threshold, so that the answer should not be relied on.")
+    abstained: bool = Field(
+        description="Whether the confidence is below the bundle's threshold, so that the answer should not be relied on."
+    )
     classes: list[Class] = Field(description="The `top_k` most probable classes, the most probable first.")
     decode_ms: float
     inference_ms: float
@@ -64,7 +66,9 @@ def router(service: Service) -> APIRouter:
         responses={200: {"model": Prediction | Predictions}, **responses(400, 408, 413, 415, 422, 429, 504)},
         openapi_extra={"requestBody": {"required": True, "content": content}},
     )
-    async def predict(request: Request, top_k: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5) -> Response:
+    async def predict(
+        request: Request, top_k: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5
+    ) -> Response:
         """One picture as the body (JPEG, PNG, WebP, BMP, TIFF or GIF; any `image/*` type or `application/octet-stream`), or several as
         the files of a form, under any name. A file of a form that is no usable picture has an `error` in its place and fails no other."""
         content_type = request.headers.get("content-type", "")
@@ -79,8 +83,12 @@ def router(service: Service) -> APIRouter:
                 if "error" in answer:
                     raise Problem(422, f"The picture cannot be used: {answer['error']}.")
             case kind:
-                raise Problem(415, f"The content type {kind!r} is not taken: send a picture as image/*, or files as {MULTIPART}.")
-        return Response(_ENCODER.encode({"model": model_of(outcomes[0].bundle), **answer}), media_type="application/json")
+                raise Problem(
+                    415, f"The content type {kind!r} is not taken: send a picture as image/*, or files as {MULTIPART}."
+                )
+        return Response(
+            _ENCODER.encode({"model": model_of(outcomes[0].bundle), **answer}), media_type="application/json"
+        )
 
     return routes
 

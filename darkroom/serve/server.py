@@ -15,7 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from darkroom.errors import DarkroomError
+from darkroom.core.errors import DarkroomError
 from darkroom.serve.service import Service
 
 _BACKLOG = 2048  # connections that wait to be taken
@@ -29,14 +29,18 @@ _PIPELINE = 256  # requests of a connection that wait for the answer to an earli
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens at the address: who comes early waits. Raises DarkroomError where it cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         bound = socket.socket(family, kind, protocol)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
         bound.listen(_BACKLOG)
         return bound
     except (OSError, OverflowError) as error:
-        raise DarkroomError(f"{host} port {port} cannot be served at ({error}): end what uses it, or choose another --host or --port.") from error
+        raise DarkroomError(
+            f"{host} port {port} cannot be served at ({error}): end what uses it, or choose another --host or --port."
+        ) from error
 
 
 class Server(uvicorn.Server):
@@ -76,7 +80,12 @@ class Server(uvicorn.Server):
         waiting = [connection for door in sockets or [] for connection in _waiting(door)]
         for server in self.servers:
             server.close()
-        protocol = partial(self.config.http_protocol_class, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        protocol = partial(
+            self.config.http_protocol_class,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
         await asyncio.sleep(_LINGER)  # else a request that had been sent would meet a closed connection
@@ -100,7 +109,9 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None  # of the request on its way
         self._reading: asyncio.TimerHandle | None = None  # of the client that has not read all of its answers
         self._running: RequestResponseCycle | None = None  # the request that is being answered
-        self._header = 0  # bytes since the last of a body, or of a request: of a header, a trailer, or what begins no request
+        self._header = (
+            0  # bytes since the last of a body, or of a request: of a header, a trailer, or what begins no request
+        )
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -144,7 +155,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         for timer in filter(None, (self._deadline, self._reading)):
             timer.cancel()
-        self.cycle = self._running  # uvicorn tells one request that nobody waits for it any more: by itself the last that came
+        self.cycle = (
+            self._running
+        )  # uvicorn tells one request that nobody waits for it any more: by itself the last that came
         super().connection_lost(error)
         self.pipeline.clear()  # each of these holds the connection that holds it: they would stay until the garbage is looked through
         self.cycle = self._running = None

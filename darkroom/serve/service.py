@@ -21,9 +21,9 @@ from typing import TypeVar
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from darkroom.bundle import Bundle, check_golden, picture, read, run
-from darkroom.drift import Watch, brightness
-from darkroom.pictures import Unusable
+from darkroom.bundle.classifier import Bundle, check_golden, picture, read, run
+from darkroom.bundle.drift import Watch, brightness
+from darkroom.inputs.image import Unusable
 from darkroom.serve import access_log
 from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
@@ -57,7 +57,9 @@ class _Served:
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
         self._watch = Watch(bundle.manifest.reference)
-        self._unseen: list[tuple[np.ndarray, np.ndarray]] = []  # the watch takes much longer for each of many than for all of them
+        self._unseen: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # the watch takes much longer for each of many than for all of them
         self._lock = Lock()
 
     def see(self, images: np.ndarray, probabilities: np.ndarray) -> None:
@@ -136,7 +138,9 @@ class Service:
     async def infer(self, images: np.ndarray) -> tuple[Bundle, np.ndarray, np.ndarray]:
         """The bundle that answers, with its logits and probabilities, each (N, K) float32, of images (N, h, w, C) uint8 of any size."""
         served = self._served
-        [(logits, probabilities)] = await self._admitted(served.bundle, [partial(self._infer, served, images)], len(images), images.nbytes)
+        [(logits, probabilities)] = await self._admitted(
+            served.bundle, [partial(self._infer, served, images)], len(images), images.nbytes
+        )
         return served.bundle, logits, probabilities
 
     async def run(self, job: Callable[[Bundle], T], pictures: int, size: int = 0) -> T:
@@ -187,7 +191,9 @@ class Service:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _read(self) -> _Served:
-        bundle = read(self.settings.bundle, threads=1, variant=self.settings.variant)  # one a worker: the workers fill the cores
+        bundle = read(
+            self.settings.bundle, threads=1, variant=self.settings.variant
+        )  # one a worker: the workers fill the cores
         check_golden(bundle, self.settings.bundle)
         return _Served(bundle)
 
@@ -237,4 +243,6 @@ class Service:
 
 def _declared_length(request: Request) -> int:
     declared = request.headers.get("content-length", "")
-    return int(declared) if declared.isdecimal() and len(declared) < 20 else 0  # what is wrong is seen while the body is read
+    return (
+        int(declared) if declared.isdecimal() and len(declared) < 20 else 0
+    )  # what is wrong is seen while the body is read

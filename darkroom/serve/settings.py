@@ -1,19 +1,15 @@
 """How the service runs."""
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from darkroom.errors import DarkroomError
+from darkroom.core.errors import DarkroomError
+from darkroom.core.processor import cores
 
 KEY_VARIABLE = "DARKROOM_API_KEY"
 _KEY = "[!-~]+"  # visible ASCII characters
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -24,11 +20,13 @@ class Settings:
     variant: str = "fp32"  # or int8
     host: str = "127.0.0.1"
     port: int = 8000
-    threads: int = field(default_factory=_cores)  # each works on one picture at a time
+    threads: int = field(default_factory=cores)  # each works on one picture at a time
     queue: int = 128  # pictures in the service at the same time, those that wait with those that are worked on
     timeout: float = 5.0  # seconds for a request to arrive, and again for its answer
     max_bytes: int = 16 * 2**20  # of a request's body
-    max_pixels: int = 25_000_000  # of one picture, where the bundle allows so many: to decode one takes up to 26 bytes a pixel
+    max_pixels: int = (
+        25_000_000  # of one picture, where the bundle allows so many: to decode one takes up to 26 bytes a pixel
+    )
     max_files: int = 32  # of one request
     drain_delay: float = 1.0  # seconds at SIGTERM from "not ready" to a closed door
     log_format: str = "json"  # or text, off

@@ -7,7 +7,7 @@ import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from darkroom.bundle import Bundle
+from darkroom.bundle.classifier import Bundle
 from darkroom.serve.admission import Admission
 
 __all__ = ["CONTENT_TYPE", "Telemetry"]
@@ -23,18 +23,40 @@ class Telemetry:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter("darkroom_requests", "Requests answered.", ["route", "code"], registry=registry)
-        self._seconds = Histogram("darkroom_request_seconds", "From a request's header to its answer.", ["route"], buckets=_SECONDS, registry=registry)
+        self._seconds = Histogram(
+            "darkroom_request_seconds",
+            "From a request's header to its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._shed = Counter("darkroom_shed", "Requests refused because the service was full.", registry=registry)
-        self._decode = Histogram("darkroom_decode_seconds", "Decoding of a picture file.", buckets=_SECONDS, registry=registry)
-        self._inference = Histogram("darkroom_inference_seconds", "A run of the model.", buckets=_SECONDS, registry=registry)
-        self._predictions = Counter("darkroom_predictions", "Pictures by predicted class.", ["label"], registry=registry)
-        self._confidence = Histogram("darkroom_confidence", "Largest probability of a picture.", buckets=_SHARES, registry=registry)
+        self._decode = Histogram(
+            "darkroom_decode_seconds", "Decoding of a picture file.", buckets=_SECONDS, registry=registry
+        )
+        self._inference = Histogram(
+            "darkroom_inference_seconds", "A run of the model.", buckets=_SECONDS, registry=registry
+        )
+        self._predictions = Counter(
+            "darkroom_predictions", "Pictures by predicted class.", ["label"], registry=registry
+        )
+        self._confidence = Histogram(
+            "darkroom_confidence", "Largest probability of a picture.", buckets=_SHARES, registry=registry
+        )
         self._abstentions = Counter("darkroom_abstentions", "Answers below the bundle's threshold.", registry=registry)
-        self._drift = Gauge("darkroom_drift", "Population stability index against validation.", ["feature"], registry=registry)
+        self._drift = Gauge(
+            "darkroom_drift", "Population stability index against validation.", ["feature"], registry=registry
+        )
         self._model = Gauge("darkroom_model_info", "The bundle in use.", ["version", "sha256"], registry=registry)
-        self._running = Gauge("darkroom_pictures_running", "Pictures that threads work on; the others in flight wait.", registry=registry)
-        Gauge("darkroom_pictures_in_flight", "Pictures taken on and not yet answered.", registry=registry).set_function(lambda: admission.pictures)
-        Gauge("darkroom_pictures_limit", "How many are taken on at most.", registry=registry).set(admission.max_pictures)
+        self._running = Gauge(
+            "darkroom_pictures_running", "Pictures that threads work on; the others in flight wait.", registry=registry
+        )
+        Gauge("darkroom_pictures_in_flight", "Pictures taken on and not yet answered.", registry=registry).set_function(
+            lambda: admission.pictures
+        )
+        Gauge("darkroom_pictures_limit", "How many are taken on at most.", registry=registry).set(
+            admission.max_pictures
+        )
 
     def serving(self, bundle: Bundle) -> None:
         """Says which bundle is in use from now on."""

@@ -31,7 +31,9 @@ def split(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
     if json_length is None:
         return body, memoryview(b"")
     if not re.fullmatch(r"[0-9]{1,18}", json_length) or not 1 <= int(json_length) <= len(body):
-        raise Problem(400, f"Inference-Header-Content-Length must be the length of the JSON, 1 to the body's {len(body):,} bytes.")
+        raise Problem(
+            400, f"Inference-Header-Content-Length must be the length of the JSON, 1 to the body's {len(body):,} bytes."
+        )
     return body[: int(json_length)], memoryview(body)[int(json_length) :]
 
 
@@ -52,7 +54,9 @@ def pixels_of_list(values: list[Any], shape: Sequence[int]) -> np.ndarray:
 def pixels_of_bytes(raw: bytes | memoryview, shape: Sequence[int]) -> np.ndarray:
     """The UINT8 tensor of so many bytes, not copied and thus read-only; raises Problem 400 unless they are as many as `shape` needs."""
     if len(raw) != math.prod(shape):
-        raise Problem(400, f"The binary data has {len(raw):,} bytes, but the shape {list(shape)} needs {math.prod(shape):,}.")
+        raise Problem(
+            400, f"The binary data has {len(raw):,} bytes, but the shape {list(shape)} needs {math.prod(shape):,}."
+        )
     return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
@@ -75,7 +79,10 @@ def classification(values: np.ndarray, count: int, labels: Sequence[str]) -> np.
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
     """
     best = np.argsort(-values, axis=1, kind="stable")[:, :count]
-    texts = [[f"{row[index]:f}:{index}:{labels[index]}" for index in indices] for row, indices in zip(values, best, strict=True)]
+    texts = [
+        [f"{row[index]:f}:{index}:{labels[index]}" for index in indices]
+        for row, indices in zip(values, best, strict=True)
+    ]
     return np.array(texts, dtype=object)
 
 

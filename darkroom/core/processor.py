@@ -1,0 +1,21 @@
+"""The CPU that this process runs on."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def cores() -> int:
+    """The number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> str:
+    """Cores and name of the CPU, for people: `2 cores of AMD EPYC`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    count = cores()
+    return f"{count} core{'s' * (count != 1)} of {name}"

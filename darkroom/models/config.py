@@ -1,0 +1,127 @@
+"""The `model` section of params.yaml: one config class per network family."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from darkroom.core.params import Section, Share
+from darkroom.core.spelling import did_you_mean
+
+Channels = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _whole_blocks(depth: int) -> int:
+    if depth % 6 != 4:
+        raise ValueError("must be 6 n + 4: 10, 16, 22, 28, 34, 40 ...")
+    return depth
+
+
+class CnnConfig(Section):
+    """The classic network: two convolutions, two dense layers."""
+
+    renamed: ClassVar = {"width": "channels", "hidden": "hidden_units"}
+    channels: Channels
+    hidden_units: Annotated[int, Field(ge=1, le=65536)]
+    dropout: Share
+
+
+class SprintConfig(Section):
+    """The network for trainings of a few seconds."""
+
+    renamed: ClassVar = {"width": "channels"}
+    channels: Channels
+    dropout: Share
+
+
+class ResnetConfig(Section):
+    """The small residual network."""
+
+    renamed: ClassVar = {"width": "channels"}
+    channels: Channels
+    dropout: Share
+
+
+class WideResnetConfig(Section):
+    """The wide residual network."""
+
+    renamed: ClassVar = {"width": "widen_factor"}
+    depth: Annotated[int, Field(ge=10, le=1000), AfterValidator(_whole_blocks)]
+    widen_factor: Annotated[int, Field(ge=1, le=100)]
+    dropout: Share
+
+
+class LstmConfig(Section):
+    """The recurrent network."""
+
+    renamed: ClassVar = {"width": "hidden_size"}
+    hidden_size: Channels
+    layers: Annotated[int, Field(ge=1, le=16)]
+    dropout: Share
+
+
+class VitConfig(Section):
+    """The compact convolutional Transformer."""
+
+    renamed: ClassVar = {"width": "embed_dim"}
+    embed_dim: Annotated[int, Field(ge=2, le=4096)]
+    depth: Annotated[int, Field(ge=1, le=100)]
+    heads: Annotated[int, Field(ge=1, le=256)]
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)]
+    dropout: Share
+
+    @model_validator(mode="after")
+    def _heads_divide_embed_dim(self) -> "VitConfig":
+        if self.embed_dim % self.heads:
+            raise ValueError(f"heads = {self.heads} must divide embed_dim = {self.embed_dim}")
+        return self
+
+
+class TorchvisionConfig(Section):
+    """A classification model of torchvision."""
+
+    architecture: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+def _family(name: str) -> str:
+    families = ModelConfig.families()
+    if name.startswith("torchvision/"):
+        architecture = name.removeprefix("torchvision/")
+        raise ValueError(f"must be torchvision, with model.torchvision.architecture = {architecture}")
+    if name not in families:
+        raise ValueError(
+            f"must be one of {', '.join(families)}; {did_you_mean(name, families, listed=False)}".strip("; ")
+        )
+    return name
+
+
+def _weights_file(path: str) -> str:
+    if path != "none" and not path.endswith(".safetensors"):
+        raise ValueError(
+            "must be none or a .safetensors file, which cannot run code; convert a .pth file that you trust once with "
+            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW_FILE)"
+        )
+    return path
+
+
+class ModelConfig(Section):
+    """Which network, its initial weights, and the parameters of each family."""
+
+    renamed: ClassVar = {"weights": "initial_weights"}
+    name: Annotated[str, AfterValidator(_family)]
+    initial_weights: Annotated[str, AfterValidator(_weights_file)]
+    cnn: CnnConfig
+    sprint: SprintConfig
+    resnet: ResnetConfig
+    wide_resnet: WideResnetConfig
+    lstm: LstmConfig
+    vit: VitConfig
+    torchvision: TorchvisionConfig
+
+    @classmethod
+    def families(cls) -> list[str]:
+        """The names of the network families."""
+        return [name for name in cls.model_fields if name not in ("name", "initial_weights")]
+
+    def arguments(self) -> dict[str, Any]:
+        """The parameters of the chosen network."""
+        return getattr(self, self.name).model_dump()

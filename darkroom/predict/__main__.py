@@ -1,0 +1,5 @@
+"""`python -m darkroom.predict`: see darkroom/predict/batch.py."""
+
+from darkroom.predict.batch import main
+
+main()

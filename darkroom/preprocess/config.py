@@ -1,0 +1,41 @@
+"""The `preprocess` section of params.yaml."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from darkroom.core.params import Section
+from darkroom.inputs.config import ImageConfig
+
+
+def _csv_name(name: str) -> str:
+    if name != "none" and (not re.fullmatch(r"[^/\\\x00-\x1f]+\.csv", name) or name.startswith(".")):
+        raise ValueError("must be none or the name of a .csv file in the dataset's folder, without path separators")
+    return name
+
+
+class CleanConfig(Section):
+    """Which examples are removed from the data."""
+
+    constant: bool
+    leak: bool
+    near_leak: Annotated[float, Field(ge=0, le=64)]
+    conflict: bool
+    duplicate: bool
+    max_aspect: Annotated[float, Field(ge=0)]
+    min_class_size: Annotated[int, Field(ge=0)]
+
+
+class PreprocessConfig(ImageConfig):
+    """From raw files to packed arrays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    color: Literal["auto", "grey", "rgb"]
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    clean: CleanConfig
+    relabel: Annotated[str, AfterValidator(_csv_name)]
+    max_bad_fraction: Annotated[float, Field(ge=0, le=1)]

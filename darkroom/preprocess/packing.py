@@ -1,0 +1,136 @@
+"""The packed store of a dataset, written: see darkroom/core/arrays.py, which reads it."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from darkroom.core.arrays import SPLITS, Manifest
+from darkroom.core.outputs import TEMPORARY, new_folder, write_json
+from darkroom.datasets.descriptions import Dataset
+from darkroom.preprocess.samples import Samples
+
+_BLOCK_BYTES = 2**22  # of pixels in memory at a time
+
+
+class Pack:
+    """Pictures of one shape in a temporary file: written once, a block at a time, then read as often as needed.
+
+    However many they are, only a block of them is in memory. Use it in a `with` statement, which removes the file.
+    """
+
+    def __init__(self, folder: str | Path, shape: tuple[int, int, int]):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.shape = shape
+        self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder)  # noqa: SIM115 - __exit__ closes it
+        self._size = int(np.prod(shape))  # bytes of a picture
+
+    def __enter__(self) -> "Pack":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def keep(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Passes blocks (n, H, W, C) uint8 on, and writes each to the end of the file."""
+        for block in blocks:
+            self._file.seek(0, 2)
+            self._file.write(np.ascontiguousarray(block).data)
+            yield block
+
+    def take(self, places: np.ndarray) -> np.ndarray:
+        """The pictures at `places` (n,), in that order: (n, H, W, C) uint8."""
+        images = np.empty((len(places), *self.shape), np.uint8)
+        for image, place in zip(images, places.tolist(), strict=True):
+            self._file.seek(place * self._size)
+            self._file.readinto(image.data)
+        return images
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All pictures in order, in blocks (n, H, W, C) uint8."""
+        whole, start = max(1, _BLOCK_BYTES // self._size) * self._size, 0
+        while block := self._read(start, whole):
+            start += whole
+            yield np.frombuffer(block, np.uint8).reshape(-1, *self.shape)
+
+    def _read(self, start: int, size: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(size)
+
+
+def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, classes: Sequence[str]) -> Manifest:
+    """Writes the splits of `samples`, whose pictures `pack` holds in the same order, and their manifest, whole or not at all.
+
+    A picture whose split is "" is left out. `classes` are those of `dataset` that are left.
+    Returns the manifest written.
+    """
+    places = {name: samples.within(name) for name in SPLITS}
+    with new_folder(folder) as temporary:
+        digests, levels = _write_images(temporary, pack, samples.splits, {name: len(places[name]) for name in SPLITS})
+        for name in SPLITS:
+            for field, column in (("labels", samples.labels), ("ids", samples.ids)):
+                array = column[places[name]]
+                np.save(temporary / f"{name}.{field}.npy", array, allow_pickle=False)
+                digests[name].update(f"{field} {array.dtype.str} {array.shape}".encode())
+                digests[name].update(array.view(np.uint8).reshape(-1) if array.size else b"")
+        mean, std = channel_statistics(levels)
+        written = Manifest(
+            dataset=dataset.name,
+            title=dataset.title,
+            licence=dataset.licence,
+            classes=tuple(classes),
+            augmentation=dataset.augmentation,
+            shape=pack.shape,
+            mean=mean,
+            std=std,
+            counts={name: len(places[name]) for name in SPLITS},
+            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
+        )
+        write_json(temporary / "manifest.json", asdict(written))
+    return written
+
+
+def _write_images(
+    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Writes <split>.inputs.npy in one pass over the pack; returns a running SHA-256 by split, and the training pictures' levels (C, 256)."""
+    levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
+    with ExitStack() as stack:
+        files, digests = {}, {}
+        for name in SPLITS:
+            files[name] = stack.enter_context((folder / f"{name}.inputs.npy").open("wb"))
+            header = {"descr": "|u1", "fortran_order": False, "shape": (counts[name], *pack.shape)}
+            np.lib.format.write_array_header_1_0(files[name], header)
+            digests[name] = hashlib.sha256(repr(header).encode())
+        start = 0
+        for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
+            for name in SPLITS:
+                chosen = np.ascontiguousarray(block[splits[start : start + len(block)] == name])
+                files[name].write(chosen.data)
+                digests[name].update(chosen.data)
+                if name == "train":
+                    levels += count_levels(chosen)
+            start += len(block)
+    return digests, levels
+
+
+def count_levels(images: np.ndarray) -> np.ndarray:
+    """How often each value appears in each channel of images (N, H, W, C) uint8: (C, 256) int64."""
+    return np.stack(
+        [np.bincount(images[..., channel].reshape(-1), minlength=256) for channel in range(images.shape[-1])]
+    )
+
+
+def channel_statistics(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation by channel, on the scale 0..1, from counts of the values (C, 256) int64: exact, whatever the order."""
+    values = np.arange(256) / 255
+    count = levels.sum(axis=1)
+    mean = levels @ values / count
+    variance = levels @ values**2 / count - mean**2
+    return tuple(float(m) for m in mean), tuple(float(s) for s in np.sqrt(np.maximum(variance, 0)))

@@ -1,0 +1,59 @@
+"""The `train` section of params.yaml."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from darkroom.core.params import PositiveInt, Section, Share
+
+
+class AugmentConfig(Section):
+    """Augmentation of training images."""
+
+    renamed: ClassVar = {"erase": "random_erasing", "crop": "min_crop_area"}
+    flip: Literal["auto", "none", "random", "alternating"]
+    shift: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]
+    random_erasing: Annotated[float, Field(ge=0, le=1)]
+    min_crop_area: Annotated[float, Field(gt=0, le=1)]
+    mixup: Annotated[float, Field(ge=0, le=100)]
+    cutmix: Annotated[float, Field(ge=0, le=100)]
+
+
+class TrainConfig(Section):
+    """The training recipe."""
+
+    renamed: ClassVar = {
+        "grad_accumulation": "grad_accumulation",
+        "grad_clip_norm": "grad_clip_norm",
+        "warmup_fraction": "warmup_fraction",
+        "weights": "keep_weights",
+        "checkpoint_steps": "checkpoint_steps",
+    }
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    epochs: Annotated[float, Field(gt=0, le=100_000)]
+    batch_size: PositiveInt
+    grad_accumulation: PositiveInt
+    optimizer: Literal["sgd", "adamw", "muon"]
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["constant", "cosine", "linear"]
+    warmup_fraction: Share
+    label_smoothing: Share
+    grad_clip_norm: Annotated[float, Field(ge=0)]
+    ema_decay: Share
+    early_stopping: Annotated[int, Field(ge=0)]
+    keep_weights: Literal["best", "last"]
+    checkpoint_steps: Annotated[int, Field(ge=0)]
+    augment: AugmentConfig
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        if self.batch_size % self.grad_accumulation:
+            given = f"grad_accumulation = {self.grad_accumulation}"
+            raise ValueError(f"{given} must divide batch_size = {self.batch_size}")
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("precision = fp16 needs a GPU: with device = cpu choose fp32 or bf16")
+        return self

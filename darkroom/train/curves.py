@@ -1,0 +1,20 @@
+"""Learning curves as CSV files, rewritten after every epoch so that `dvc plots show` follows a running training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from darkroom.core.outputs import write_csv
+from darkroom.train.trainer import Record
+
+
+def write(folder: str | Path, records: Sequence[Record]) -> None:
+    """Write curves.csv, one row per epoch, and gradients.csv, one row per epoch and layer, to `folder`."""
+    write_csv(Path(folder, "curves.csv"), pd.DataFrame([record.curves() for record in records]))
+    layers = [
+        {"epoch": record.epoch, "layer": name, **layer._asdict()}
+        for record in records
+        for name, layer in record.layers.items()
+    ]
+    write_csv(Path(folder, "gradients.csv"), pd.DataFrame(layers))

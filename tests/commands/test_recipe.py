@@ -1,0 +1,260 @@
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from darkroom import recipe, schema
+from darkroom.core import params
+from darkroom.core.errors import DarkroomError
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+NAMES = sorted(recipe.available(ROOT / "recipes"))
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with params.yaml and one recipe, as the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TEXT, encoding="utf-8")
+    Path("recipes").mkdir()
+    Path("recipes/quick.yaml").write_text(
+        "# Half an epoch\n# Its second line\ntrain:\n  epochs: 5e-1  # not taken over\n"
+    )
+    return tmp_path
+
+
+def put(changes: str, text: str = TEXT) -> str:
+    """The text of a params.yaml after a recipe of that text."""
+    Path("params.yaml").write_bytes(text.encode())
+    Path("recipes/new.yaml").write_bytes(changes.encode())
+    return recipe.applied(Path("recipes/new.yaml"))
+
+
+def own(name: str) -> str:
+    """The text of the project's recipe `name`."""
+    return (ROOT / f"recipes/{name}.yaml").read_text(encoding="utf-8")
+
+
+def in_turn(*names: str) -> str:
+    """The project's params.yaml after its own recipes `names`, one after another."""
+    text = TEXT
+    for name in names:
+        text = put(own(name), text)
+    return text
+
+
+def valid(text: str) -> schema.Params:
+    """The checked parameters of that text."""
+    return schema.check(yaml.load(text, params.Loader))
+
+
+def values_of(text: str) -> dict[str, object]:
+    """The parameters in a YAML text, by dotted key."""
+
+    def walk(value: object, key: str) -> dict[str, object]:
+        if not isinstance(value, dict):
+            return {key: value}
+        return {
+            leaf: found
+            for name, inner in value.items()
+            for leaf, found in walk(inner, f"{key}.{name}".lstrip(".")).items()
+        }
+
+    return walk(yaml.load(text, params.Loader), "")
+
+
+# The project's own recipes
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_changes_just_what_it_names(name: str):
+    wanted = values_of(own(name))
+    text = in_turn(name)
+    valid(text)
+    assert values_of(text) == values_of(TEXT) | wanted
+    assert re.findall("#.*", text) == re.findall("#.*", TEXT)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_undoes_every_recipe_byte_for_byte(name: str):
+    """The project is delivered with its default recipe: who changes the one in params.yaml changes recipes/default.yaml too."""
+    assert in_turn(name, "default") == TEXT
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_names_every_parameter_that_a_recipe_names(name: str):
+    assert values_of(own(name)).keys() <= values_of(own("default")).keys()
+
+
+@pytest.mark.parametrize(("earlier", "name"), list(itertools.permutations(NAMES, 2)))
+def test_what_a_recipe_trains_does_not_depend_on_an_earlier_one(earlier: str, name: str):
+    direct, later = valid(in_turn(name)), valid(in_turn(earlier, name))
+    assert later.train == direct.train
+    assert later.model.name == direct.model.name
+    assert getattr(later.model, later.model.name, None) == getattr(
+        direct.model, direct.model.name, None
+    )  # torchvision's have no section
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_says_what_it_costs_and_reaches(name: str):
+    comment = re.findall("^# ?(.*)", own(name), re.MULTILINE)
+    assert comment[0]
+    assert f"python -m darkroom.recipe {name} && dvc repro" in "\n".join(comment)
+    assert {"command", "time", "accuracy", "hardware"} <= {line.split(" ")[0] for line in comment}
+
+
+# The text
+
+
+def test_numbers_are_written_as_the_recipe_writes_them():
+    assert "\n  lr: 1e-4 " in put("train: {lr: 1e-4}")
+    assert valid(put("train: {lr: 1e-4}")).train.lr == 1e-4
+
+
+def test_a_comment_keeps_its_column_and_gives_way_to_a_long_value():
+    text = "seed: 1     # first\n" + TEXT.partition("\n\n")[2].partition("\n")[2]
+    assert put("seed: 1234", text).startswith("seed: 1234  # first\n")
+    assert put("seed: 123456", text).startswith("seed: 123456 # first\n")
+    assert put("seed: 1234567", text).startswith("seed: 1234567 # first\n")
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.from_regex("[a-z_]{1,60}", fullmatch=True))
+@example(name="a" * 60)
+def test_values_of_any_length_can_be_undone(name: str):
+    dataset, smoothing = (
+        re.search(rf"^  {key}: (\S+)", TEXT, re.MULTILINE)[1] for key in ("dataset", "label_smoothing")
+    )
+    changed = put(f"train: {{label_smoothing: 0.123456}}\ndata: {{dataset: '{name}'}}")
+    assert (valid(changed).data.dataset, valid(changed).train.label_smoothing) == (name, 0.123456)
+    assert put(f"data:\n  dataset: {dataset}\ntrain:\n  label_smoothing: {smoothing}\n", changed) == TEXT
+
+
+def test_line_ends_are_kept():
+    text = TEXT.replace("\n", "\r\n")
+    assert put("train:\n  epochs: 77\n", text) == put("train:\n  epochs: 77\n").replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            "train: {lrr: 1}",
+            r"recipes/new.yaml over params.yaml: train.lrr = 1 is not a parameter; did you mean train.lr\?",
+        ),
+        ("train: {lr: -1.0}", "recipes/new.yaml over params.yaml: train.lr = -1.0 is not allowed"),
+        ("train: 3", "recipes/new.yaml over params.yaml: train = 3 is not allowed"),
+        ("train.lr: 0.1", "recipes/new.yaml over params.yaml: train.lr = 0.1 is not a parameter"),
+        ("7: 0.1", "recipes/new.yaml over params.yaml: .*7"),
+        ("# nothing but a comment", "recipes/new.yaml over params.yaml must hold the sections"),
+        ("train: {lr: 0.1, lr: 0.2}", "recipes/new.yaml is not valid YAML: the key 'lr' is given twice"),
+        ("train: [", "recipes/new.yaml is not valid YAML"),
+        ("seed: !!python/object/apply:os.getpid []", "recipes/new.yaml is not valid YAML"),
+        (
+            "data: {dataset: &a name}\ntrain: {optimizer: *a}",
+            "recipes/new.yaml over params.yaml: train.optimizer = 'name' is not allowed",
+        ),
+        (
+            "data:\n  dataset: |-\n    name\n",
+            "params.yaml is written in a way in which recipes/new.yaml cannot be put into it",
+        ),
+    ],
+)
+def test_a_recipe_that_is_not_valid_is_refused(changes: str, sentence: str):
+    with pytest.raises(DarkroomError, match=sentence):
+        put(changes)
+
+
+def test_a_params_file_that_cannot_be_edited_is_refused():
+    with pytest.raises(DarkroomError, match=r"params.yaml is written in a way"):
+        put("seed: 5", re.sub("  top_k: [0-9]+", "  top_k: *a", re.sub("seed: [0-9]+", "seed: &a 6", TEXT)))
+    with pytest.raises(DarkroomError, match=r"^params.yaml: sead = 5 is not a parameter"):
+        put("seed: 5", TEXT + "\nsead: 5\n")
+
+
+# The command
+
+
+def test_without_a_name_the_recipes_are_listed(capsys: pytest.CaptureFixture):
+    Path("recipes/a.yaml").write_text("# One")
+    recipe.main([])
+    assert capsys.readouterr().out == "a      One\nquick  Half an epoch\n"
+
+
+def test_the_difference_is_shown_and_written(capsys: pytest.CaptureFixture):
+    recipe.main(["quick"])
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert valid(text).train.epochs == 0.5
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith(("-  ", "+  "))] == [
+        f"{sign}{line}"
+        for sign, old in (("-", TEXT), ("+", text))
+        for line in old.splitlines()
+        if line.startswith("  epochs: ")
+    ]
+    assert "\x1b" not in out and out.endswith("params.yaml holds the recipe quick now; `dvc repro` runs it.\n")
+    recipe.main(["quick"])
+    assert capsys.readouterr().out == "params.yaml holds the recipe quick already: nothing changed.\n"
+
+
+def test_a_terminal_gets_colours(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    recipe.main(["quick"])
+    assert "\n\x1b[32m+  epochs: 5e-1 " in capsys.readouterr().out
+
+
+def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture):
+    recipe.main(["quick", "--dry-run"])
+    assert "+  epochs: 5e-1" in capsys.readouterr().out
+    assert Path("params.yaml").read_text(encoding="utf-8") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("quik", "did you mean quick? The recipes are quick."), ("../params", "there is no recipe '../params'")],
+)
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture, name: str, sentence: str):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        recipe.main([name])
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_recipe_that_is_no_longer_valid_changes_nothing():
+    Path("recipes/old.yaml").write_text("train:\n  learning_rate: 0.1\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "darkroom.recipe", "old"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "recipe: recipes/old.yaml over params.yaml: train.learning_rate = 0.1 is not a parameter; "
+    )
+    assert done.stderr.count("\n") == 1
+    assert Path("params.yaml").read_text(encoding="utf-8") == TEXT
+
+
+def test_a_missing_file_is_named():
+    Path("params.yaml").unlink()
+    with pytest.raises(SystemExit, match=r"recipe: params.yaml is missing"):
+        recipe.main(["quick"])
+    Path("recipes/quick.yaml").unlink()
+    with pytest.raises(SystemExit, match="recipe: There are no recipes in recipes: run from the root of the project"):
+        recipe.main([])
+
+
+def test_a_full_disk_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("darkroom.core.outputs.os.replace", full)
+    with pytest.raises(SystemExit, match=r"params.yaml was left as it is .*No space left on device"):
+        recipe.main(["quick"])
+    assert Path("params.yaml").read_text(encoding="utf-8") == TEXT
+    assert sorted(path.name for path in Path().iterdir()) == ["params.yaml", "recipes"]

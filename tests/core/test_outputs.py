@@ -1,0 +1,88 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from darkroom.core import outputs
+
+
+def test_a_new_file_replaces_the_old_one_only_when_whole(tmp_path: Path):
+    path = tmp_path / "deep" / "a.txt"
+    outputs.write_text(path, "old\n")
+    with pytest.raises(RuntimeError, match="disk"), outputs.new_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("disk")
+    assert path.read_text() == "old\n"
+    outputs.write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_new_folder_replaces_the_old_one_only_when_whole(tmp_path: Path):
+    path = tmp_path / "a"
+    with outputs.new_folder(path) as folder:
+        (folder / "one").write_text("1")
+    with pytest.raises(KeyboardInterrupt), outputs.new_folder(path) as folder:
+        (folder / "two").write_text("2")
+        raise KeyboardInterrupt
+    assert [entry.name for entry in path.iterdir()] == ["one"]
+    with outputs.new_folder(path) as folder:
+        (folder / "three").write_text("3")
+    assert [entry.name for entry in path.iterdir()] == ["three"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_new_folder_clears_what_a_killed_writer_left(tmp_path: Path):
+    left, other = (tmp_path / f"{outputs.TEMPORARY}{name}-xyz" for name in ("a", "b"))
+    for folder in (left, other):
+        folder.mkdir()
+        (folder / "half").write_text("")
+    with outputs.new_folder(tmp_path / "a"):
+        pass
+    assert not left.exists()
+    assert other.exists()  # someone may be writing b at this moment
+
+
+def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with outputs.new_folder(tmp_path / "a") as folder:
+        (folder / "one").write_text("1")
+    rename, renames = os.rename, []
+
+    def killed(source: Path, target: Path) -> None:
+        renames.append(source)
+        if len(renames) == 2:
+            raise KeyboardInterrupt  # SIGKILL would leave the temporary folder too
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt), outputs.new_folder(tmp_path / "a"):
+        pass
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(RuntimeError), outputs.new_folder(tmp_path / "a"):
+        assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["one"]
+        raise RuntimeError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_files_and_folders_get_the_usual_permissions(tmp_path: Path):
+    mask = os.umask(0o022)
+    try:
+        outputs.write_text(tmp_path / "a.txt", "")
+        with outputs.new_folder(tmp_path / "a"):
+            pass
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o755
+
+
+def test_json_is_strict(tmp_path: Path):
+    path = tmp_path / "a.json"
+    outputs.write_json(path, {"b": 1, "a": "ü"})
+    assert path.read_text(encoding="utf-8") == '{\n  "b": 1,\n  "a": "ü"\n}\n'
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            outputs.write_json(path, {"a": value})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"b": 1, "a": "ü"}

@@ -1,0 +1,176 @@
+import csv
+import io
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from darkroom.bundle import classifier
+from darkroom.bundle.classifier import FORMAT, Manifest
+from darkroom.export.model_card import card
+from tests import bundles
+
+METRICS = {
+    "accuracy": 0.9385,
+    "accuracy_low": 0.93362,
+    "accuracy_high": 0.94304,
+    "macro_f1": 0.938509,
+    "macro_f1_low": 0.933916,
+    "macro_f1_high": 0.943111,
+}
+MANIFEST = Manifest(
+    format=FORMAT,
+    model="torchvision/resnet18",
+    dataset="fashion_mnist",
+    title="Fashion-MNIST",
+    licence="MIT",
+    data_sha256="d" * 64,
+    classes=("T-shirt/top", "Coat"),
+    shape=(28, 32, 1),
+    resize="crop",
+    denoise="none",
+    max_pixels=50_000_000,
+    opset=20,
+    temperature=0.688103,
+    threshold=0.901459,
+    metrics={**METRICS, "loss": 0.2576, "ece": 0.016604, "samples": 10000},
+    reference={},
+    files={"model.onnx": "a" * 64, "golden.npz": "b" * 64},
+)
+CSV = """class,precision,recall,f1,support,precision_low,precision_high,recall_low,recall_high
+T-shirt/top,0.888666,0.886,0.887331,1000,0.86763,0.906718,0.864807,0.904238
+Coat,0.9,0.816,0.856,9000,0.89,0.91,0.80,0.83
+"""
+PER_CLASS = list(csv.DictReader(io.StringIO(CSV)))
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
+
+
+def split(text: str) -> tuple[dict, list[Token]]:
+    """The front matter, and the Markdown below it."""
+    opened, front, body = re.split(r"^---$\n", text, maxsplit=2, flags=re.MULTILINE)
+    assert opened == ""
+    return yaml.safe_load(front), MarkdownIt("commonmark").enable("table").parse(body)
+
+
+def cells(text: str, heading: str) -> list[list[str]]:
+    """The rows below the head of the table whose first column has this heading, as a reader sees them."""
+    tables: list[list[list[str]]] = []
+    tokens = iter(split(text)[1])
+    for token in tokens:
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            tables[-1][-1].append(read(next(tokens)))
+    return next(rows for (head, *_), *rows in tables if head == heading)
+
+
+def read(inline: Token) -> str:
+    """What a reader sees of a line."""
+    assert {part.type for part in inline.children} <= {"text", "text_special", "code_inline"}
+    return "".join(part.content for part in inline.children)
+
+
+def shown(text: str) -> str:
+    """A text of the dataset's as it is to be seen: on one line, without what cannot be seen."""
+    return " ".join("".join(character for character in text if character.isprintable() or character.isspace()).split())
+
+
+def test_front_matter_holds_what_hubs_ask_for():
+    found, _ = split(card(MANIFEST, PER_CLASS))
+    (model,) = found.pop("model-index")
+    assert found == {
+        "license": "mit",
+        "library_name": "onnx",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "onnx", "onnxruntime", "darkroom"],
+        "datasets": ["fashion_mnist"],
+        "metrics": ["accuracy", "f1"],
+    }
+    assert model["name"] == "fashion_mnist-torchvision-resnet18"
+    (result,) = model["results"]
+    assert result["task"]["type"] == "image-classification"
+    assert result["dataset"] == {"type": "fashion_mnist", "name": "Fashion-MNIST", "split": "test"}
+    assert [(metric["type"], metric["value"]) for metric in result["metrics"]] == [("accuracy", 0.9385), ("f1", 0.9385)]
+
+
+@pytest.mark.parametrize(
+    ("licence", "keys"),
+    [
+        ("CC-BY-SA-3.0", {"license": "cc-by-sa-3.0"}),
+        ("unknown", {"license": "other", "license_name": "unknown"}),
+        ("not stated: ask (2009)", {"license": "other", "license_name": "not-stated-ask-2009"}),
+        ("©", {"license": "other", "license_name": "unnamed"}),
+    ],
+)
+def test_a_licence_is_an_id_that_hubs_know_or_another_one_with_a_name(licence: str, keys: dict[str, str]):
+    found, _ = split(card(replace(MANIFEST, licence=licence), PER_CLASS))
+    assert {key: value for key, value in found.items() if key.startswith("license")} == keys
+
+
+def test_figures_stand_with_their_intervals():
+    text = card(MANIFEST, PER_CLASS)
+    assert "It is right on 93.85 % (93.36 to 94.30) of 10,000 test pictures" in text
+    assert ["macro F1", "93.85 % (93.39 to 94.31)"] in cells(text, "figure")
+    assert ["T-shirt/top", "88.87 % (86.76 to 90.67)", "88.60 % (86.48 to 90.42)", "88.73 %", "1,000"] in cells(
+        text, "class"
+    )
+    assert "weakest class is Coat, of which it finds 81.60 % (80.00 to 83.00)" in text
+    assert "largest probability is less than 0.9015 should be withheld" in text
+    assert ["model.onnx", "a" * 64] in cells(text, "file")
+
+
+def test_a_figure_without_an_interval_stands_alone():
+    metrics = {name: value for name, value in MANIFEST.metrics.items() if not name.startswith("macro_f1_")}
+    assert ["macro F1", "93.85 %"] in cells(card(replace(MANIFEST, metrics=metrics), PER_CLASS), "figure")
+
+
+def test_what_the_file_does_not_do_is_said():
+    text = card(MANIFEST, PER_CLASS)
+    assert (
+        "to 28 x 32 (height x width) as the training did, antialiased: the largest part in the middle that has this shape"
+        in text
+    )
+    assert "median" not in text
+    assert "median of 3 x 3" in card(replace(MANIFEST, denoise="median"), PER_CLASS)
+    assert "every answer needs another opinion" in card(replace(MANIFEST, threshold=None), PER_CLASS)
+
+
+def test_numbers_and_texts_give_the_same_card():
+    numbers = [{key: value if key == "class" else float(value) for key, value in row.items()} for row in PER_CLASS]
+    assert card(MANIFEST, numbers) == card(MANIFEST, PER_CLASS)
+
+
+@given(title=TEXTS, name=TEXTS)
+def test_any_title_and_class_is_shown_as_it_is(title: str, name: str):
+    rows = [{**PER_CLASS[0], "class": name}, PER_CLASS[1]]
+    text = card(replace(MANIFEST, title=title, dataset=title, licence=title, classes=(name, "Coat")), rows)
+    found, (_, heading, *_) = split(text)
+    assert found["model-index"][0]["results"][0]["dataset"]["name"] == shown(title)
+    assert re.fullmatch(r"\w+([.-]\w+)*", found["datasets"][0], re.ASCII)
+    assert read(heading) == f"{shown(title)}: image classifier".strip()
+    assert cells(text, "class")[0][0] == shown(name)
+
+
+def test_the_python_in_it_runs(tmp_path: Path):
+    bundles.write(tmp_path / "bundle", threshold=0.95, metrics=MANIFEST.metrics)
+    manifest = classifier.read(tmp_path / "bundle", threads=1).manifest
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", card(manifest, PER_CLASS), re.DOTALL | re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", snippet], cwd=tmp_path / "bundle", capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "bundle" / "golden.npz") as golden:
+        expected = [bundles.CLASSES[place] for place in golden["probabilities"].argmax(1)]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == expected
+    assert "not sure enough" in done.stdout

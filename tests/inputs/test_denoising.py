@@ -1,0 +1,26 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as any_array
+
+from darkroom.inputs.denoising import denoise
+
+
+@settings(max_examples=30)
+@given(any_array(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 3))))
+def test_each_pixel_becomes_the_median_of_its_nine_neighbours(images):
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    assert np.array_equal(denoise(images, "median"), np.median(windows, axis=(-2, -1)).astype(np.uint8))
+
+
+def test_it_is_the_same_over_many_blocks(monkeypatch):
+    images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 1), dtype=np.uint8)
+    whole = denoise(images, "median")
+    monkeypatch.setattr("darkroom.inputs.denoising._BLOCK_BYTES", 7 * 5 * 3)
+    assert np.array_equal(denoise(images, "median"), whole)
+
+
+def test_none_returns_the_images_themselves():
+    images = np.zeros((1, 2, 2, 1), dtype=np.uint8)
+    assert denoise(images, "none") is images

@@ -1,0 +1,262 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from darkroom.inputs.image import FORMATS, Unusable, decode, fit, probe
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+GREYS = COLOURS[..., 0]
+
+
+def encode(picture: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def pixels(
+    contents: bytes,
+    channels: int = 3,
+    size: tuple[int, int] = (4, 6),
+    resize: str = "stretch",
+    max_pixels: int = 10_000,
+) -> np.ndarray:
+    found = decode(contents, size, channels, resize, max_pixels)
+    assert found.shape == (*size, channels) and found.dtype == np.uint8 and found.flags.c_contiguous
+    return found
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+def test_a_picture_of_the_right_size_keeps_its_pixels(kind: str):
+    contents = encode(COLOURS, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    assert np.array_equal(pixels(contents), COLOURS)
+    header = probe(contents)
+    assert (header.format, header.width, header.height, header.channels) == (kind, 6, 4, 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
+def test_grey_pictures_are_grey(kind: str):
+    contents = encode(GREYS, kind)
+    assert np.array_equal(pixels(contents, 1)[..., 0], GREYS)
+    assert np.array_equal(pixels(contents, 3), np.repeat(GREYS[..., None], 3, 2))
+    assert probe(encode(GREYS)).channels == 1
+
+
+def test_jpeg_comes_near():
+    smooth = np.linspace(0, 255, 24, dtype=np.uint8).reshape(4, 6)
+    assert np.abs(pixels(encode(smooth, "JPEG", quality=95), 1)[..., 0].astype(int) - smooth).max() < 8
+    assert (probe(encode(smooth, "JPEG")).channels, probe(encode(COLOURS, "JPEG")).channels) == (1, 3)
+
+
+def test_grey_of_a_colour_picture_is_its_luma():
+    primaries = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert pixels(encode(primaries), 1, (1, 3)).ravel().tolist() == [76, 150, 29]  # 0.299, 0.587 and 0.114 of 255
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8(kind: str):
+    levels = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
+    assert pixels(encode(levels, kind), 1, (1, 5)).ravel().tolist() == [0, 0, 1, 128, 255]
+
+
+def test_16_bits_in_colour_are_scaled_to_8():
+    assert pixels(png(1, 1, 16, 2, struct.pack(">x3H", 65535, 255, 32768)), 3, (1, 1)).ravel().tolist() == [255, 0, 128]
+
+
+def test_12_bits_are_scaled_to_8():
+    assert pixels(tiff(2, 1, {258: 12}, b"\xff\xf8\x00"), 1, (1, 2)).ravel().tolist() == [255, 128]
+
+
+@pytest.mark.parametrize(("bits", "data"), [(8, b"\0\xff"), (16, b"\0\0\xff\xff")])
+def test_where_0_is_white_it_shows_white(bits: int, data: bytes):
+    assert pixels(tiff(2, 1, {258: bits, 262: 0}, data), 1, (1, 2)).ravel().tolist() == [255, 0]
+
+
+def test_one_bit_is_black_and_white():
+    assert pixels(encode(Image.fromarray(np.eye(2, dtype=bool))), 1, (2, 2))[..., 0].tolist() == [[255, 0], [0, 255]]
+
+
+def test_what_is_transparent_shows_white_and_no_hidden_colour():
+    layer = np.array([[[9, 9, 9, 255], [200, 0, 0, 0], [0, 0, 0, 128]]], np.uint8)
+    assert pixels(encode(layer), 3, (1, 3))[0].tolist() == [[9, 9, 9], [255, 255, 255], [127, 127, 127]]
+    grey = encode(Image.merge("LA", [Image.new("L", (1, 1), 7), Image.new("L", (1, 1), 0)]))
+    assert pixels(grey, 1, (1, 1)).ravel().tolist() == [255]
+    grey = png(2, 1, 16, 0, struct.pack(">x2H", 0x1234, 0x2345), transparency=0x1234)
+    assert pixels(grey, 1, (1, 2)).ravel().tolist() == [255, 0x23]
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([10, 20, 30, 200, 0, 0])
+    assert pixels(encode(palette, transparency=1), 3, (1, 2))[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+
+
+def test_print_colours_become_screen_colours():
+    white = encode(Image.new("CMYK", (2, 2), (0, 0, 0, 0)), "TIFF")
+    assert (pixels(white, 3, (2, 2)) == 255).all()
+    assert probe(white).channels == 3
+    lab = encode(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF")
+    assert (pixels(lab, 3, (2, 2)) >= 254).all()
+    assert (
+        pixels(encode(Image.new("YCbCr", (2, 2), (90, 128, 128)), "TIFF"), 3, (2, 2)).tolist() == [[[90] * 3] * 2] * 2
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(orientation: int, kind: str):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    contents = encode(COLOURS, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    turned = {
+        1: COLOURS,
+        2: COLOURS[:, ::-1],
+        3: COLOURS[::-1, ::-1],
+        4: COLOURS[::-1],
+        5: COLOURS.swapaxes(0, 1),
+        6: COLOURS.swapaxes(0, 1)[:, ::-1],
+        7: COLOURS.swapaxes(0, 1)[::-1, ::-1],
+        8: COLOURS.swapaxes(0, 1)[::-1],
+    }[orientation]
+    header = probe(contents)
+    assert (header.height, header.width) == turned.shape[:2]
+    assert np.array_equal(pixels(contents, size=turned.shape[:2]), turned)
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_that_does_not_exist_turns_nothing(orientation: int):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    contents = encode(COLOURS, exif=exif)
+    assert (probe(contents).height, probe(contents).width) == (4, 6) and np.array_equal(pixels(contents), COLOURS)
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff"])
+def test_broken_exif_does_not_cost_the_picture(exif: bytes):
+    assert np.array_equal(pixels(encode(COLOURS, exif=exif)), COLOURS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG", "MPO"])
+def test_of_several_pictures_the_first_counts(kind: str):
+    frames = [Image.new("L", (3, 3), value) for value in (0, 255, 255)]
+    assert pixels(encode(frames[0], kind, save_all=True, append_images=frames[1:]), 1, (3, 3)).max() < 5
+
+
+def test_each_way_to_resize():
+    wide = Image.fromarray(np.array([[10, 10, 200, 200, 90, 90]] * 2, np.uint8))
+    assert np.array_equal(np.asarray(fit(wide, (2, 2), "crop")), [[200, 200]] * 2)
+    padded = np.asarray(fit(wide, (6, 6), "pad"))
+    assert np.array_equal(padded[2:4], np.asarray(wide)) and not padded[:2].any() and not padded[4:].any()
+    stretched = np.asarray(fit(wide, (2, 3), "stretch"))
+    assert stretched.shape == (2, 3) and stretched[0, 0] < stretched[0, 2] < stretched[0, 1]
+    assert fit(wide, (2, 6), "crop") is wide
+
+
+def test_resizing_is_antialiased():
+    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32)))
+    assert np.abs(np.asarray(fit(stripes, (8, 8), "stretch")).astype(int) - 127).max() <= 12
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
+@pytest.mark.parametrize("target", [(5, 4), (1, 1)])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_the_longest_and_the_smallest_pictures_fit_and_are_seen(
+    size: tuple[int, int], target: tuple[int, int], resize: str
+):
+    found = pixels(encode(np.full(size, 50, np.uint8)), 1, target, resize)
+    assert set(found.ravel().tolist()) <= {0, 50} and found.any()
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, transparency: int | None = None) -> bytes:
+    """A PNG of a kind that Pillow does not write; each of `rows` starts with a zero."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    hidden = b"" if transparency is None else chunk(b"tRNS", struct.pack(">H", transparency))
+    return b"\x89PNG\r\n\x1a\n" + header + hidden + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff(width: int, height: int, tags: dict[int, int], data: bytes) -> bytes:
+    """A TIFF of a kind that Pillow does not write: one grey strip, or one tile where `tags` says so."""
+    tags = {256: width, 257: height, 259: 1, 262: 1, 273: 0, 277: 1, 278: height, 279: len(data), **tags}
+    start = 8 + 2 + 12 * len(tags) + 4
+    place = 324 if 324 in tags else 273
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == place else tags[tag]) for tag in sorted(tags))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + fields + bytes(4) + data
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(monkeypatch: pytest.MonkeyPatch):
+    bomb = png(12_000, 12_000, 1, 0, bytes(1501 * 12_000))
+    monkeypatch.setattr(
+        Image.core, "new", lambda *_: pytest.fail("memory for pixels")
+    )  # Pillow's memory is not Python's: tracemalloc does not see it
+    monkeypatch.setattr(Image.core, "fill", lambda *_: pytest.fail("memory for pixels"))
+    header = probe(bomb)
+    assert (header.width, header.height, header.channels) == (12_000, 12_000, 1)
+    with pytest.raises(Unusable, match=r"12,000 x 12,000 pixels, more than the 10,000 that max_pixels allows"):
+        pixels(bomb)
+
+
+def test_a_small_picture_in_a_huge_tile_is_refused():
+    tags = {258: 8, 259: 8, 322: 16_384, 323: 16_384, 324: 0, 325: 9}
+    with pytest.raises(Unusable, match="each of its tiles has 268,435,456 pixels, more than"):
+        pixels(tiff(4, 4, tags, zlib.compress(bytes(9))))
+
+
+@pytest.mark.parametrize(
+    ("contents", "why"),
+    [
+        (b"", "it is empty"),
+        (b"just text", "it is no picture of a known format"),
+        (b"PK\x03\x04 a zip", "it is no picture of a known format"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is no picture of a known format"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "it is no picture of a known format",
+        ),  # would start a program
+        (encode(COLOURS, "PPM"), "it is no picture of a known format"),
+        (encode(np.zeros((40, 40, 3), np.uint8), "JPEG")[:-100], "it is truncated"),
+        (encode(np.ones((2, 2), np.float32), "TIFF"), "its pixels are fractions"),
+        (encode(np.array([[-1, 5]], np.int32), "TIFF"), "its pixels go beyond 16 bits"),
+        (encode(np.array([[0, 65536]], np.int32), "TIFF"), "its pixels go beyond 16 bits"),
+    ],
+)
+def test_what_cannot_be_used_says_why(contents: bytes, why: str):
+    with pytest.raises(Unusable) as caught:
+        pixels(contents)
+    assert why in str(caught.value) and "\n" not in str(caught.value)
+
+
+ANIMATED = encode(COLOURS, "GIF", save_all=True, append_images=[Image.fromarray(COLOURS[::-1])])
+WHOLE = {kind: encode(COLOURS, kind) for kind in FORMATS} | {"grey": encode(GREYS), "animated": ANIMATED}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    kind=st.sampled_from(list(WHOLE)),
+    cut=st.floats(0, 1),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+)
+def test_damaged_files_are_decoded_or_refused(kind: str, cut: float, flips: list[tuple[float, int]]):
+    contents = bytearray(WHOLE[kind])
+    for place, value in flips:
+        contents[int(place * len(contents))] = value
+    for damaged in (bytes(contents), bytes(contents[: int(cut * len(contents))])):
+        try:
+            header = probe(damaged)
+            assert header.width > 0 and header.height > 0 and header.channels in (1, 3)
+            pixels(damaged, 3, (5, 4), "crop")
+        except Unusable as reason:
+            assert "\n" not in str(reason)
+
+
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_refused(contents: bytes):
+    with pytest.raises(Unusable):
+        pixels(contents)

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from darkroom.models.inference import predict
+
+
+class Sums(nn.Module):
+    """Answers with the sum of each channel, and with the batch size; dropout shows whether it is in training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.dropout = nn.Dropout(0.9)
+        self.sizes: list[int] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(images))
+        return self.dropout(images.sum((2, 3)))
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (7, 4, 3, 2), dtype=np.uint8)
+
+
+def test_logits_are_those_of_the_normalised_pictures_in_order(images: np.ndarray):
+    mean, std = (0.5, 0.25), (0.5, 2.0)
+    logits = predict(Sums().train(), images, mean, std)
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, ((images / 255 - mean) / std).sum((1, 2)), rtol=1e-5)
+
+
+def test_every_sample_counts_whatever_the_batch(images: np.ndarray):
+    network = Sums()
+    logits = predict(network, images, (0, 0), (1, 1), batch_size=3)
+    assert network.sizes == [3, 3, 1]
+    np.testing.assert_array_equal(logits, predict(network, images, (0, 0), (1, 1), batch_size=100))
+
+
+def test_the_network_is_left_in_evaluation_mode_and_read_only_pictures_do(images: np.ndarray):
+    images.flags.writeable = False
+    network = Sums().train()
+    predict(network, images, (0, 0), (1, 1))
+    assert not network.training
+
+
+def test_logits_are_float32_in_any_precision(images: np.ndarray):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(24, 5))
+    exact, rough = (
+        predict(network, images, (0, 0), (1, 1), precision) for precision in (torch.float32, torch.bfloat16)
+    )
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.05

@@ -1,0 +1,30 @@
+"""The OpenAPI description, held to what the service does by requests that somebody else's program makes up from it."""
+
+from pathlib import Path
+
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+
+from tests import bundles
+from tests.serving import served
+
+
+def test_the_service_does_as_it_says(tmp_path: Path):
+    bundles.write(tmp_path / "bundle")
+    with served(tmp_path / "bundle", "--log-format", "off", "--allow-reload", "--drain-delay", 0) as (_, address):
+        operations = [
+            found.ok() for found in schemathesis.openapi.from_url(f"{address}/openapi.json").get_all_operations()
+        ]
+        assert {"/v1/predict", "/v1/explain", "/v1/reload", "/v2/models/{name}/infer", "/metrics"} <= {
+            operation.path for operation in operations
+        }
+        for operation in operations:
+
+            @settings(
+                max_examples=10, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+            )
+            @given(case=operation.as_strategy())
+            def holds(case: schemathesis.Case) -> None:
+                case.call_and_validate()
+
+            holds()

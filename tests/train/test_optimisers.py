@@ -1,0 +1,121 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from darkroom.core import params
+from darkroom.models.registry import build
+from darkroom.train import config, optimisers
+
+TRAIN = params.load("train", path=Path(__file__).parents[2] / "params.yaml")
+
+
+def recipe(**changes: object) -> config.Train:
+    return TRAIN.model_copy(update=changes)
+
+
+def scaler() -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", enabled=False)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 1000))
+def test_orthogonalise_brings_all_singular_values_near_one(rows: int, columns: int, seed: int):
+    left, _ = torch.linalg.qr(torch.randn(rows, rows, generator=torch.Generator().manual_seed(seed)))
+    right, _ = torch.linalg.qr(torch.randn(columns, columns, generator=torch.Generator().manual_seed(seed + 1)))
+    count = min(rows, columns)
+    matrix = left[:, :count] @ torch.diag(torch.linspace(1, 3, count)) @ right[:count]
+    values = torch.linalg.svdvals(optimisers.orthogonalise(matrix))
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+
+
+def test_muon_steps_against_the_gradient_by_the_stated_size():
+    weight = nn.Parameter(torch.zeros(8, 8))
+    weight.grad = torch.eye(8)
+    optimisers.Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.0).step()
+    assert torch.allclose(weight.diagonal(), torch.full((8,), -0.1 * 0.2 * math.sqrt(8)), rtol=0.35)
+    assert torch.allclose(weight - weight.diagonal().diag(), torch.zeros(8, 8), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"),
+    [("resnet", {"width": 4}), ("lstm", {"width": 4}), ("vit", {"width": 8, "depth": 1, "heads": 1})],
+)
+@pytest.mark.parametrize(("name", "factor"), [("sgd", 1 - 0.1 * 0.5 * 1.9), ("adamw", 0.95), ("muon", 0.95)])
+def test_weights_are_decayed_but_not_biases_norms_and_positions(name: str, factor: float, model: str, arguments: dict):
+    """Decoupled, or for SGD added to the gradient, which Nesterov's momentum of 0.9 makes 1.9 times as large."""
+    network = build(model, arguments, (8, 8, 1), 3)
+    nn.init.ones_(network.head.bias)
+    before = {key: value.clone() for key, value in network.named_parameters()}
+    stepped = optimisers.Optimisers(network, recipe(optimizer=name, weight_decay=0.5))
+    for parameter in stepped.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    stepped.step(0.1, scaler())
+    for key, value in network.named_parameters():
+        if not value.requires_grad or value.ndim < 2 or key == "positions":
+            assert torch.equal(value, before[key]), key
+        else:
+            assert torch.allclose(value, before[key] * factor, atol=1e-6), key
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_every_learned_weight_is_trained(name: str):
+    network = build("sprint", {"width": 4, "dropout": 0.0}, (8, 8, 1), 3)
+    network.fit_stem(torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    before = {key: value.clone() for key, value in network.named_parameters()}
+    images = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    nn.functional.cross_entropy(network(images), torch.arange(16) % 3).backward()
+    optimisers.Optimisers(network, recipe(optimizer=name)).step(0.1, scaler())
+    unchanged = {key for key, value in network.named_parameters() if torch.equal(value, before[key])}
+    assert unchanged == {"stem.weight"}
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_step_that_overflowed_anywhere_is_left_out_everywhere(clip: float):
+    network = build("sprint", {"width": 4, "dropout": 0.0}, (8, 8, 1), 3)
+    stepped, fp16 = optimisers.Optimisers(network, recipe()), torch.amp.GradScaler("cpu", init_scale=8.0)
+    assert len(stepped.members) == 2
+    before = {key: value.clone() for key, value in network.named_parameters()}
+    for overflowed in (network.head.weight, network.features[2][0].weight):
+        fp16.scale(network(torch.randn(4, 1, 8, 8)).sum()).backward()
+        overflowed.grad.view(-1)[0] = float("inf")
+        for member in stepped.members:
+            fp16.unscale_(member)
+        if clip:
+            nn.utils.clip_grad_norm_(stepped.parameters, clip)
+        stepped.step(0.1, fp16)
+        assert all(torch.equal(value, before[key]) for key, value in network.named_parameters())
+    assert fp16.get_scale() == 2.0  # halved twice
+
+
+def test_schedules_take_their_stated_values():
+    rates = {
+        name: optimisers.schedule(recipe(schedule=name, lr=1.0, epochs=2.0, warmup_fraction=0.2), 10)
+        for name in ("constant", "cosine", "linear", "plateau")
+    }
+    for rate in rates.values():
+        assert [rate(step) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates["constant"](19) == rates["plateau"](19) == 1.0
+    assert rates["linear"](12) == 0.5
+    assert rates["linear"](19) == pytest.approx(1 / 16)
+    assert rates["cosine"](12) == pytest.approx(0.5)
+    assert rates["cosine"](8) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_without_warmup_the_rate_starts_at_its_peak():
+    assert optimisers.schedule(recipe(lr=0.3, warmup_fraction=0.0), 10)(0) == 0.3
+
+
+def test_plateau_halves_after_two_epochs_without_progress():
+    plateau = optimisers.Plateau()
+    factors = []
+    for loss in (1.0, 0.9, 0.9, 0.95, 0.8, 0.9, 0.9):
+        plateau.update(loss)
+        factors.append(plateau.factor)
+    assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
