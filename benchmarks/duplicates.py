@@ -50,7 +50,7 @@ def trial(images: np.ndarray, seed: int, most: float) -> dict[str, float]:
         for _ in pack.keep((images, copies)):
             pass
         start = time.perf_counter()
-        pairs = duplicates.near(pack, np.arange(len(images) + len(copies)), most)
+        pairs = duplicates.find_pairs(pack, np.arange(len(images) + len(copies)), most)
         seconds = time.perf_counter() - start
     found = set(zip(pairs["first"], pairs["second"], strict=True))
     right = np.array([(source, len(images) + number) in found for number, source in enumerate(sources.tolist())])

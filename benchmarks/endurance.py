@@ -69,7 +69,7 @@ def reloads(count: int) -> None:
             bytes([sound[0], sound[1] ^ 1]) + sound[2:],
             json.loads((copy / classifier.MANIFEST).read_bytes()),
         )
-        with server(str(copy), "--allow-reload") as running:
+        with server("--bundle", str(copy), "--allow-reload") as running:
             stop = threading.Event()
 
             def press() -> None:

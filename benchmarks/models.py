@@ -17,9 +17,9 @@ from darkroom.models import config
 COLUMNS = {
     "network": "`{model}`",
     "parameters": "{parameters:,}",
-    "operations forward": "{operations_per_image:,}",
+    "FLOPs forward": "{flops_per_image:,}",
     "images/s": "{images_per_second:,.0f}",
-    "share of matrix peak": "{share_of_matrix_peak:.0%}",
+    "MFU": "{mfu:.0%}",
     "memory, MB": "{peak_memory_mb:,.0f}",
     "epochs": "{epochs:g}",
     "seconds": "{seconds:.0f}",

@@ -138,7 +138,7 @@ def loading(changes: Mapping[str, str]) -> dict[str, float]:
         with _by_the_book(256, 0) as (loader, _):
             return _timed(loader, len(loader.dataset))
     seed, settings = params.load(seed=params.Seed, train=TrainConfig)
-    batches.HELD_SHARE = 1.0 if way == "held" else 0.0
+    batches.MAX_MEMORY_FRACTION = 1.0 if way == "held" else 0.0
     manifest, train = arrays.read_manifest(ARRAYS), arrays.read_split(ARRAYS, "train")
     source = batches.Batches(train, manifest, settings.augment, 256, seed, torch.device("cpu"))
     return _timed(source.epoch(0, 0, source.steps), len(train))

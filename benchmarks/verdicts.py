@@ -47,7 +47,7 @@ def called(old: np.ndarray, new: np.ndarray, pairs: int, random: np.random.Gener
     return float(
         np.mean(
             [
-                significance.accuracy(*(random.random(len(side)) < side for side in (old, new))).real
+                significance.accuracy(*(random.random(len(side)) < side for side in (old, new))).significant
                 for _ in range(pairs)
             ]
         )

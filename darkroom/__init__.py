@@ -1,7 +1,6 @@
-"""The library behind the stages: a noun a file."""
+"""The library behind the stages; one room (folder) per purpose."""
 
 import os
 
-os.environ.setdefault(
-    "ORT_DISABLE_TELEMETRY", "1"
-)  # else ONNX Runtime, once it is imported, tells its makers what it runs
+# Without this, ONNX Runtime sends usage data to its publisher once it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,9 +1,9 @@
-"""The exported classifier in the forms that others run.
+"""Convert the bundle to the format of another runtime.
 
-    python -m darkroom.convert triton FOLDER     a model of Triton's: FOLDER/<dataset>/ with config.pbtxt, labels.txt and 1/model.onnx
-    python -m darkroom.convert pt2 FILE.pt2      a program of torch.export's, which takes pictures (batch, H, W, C) uint8 of that size alone
+    python -m darkroom.convert triton FOLDER   Triton: FOLDER/<dataset>/ with config.pbtxt, labels.txt, 1/model.onnx
+    python -m darkroom.convert pt2 FILE.pt2    torch.export: takes images (batch, H, W, C) uint8 of one size only
 
-Both answer as the bundle does. Load a .pt2 only from where you trust: such a file can run code.
+Both give the predictions of the bundle. Load a .pt2 file only from a source that you trust, since it can run code.
 """
 
 import argparse
@@ -22,56 +22,60 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_file, new_folder
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
-MAX_BATCH = 64  # pictures that Triton runs together
+MAX_BATCH = 64  # images that Triton runs together
 
 
-def triton(source: Path, folder: Path) -> Path:
-    """Writes the bundle in `source` as a model of the model repository `folder`, whose other models are left alone; returns the model's folder.
+def triton(source: Path, repository: Path) -> Path:
+    """Write the bundle in `source` as a model of the Triton model repository `repository`; return the model's folder.
 
-    Its URLs are those of `darkroom.serve`: /v2/models/<dataset>. Raises DarkroomError where the bundle is not sound, or where
-    there are files in the model's place that this did not write.
+    Other models in the repository are left alone. The URLs are those of `darkroom.serve`: /v2/models/<dataset>. Raises
+    DarkroomError if the bundle is invalid, or if the model's folder holds files that this command does not write.
     """
-    found = classifier.read(source, threads=1)
-    classifier.check_golden(found, source)
-    name = found.manifest.dataset
+    bundle = classifier.read(source, threads=1)
+    classifier.check_golden(bundle, source)
+    name = bundle.manifest.dataset
     if not re.fullmatch(r"\w[\w .-]*", name):
         raise DarkroomError(
-            f"The dataset's name {name!r} cannot be a folder's in a model repository: export it under another name."
+            f"The dataset's name {name!r} in {source} is not a valid folder name: only letters, digits, _, -, . and "
+            "spaces are allowed. Rename the dataset and run `dvc repro`."
         )
-    place = folder / name
-    if strange := sorted({path.name for path in place.iterdir()} - {CONFIG, LABELS, VERSION} if place.exists() else ()):
+    target = repository / name
+    unknown = sorted({path.name for path in target.iterdir()} - {CONFIG, LABELS, VERSION}) if target.exists() else []
+    if unknown:
         raise DarkroomError(
-            f"{place} holds {strange[0]}, which is not of this command: move it away, or name another folder."
+            f"{target} holds {unknown[0]}, which this command did not write: move it, or name another folder."
         )
-    with new_folder(place) as temporary:
+    labels = "".join(f"{' '.join(label.split())}\n" for label in bundle.manifest.classes)
+    with new_folder(target) as temporary:
         (temporary / VERSION).mkdir()
         shutil.copyfile(source / classifier.VARIANTS["fp32"], temporary / VERSION / "model.onnx")
-        (temporary / LABELS).write_text(
-            "".join(f"{' '.join(label.split())}\n" for label in found.manifest.classes), encoding="utf-8", newline="\n"
-        )
-        (temporary / CONFIG).write_text(config(found.manifest), encoding="utf-8", newline="\n")
-    return place
+        (temporary / LABELS).write_text(labels, encoding="utf-8", newline="\n")
+        (temporary / CONFIG).write_text(config(bundle.manifest), encoding="utf-8", newline="\n")
+    return target
 
 
 def config(manifest: Manifest) -> str:
-    """The text of config.pbtxt: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto."""
+    """The text of config.pbtxt.
+
+    Its format: https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+    """
     (height, width, channels), count = manifest.shape, len(manifest.classes)
     return f"""name: {json.dumps(manifest.dataset, ensure_ascii=False)}
 backend: "onnxruntime"
 default_model_filename: "model.onnx"
 max_batch_size: {MAX_BATCH}
 input [
-  {{ name: "images" data_type: TYPE_UINT8 dims: [ -1, -1, {channels} ] }} # pictures of any height and width
+  {{ name: "images" data_type: TYPE_UINT8 dims: [ -1, -1, {channels} ] }} # images of any height and width
 ]
 output [
   {{ name: "logits" data_type: TYPE_FP32 dims: [ {count} ] }},
   {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {count} ] label_filename: "{LABELS}" }}
 ]
-dynamic_batching {{ }} # requests that wait, with pictures of one size, run together; none waits for others
-instance_group [ {{ count: 1 kind: KIND_AUTO }} ] # on a GPU where there is one
+dynamic_batching {{ }} # waiting requests with images of one size run together; no request waits for another
+instance_group [ {{ count: 1 kind: KIND_AUTO }} ] # on a GPU if there is one
 model_warmup [
   {{
-    name: "a black picture"
+    name: "a black image"
     batch_size: 1
     inputs {{
       key: "images"
@@ -83,22 +87,28 @@ model_warmup [
 
 
 def pt2(source: Path, trained: Path, file: Path) -> None:
-    """Writes the network in `trained`, with all that the graph of the bundle in `source` holds around it, as a program of torch.export's.
+    """Write the network in `trained` as a torch.export program, with the preprocessing of the bundle in `source`.
 
-    Raises DarkroomError where either cannot be read, or where the program does not answer the bundle's golden pictures as the bundle does.
+    Raises DarkroomError if PyTorch is not installed, if `source` or `trained` is invalid, or if the program's outputs
+    for the bundle's golden images are not those of the bundle.
     """
-    import torch
+    try:
+        import torch
 
-    from darkroom.export import graph
-    from darkroom.models import checkpoints
+        from darkroom.export import graph
+        from darkroom.models import checkpoints
+    except ModuleNotFoundError as error:
+        raise DarkroomError(
+            f"pt2 needs {error.name}, which is not installed: run `pip install -r requirements.txt`."
+        ) from None
 
     manifest = classifier.read(source, threads=1).manifest
     network, description = checkpoints.load(trained)
     if description.data_sha256 != manifest.data_sha256:
         raise DarkroomError(
-            f"The network in {trained} was trained on other data than the bundle in {source}: run `dvc repro export` first."
+            f"The network in {trained} was trained on other data than the bundle in {source}: run `dvc repro` first."
         )
-    program = graph.traced(network, description, manifest.temperature)
+    program = graph.trace(network, description, manifest.temperature, manifest.denoise)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # it names folders of this machine
     with np.load(source / classifier.GOLDEN, allow_pickle=False) as golden:
@@ -106,50 +116,59 @@ def pt2(source: Path, trained: Path, file: Path) -> None:
     with new_file(file) as temporary:
         torch.export.save(program, temporary)
         with torch.inference_mode():
-            answers = torch.export.load(temporary).module()(torch.from_numpy(images))
+            outputs = torch.export.load(temporary).module()(torch.from_numpy(images))
         difference = max(
-            float(np.abs(answer.numpy() - wanted).max()) for answer, wanted in zip(answers, expected, strict=True)
+            float(np.abs(output.numpy() - wanted).max()) for output, wanted in zip(outputs, expected, strict=True)
         )
-        if not difference <= classifier.GOLDEN_TOLERANCE["fp32"]:
+        if not difference <= classifier.GOLDEN_TOLERANCE["fp32"]:  # not `>`, which is false for NaN
             raise DarkroomError(
-                f"The network in {trained} answers otherwise than the bundle in {source} (by {difference:.3g}): run `dvc repro export` first."
+                f"The network in {trained} and the bundle in {source} differ by {difference:.3g} on the golden images: "
+                "run `dvc repro` first."
             )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends with exit code 1 where a file is at fault, 2 (as argparse does) where the command is."""
+    """The command line: exit code 1 if a file is at fault, 2 if the command is wrong."""
     parser = argparse.ArgumentParser(
         "python -m darkroom.convert", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    forms = parser.add_subparsers(dest="form", required=True)
-    repository = forms.add_parser("triton", help="a model repository of Triton's")
-    repository.add_argument("target", metavar="FOLDER", type=Path)
-    program = forms.add_parser("pt2", help="a program of torch.export's")
-    program.add_argument("target", metavar="FILE.pt2", type=_pt2_file)
-    program.add_argument("--model", type=Path, default=Path("models/trained"), help="default: models/trained")
+    formats = parser.add_subparsers(dest="format", required=True)
+    repository = formats.add_parser("triton", help="a model repository for NVIDIA's Triton Inference Server")
+    repository.add_argument("target", metavar="FOLDER", type=Path, help="the model repository")
+    program = formats.add_parser("pt2", help="a program for torch.export.load")
+    program.add_argument("target", metavar="FILE.pt2", type=_pt2_file, help="the file to write")
+    program.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/trained"),
+        metavar="FOLDER",
+        help="the trained network (default: %(default)s)",
+    )
     for command in (repository, program):
-        command.add_argument("--bundle", type=Path, default=Path("models/bundle"), help="default: models/bundle")
-    options = parser.parse_args(arguments)
+        command.add_argument(
+            "--bundle",
+            type=Path,
+            default=Path("models/bundle"),
+            metavar="FOLDER",
+            help="folder of the bundle (default: %(default)s)",
+        )
+    chosen = parser.parse_args(arguments)
     try:
-        if options.form == "triton":
-            place = triton(options.bundle, options.target)
-            print(
-                f"{place}: run it with `tritonserver --model-repository={options.target}`, and ask /v2/models/{place.name}"
-            )
+        if chosen.format == "triton":
+            written = triton(chosen.bundle, chosen.target)
+            print(f"wrote {written}: run `tritonserver --model-repository={chosen.target}`; /v2/models/{written.name}")
         else:
-            pt2(options.bundle, options.model, options.target)
-            print(f"{options.target}: run it with `torch.export.load({str(options.target)!r}).module()(images)`")
+            pt2(chosen.bundle, chosen.model, chosen.target)
+            print(f"wrote {chosen.target}: run it with `torch.export.load({str(chosen.target)!r}).module()(images)`")
     except DarkroomError as error:
         sys.exit(f"convert: {error}")
     except OSError as error:
-        sys.exit(
-            f"convert: {options.target} was left as it is ({error}): free some space, or name a place that can be written to."
-        )
+        sys.exit(f"convert: {chosen.target} is unchanged ({error}): free disk space, or choose a writable folder.")
 
 
 def _pt2_file(text: str) -> Path:
     if not text.endswith(".pt2"):
-        raise argparse.ArgumentTypeError(f"{text} does not end in .pt2, by which PyTorch knows such a file")
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .pt2")
     return Path(text)
 
 

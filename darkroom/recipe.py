@@ -1,96 +1,80 @@
-"""Named recipes: parameters that belong together, written into params.yaml by `python -m darkroom.recipe NAME`.
+"""Write the parameters of a recipe into params.yaml.
 
-A recipe, recipes/NAME.yaml, holds just the parameters that it sets; its comment says what it costs and what it reaches.
-The text of params.yaml is edited value by value, so that everything else in it stays as it is, byte for byte.
+    python -m darkroom.recipe sprint
+
+A recipe, recipes/<name>.yaml, holds only the parameters that it sets. Its comment says what it costs and reaches.
+Comments and formatting of params.yaml are kept, and the difference is shown. Without a name, the recipes are listed.
 """
 
 import argparse
 import difflib
-import re
-import statistics
+import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ruamel.yaml import YAML
 
 from darkroom import schema
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
+from darkroom.core.spelling import did_you_mean
 
 RECIPES = Path("recipes")
-COLOURS = {
-    "-": "\x1b[31m",
-    "+": "\x1b[32m",
-    "@": "\x1b[36m",
-}  # of a line of a diff, by its first character: red, green, cyan
+COLOURS = {"-": "\x1b[31m", "+": "\x1b[32m", "@": "\x1b[36m"}  # by the first character of a line of the difference
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends with exit code 1 where a file is at fault, 2 (as argparse does) where the command is."""
+    """The command line: exit code 1 if a file is at fault, 2 if the command is wrong."""
     parser = argparse.ArgumentParser(
-        "python -m darkroom.recipe",
-        description="Writes a recipe's parameters into params.yaml, and shows the difference.",
+        "python -m darkroom.recipe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", nargs="?", help="a file in recipes/, without its .yaml; without a name, all are listed")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a file in recipes/ without .yaml (default: list all)")
     parser.add_argument("--dry-run", action="store_true", help="show the difference, write nothing")
-    options = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
     try:
         recipes = available()
-        if options.name is None:
+        if chosen.name is None:
             print("\n".join(f"{name:{max(map(len, recipes))}}  {summary}" for name, summary in recipes.items()))
-        elif options.name in recipes:
-            _write(options.name, options.dry_run)
+        elif chosen.name in recipes:
+            _write(chosen.name, chosen.dry_run)
         else:
-            nearest = difflib.get_close_matches(options.name, recipes, 1)
-            remedy = f"did you mean {nearest[0]}? " if nearest else ""
-            parser.error(f"there is no recipe {options.name!r}: {remedy}The recipes are {', '.join(recipes)}.")
+            parser.error(f"NAME = {chosen.name!r}: there is no such recipe; {did_you_mean(chosen.name, recipes)}")
     except DarkroomError as error:
         sys.exit(f"recipe: {error}")
     except OSError as error:
-        sys.exit(
-            f"recipe: {params.PATH} was left as it is ({error}): free some space, or make the file and its folder accessible."
-        )
+        sys.exit(f"recipe: {params.PATH} is unchanged ({error}): free disk space, or make it and its folder writable.")
 
 
 def available(folder: Path = RECIPES) -> dict[str, str]:
-    """The recipes in `folder`, by name, each with the first line of its comment; raises DarkroomError where there are none."""
+    """The first line of each recipe's comment, by name; raises DarkroomError if `folder` holds no recipes."""
     files = sorted(folder.glob("*.yaml"))
     if not files:
-        raise DarkroomError(
-            f"There are no recipes in {folder}: run from the root of the project, or restore them with `git checkout {folder}`."
-        )
+        remedy = f"run from the root of the project, or restore them with `git checkout {folder}`"
+        raise DarkroomError(f"{folder} holds no recipes: {remedy}.")
     return {
         file.stem: file.read_text(encoding="utf-8", errors="replace").partition("\n")[0].lstrip("# ") for file in files
     }
 
 
 def applied(recipe: Path, path: Path = params.PATH) -> str:
-    """The text of `path`, a params.yaml, with the values of `recipe` in it, written as they are there; no file is changed.
+    """The text of `path`, a params.yaml, with the values of `recipe` in it; no file is changed.
 
-    A comment behind a changed value keeps its column where the value leaves room. Raises DarkroomError where `path` or
-    the result is not valid, naming the files and the key.
+    Raises DarkroomError if `path` or the result is not valid, naming the files and the key.
     """
-    before, changes = params.read(path), params.read(recipe)
-    schema.check(before, str(path))
-    after = _merged(before, changes)
-    schema.check(after, f"{recipe} over {path}")
-    original, source = _text(path), _text(recipe)
-    places, values = _leaves(original), _leaves(source)
-    text = original
-    for key in sorted(
-        values, key=lambda key: places[key].start_mark.index, reverse=True
-    ):  # from the end, so that the places before stay right
-        start, end = places[key].start_mark.index, places[key].end_mark.index
-        value = source[values[key].start_mark.index : values[key].end_mark.index]
-        if value != original[start:end]:
-            spaces = _spaces_before_comment(original, places, key, len(value))
-            text = text[:start] + value + spaces + text[end:].removeprefix(_gap(original, places[key]))
-    if not _holds(text, after):  # anchors, or values of several lines
+    values, changes = params.read(path), params.read(recipe)
+    schema.check(values, str(path))
+    if not isinstance(changes, dict):
+        raise DarkroomError(f"{recipe} must hold sections of {path}, but holds {changes!r}.")
+    merged = _merged(values, changes)
+    schema.check(merged, f"{recipe} over {path}")
+    text = _edited(_text(path), _text(recipe))
+    if not _holds(text, merged):  # two sections may share an anchor
         raise DarkroomError(
-            f"{path} is written in a way in which {recipe} cannot be put into it: restore the file with `git checkout {path}`."
+            f"{recipe} cannot be merged into the YAML of {path}: restore it with `git checkout {path}`."
         )
     return text
 
@@ -99,7 +83,7 @@ def _write(name: str, dry_run: bool) -> None:
     after = applied(RECIPES / f"{name}.yaml")
     before = _text(params.PATH)
     if before == after:
-        print(f"{params.PATH} holds the recipe {name} already: nothing changed.")
+        print(f"{params.PATH} already holds the recipe {name}: nothing changed.")
         return
     for line in difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"a/{params.PATH}", f"b/{params.PATH}", lineterm=""
@@ -107,20 +91,43 @@ def _write(name: str, dry_run: bool) -> None:
         colour = COLOURS.get(line[0], "") if sys.stdout.isatty() else ""
         print(f"{colour}{line}\x1b[0m" if colour else line)
     if dry_run:
-        print(f"\n{params.PATH} was left as it is.")
+        print(f"\n{params.PATH} is unchanged.")
     else:
         write_text(params.PATH, after)
-        print(f"\n{params.PATH} holds the recipe {name} now; `dvc repro` runs it.")
+        print(f"\n{params.PATH} now holds the recipe {name}; `dvc repro` runs it.")
 
 
 def _text(path: Path) -> str:
-    return path.read_bytes().decode("utf-8")  # not read_text, which would change the line ends
+    return path.read_bytes().decode("utf-8")  # read_text would change the line ends
 
 
-def _merged(old: Any, new: Any) -> Any:
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return new
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
+def _merged(values: Any, changes: Any) -> Any:
+    if not (isinstance(values, dict) and isinstance(changes, dict)):
+        return changes
+    return {**values, **{key: _merged(values.get(key), value) for key, value in changes.items()}}
+
+
+def _edited(text: str, changes: str) -> str:
+    """`text` with the values of `changes`, both YAML; comments, quotes, number formats and line ends are kept.
+
+    A comment behind a value keeps its column if the new value leaves room.
+    """
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = sys.maxsize  # no line is folded
+    editor.indent(mapping=2, sequence=4, offset=2)
+    document, edited = editor.load(text.replace("\r\n", "\n")), io.StringIO()
+    _update(document, editor.load(changes.replace("\r\n", "\n")))
+    editor.dump(document, edited)
+    return edited.getvalue().replace("\n", "\r\n") if "\r\n" in text else edited.getvalue()
+
+
+def _update(document: MutableMapping, changes: Mapping) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            _update(document[key], value)
+        else:
+            document[key] = value
 
 
 def _holds(text: str, values: Any) -> bool:
@@ -128,38 +135,6 @@ def _holds(text: str, values: Any) -> bool:
         return yaml.load(text, params.Loader) == values  # Loader is a SafeLoader: plain values only
     except yaml.YAMLError:
         return False
-
-
-def _leaves(text: str) -> dict[str, yaml.Node]:
-    """The values in a YAML text that are no sections, by dotted key, each with its place in the text."""
-
-    def walk(node: yaml.Node, keys: tuple[str, ...]) -> Iterator[tuple[str, yaml.Node]]:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                yield from walk(value, (*keys, str(key.value)))
-        else:
-            yield ".".join(keys), node
-
-    return dict(walk(yaml.compose(text, yaml.SafeLoader), ()))
-
-
-def _gap(text: str, place: yaml.Node) -> str:
-    """The spaces between a value and the comment behind it; none where there is no comment."""
-    gap = re.compile(" +(?=#)").match(text, place.end_mark.index)
-    return gap[0] if gap else ""
-
-
-def _spaces_before_comment(text: str, places: dict[str, yaml.Node], key: str, length: int) -> str:
-    """What `_gap` is to be once the value of `key` has `length` characters."""
-    columns = {
-        name: place.end_mark.column + len(_gap(text, place)) for name, place in places.items() if _gap(text, place)
-    }
-    if key not in columns:
-        return ""
-    column, place = columns[key], places[key]
-    if len(_gap(text, place)) == 1:  # a long value may have pushed it out of the file's usual column: back it goes
-        column = min(column, statistics.mode(columns.values()))
-    return " " * max(1, column - place.start_mark.column - length)
 
 
 if __name__ == "__main__":

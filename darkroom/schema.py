@@ -1,6 +1,6 @@
 """The schema of the whole params.yaml, composed of the config classes of the rooms.
 
-It can reject a run but never change a result, so no stage depends on it; `stages/check.py` applies it first.
+It can reject a run but never change a result, so no stage depends on it. The stage check applies it first.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class Params(Section):
 def check(values: Any, source: str = str(PATH)) -> Params:
     """Validate the parsed contents of a params.yaml; raise DarkroomError with one line per error, naming `source`."""
     if not isinstance(values, dict):
-        raise DarkroomError(f"{source} must hold the sections {', '.join(Params.model_fields)}, not {values!r}.")
+        raise DarkroomError(f"{source} must hold the sections {', '.join(Params.model_fields)}, but holds {values!r}.")
     return validate(Params, values, source)
 
 

@@ -1,10 +1,10 @@
-"""Train the pipeline's recipe with other seeds, to see how much the result depends on the seed.
+"""Train the pipeline's recipe with other seeds, to measure how much the result depends on the seed.
 
     python -m darkroom.seeds 1 2 3
 
 Initial weights, order and augmentation differ; the data and their split are those of the pipeline. Run it after
-`dvc repro`. Each training leaves metrics/seeds/<seed>.json; metrics/seeds.json summarises all that belong to the
-current code, data and parameters. Commit both. A seed that has such a result is not trained again.
+`dvc repro`. Each training writes metrics/seeds/<seed>.json. metrics/seeds.json summarises the results that belong to
+the current code, data and parameters. Commit both. A seed that has such a result is not trained again.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def train(seed: int) -> dict[str, float]:
 
 
 def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str]:
-    """Mean, sample standard deviation and number of test accuracies; `recipe` is that of `lock.recipe`."""
+    """Mean, sample standard deviation and number of the test accuracies, with the digest of their recipe."""
     std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
     return {"mean": statistics.mean(accuracies), "std": std, "n": len(accuracies), "recipe": recipe}
 
@@ -53,14 +54,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         "python -m darkroom.seeds", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("seeds", type=int, nargs="+", metavar="SEED", help="a whole number from 0 to 2^32 - 1")
+    parser.add_argument("seeds", type=_seed, nargs="+", metavar="SEED", help="a whole number from 0 to 2^32 - 1")
     seeds = parser.parse_args(arguments).seeds
-    if any(not 0 <= seed < 2**32 for seed in seeds) or len(set(seeds)) < len(seeds):
-        parser.error("each SEED must be from 0 to 2^32 - 1, and given once")
+    if len(set(seeds)) < len(seeds):
+        parser.error("each SEED must be given only once")
     try:
         _run(seeds)
     except DarkroomError as error:
         sys.exit(f"seeds: {error}")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to 2^32 - 1")
+    return int(text)
 
 
 def _run(seeds: Sequence[int]) -> None:
@@ -76,10 +83,11 @@ def _run(seeds: Sequence[int]) -> None:
     print(f"{SUMMARY}: {summary['mean']:.2%} ± {summary['std']:.2%} (n = {summary['n']})")
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, Any]:
+    """The result in `path`; empty if it is missing or not JSON, so that the seed is trained again."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
 
 

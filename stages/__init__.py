@@ -5,4 +5,4 @@ import os
 from darkroom.core.stage import guard
 
 if "DVC_STAGE" in os.environ:
-    guard(os.environ["DVC_STAGE"])  # before PyTorch is loaded, which takes seconds in which someone may press Ctrl-C
+    guard(os.environ["DVC_STAGE"])  # first of all: a script imports PyTorch for seconds, and Ctrl-C may come then

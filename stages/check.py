@@ -1,4 +1,4 @@
-"""Check the whole of params.yaml before any other stage runs, while all earlier outputs are still in place.
+"""Check the whole of params.yaml and that the dataset exists, before any other stage runs and DVC deletes its outputs.
 
 In: params.yaml. Out: data/checked.json.
 """

@@ -1,8 +1,8 @@
 """Measure the trained model on the test set, once.
 
 Temperature and abstention threshold are fitted on the validation set.
-In: data/arrays, models/trained. Out: models/calibration.json, metrics/evaluate.json, metrics/predictions.csv,
-metrics/evaluate.
+In: data/arrays, models/trained.
+Out: models/calibration.json, metrics/evaluate.json, metrics/predictions.csv, metrics/evaluate.
 """
 
 import time
@@ -54,7 +54,7 @@ def main() -> dict[str, float]:
     write_csv("metrics/predictions.csv", metrics.predictions(calibrated, test.labels, test.ids, manifest.classes))
     write_json("models/calibration.json", {"temperature": temperature, "threshold": threshold})
     write_json("metrics/evaluate.json", summary)
-    print(metrics.sentence(summary))
+    print(metrics.summary_line(summary))
     return {"images_per_second": round((len(val) + len(test)) / seconds, 1)}
 
 

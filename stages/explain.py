@@ -1,4 +1,4 @@
-"""Show which pixels the trained model uses in some test images, and measure how faithful these maps are to it.
+"""Show which pixels the trained model uses in some test images, and measure how faithful these maps are to the model.
 
 In: data/arrays, models/trained, models/calibration.json. Out: metrics/explain.json, metrics/explain.
 """
@@ -8,6 +8,7 @@ from darkroom.core.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.core.stage import run
 from darkroom.explain import attribution, faithfulness, figure
 from darkroom.explain.config import ExplainConfig
+from darkroom.explain.selection import select
 from darkroom.figures import drawing
 from darkroom.models.inference import predict, probabilities
 from darkroom.models.trained import open_trained
@@ -20,18 +21,18 @@ def main() -> None:
     scale = manifest.mean, manifest.std
     network = attribution.Calibrated(trained.network, read_json("models/calibration.json")["temperature"])
 
-    answers = probabilities(predict(network, test.inputs, *scale))
-    chosen = attribution.choose(answers, test.labels, settings.images_per_kind)
-    images, labels, answers = test.inputs[chosen], test.labels[chosen], answers[chosen]
-    maps = attribution.attributions(network, images, answers.argmax(1), *scale)
-    curves = faithfulness.curves(network, images, answers.argmax(1), maps, *scale)
+    predicted = probabilities(predict(network, test.inputs, *scale))
+    selected = select(predicted, test.labels, settings.images_per_kind)
+    images, labels, predicted = test.inputs[selected], test.labels[selected], predicted[selected]
+    maps = attribution.attributions(network, images, predicted.argmax(1), *scale)
+    curves = faithfulness.curves(network, images, predicted.argmax(1), maps, *scale)
     areas = faithfulness.areas(curves)
 
     with new_folder("metrics/explain") as folder:
-        drawing.save(figure.draw(images, labels, answers, maps, areas, manifest.classes), folder / "attributions.png")
+        drawing.save(figure.draw(images, labels, predicted, maps, areas, manifest.classes), folder / "attributions.png")
         write_csv(folder / "faithfulness.csv", curves)
     write_json("metrics/explain.json", faithfulness.summary(areas))
-    print(faithfulness.sentence(areas, len(chosen)))
+    print(faithfulness.summary_line(areas, len(selected)))
 
 
 if __name__ == "__main__":

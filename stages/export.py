@@ -1,9 +1,7 @@
-"""Export the trained model as a bundle that runs without PyTorch, and prove on the test set that it answers alike.
+"""Export the trained model as a bundle that runs without PyTorch, and check on the test set that it is equivalent.
 
 In: data/arrays, models/trained, models/calibration.json, metrics of evaluate. Out: models/bundle, metrics/export.json.
 """
-
-import csv
 
 from darkroom.bundle import classifier, drift
 from darkroom.core import params
@@ -12,7 +10,7 @@ from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.export import bundling, gates, quantisation
 from darkroom.export.config import ExportConfig
-from darkroom.export.graph import contents, to_onnx
+from darkroom.export.graph import onnx_files, to_onnx
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.inference import predict
 from darkroom.models.trained import open_trained
@@ -24,24 +22,27 @@ def main() -> dict[str, float]:
     network, description, threads = trained.network, trained.description, trained.threads
     train, val, test = (trained.split(name) for name in ("train", "val", "test"))
     calibration, evaluated = read_json("models/calibration.json"), read_json("metrics/evaluate.json")
-    with open("metrics/evaluate/per_class.csv", encoding="utf-8", newline="") as file:
-        per_class = list(csv.DictReader(file))
+    per_class = bundling.read_per_class("metrics/evaluate/per_class.csv")
 
     graph = to_onnx(network, description, calibration["temperature"], settings.opset)
     sample = quantisation.sample(train.labels, settings.int8.calibration_samples, seed)
     graphs = {"fp32": graph, "int8": quantisation.quantise(graph, train.inputs[sample])}
-    models = {name: contents(model, description, **calibration, resize=images.resize) for name, model in graphs.items()}
-    session = classifier.open_session(models["fp32"], threads)
+    # The stored images are denoised already, so the checks on them run files that do not denoise.
+    models = onnx_files(graphs, description, calibration, images.resize, images.denoise)
+    checked = onnx_files(graphs, description, calibration, images.resize, "none")
+    sessions = {variant: classifier.open_session(model, threads) for variant, model in checked.items()}
     expected = predict(network, test.inputs, description.mean, description.std)
-    found = gates.require_parity(session, test.inputs, expected, settings.tolerance)
+    found = gates.require_parity(sessions["fp32"], test.inputs, expected, settings.tolerance)
     gates.require_accuracy(expected.argmax(1) == test.labels, evaluated["accuracy"])
-    judged, speedup = gates.judge(models, test.inputs, test.labels, settings.int8, threads)
+    speedup = gates.measure_speedup(models, test.inputs[:1])
+    predicted = {name: classifier.answers(session, test.inputs)[0].argmax(1) for name, session in sessions.items()}
+    judged = gates.judge_int8(predicted, test.labels, speedup, settings.int8)
     if not judged["int8_published"]:
-        del models["int8"]
+        del models["int8"], checked["int8"]
 
-    files = {classifier.VARIANTS[name]: model for name, model in models.items()}
-    files[classifier.GOLDEN] = bundling.golden(models, description.shape)
-    reference = drift.reference(val.inputs, classifier.answers(session, val.inputs)[1])
+    files = {classifier.VARIANTS[variant]: model for variant, model in models.items()}
+    files[classifier.GOLDEN] = bundling.golden(checked, description.shape, images.denoise)
+    reference = drift.reference(val.inputs, classifier.answers(sessions["fp32"], val.inputs)[1])
     manifest = bundling.describe(description, images, settings.opset, calibration, evaluated, reference, files)
     found |= gates.require_preprocessing(manifest, models["fp32"], test.inputs)
     with new_folder("models/bundle") as folder:
@@ -49,8 +50,8 @@ def main() -> dict[str, float]:
 
     size = round(len(models["fp32"]) / 1e6, 3)
     write_json("metrics/export.json", {**found, **judged, "size_mb": size, "opset": settings.opset})
-    print(f"models/bundle: {size:.2f} MB, {len(test)} test images, all labels equal, {latency:.2f} ms per image")
-    print(gates.sentence(judged, speedup))
+    print(f"models/bundle: {size:.2f} MB, {len(test)} test images with equal labels, {latency:.2f} ms per image")
+    print(gates.summary(judged, speedup))
     return {"latency_ms": round(latency, 3), "int8_speedup": round(speedup, 2)}
 
 

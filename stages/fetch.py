@@ -1,4 +1,4 @@
-"""Bring the raw files of the chosen dataset, verified against published digests, or index a folder of images.
+"""Fetch the raw files of a published dataset and verify them, or index a folder of images.
 
 In: data/datasets/<name>. Out: data/raw.
 """
@@ -13,9 +13,9 @@ from darkroom.datasets.descriptions import ImageFolder
 def main() -> None:
     data = params.load(data=DataConfig)
     dataset = descriptions.load(data.dataset)
-    bring = index.build if isinstance(dataset, ImageFolder) else sources.fetch
-    source = bring(dataset, "data/raw")
-    print(f"{dataset.title} (licence: {dataset.licence}): from {source}")
+    fetch = index.build if isinstance(dataset, ImageFolder) else sources.fetch
+    source = fetch(dataset, "data/raw")
+    print(f"{dataset.title}: {source} (licence: {dataset.licence})")
 
 
 if __name__ == "__main__":

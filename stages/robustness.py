@@ -1,4 +1,4 @@
-"""Measure the trained model on corrupted test images: noise, blur, geometry, light, compression, by severity.
+"""Measure the trained model on corrupted test images: noise, blur, geometry, light and compression, by severity.
 
 In: data/arrays, data/baselines, models/trained. Out: metrics/robustness.json, metrics/robustness.
 """
@@ -17,13 +17,13 @@ def main() -> None:
     trained = open_trained()
     test = trained.split("test")
     path = f"data/baselines/{trained.manifest.dataset}.csv"
-    baseline = measurement.read_baseline(path, settings.severities)  # first: an error in it costs no work
+    baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 
     table = measurement.measure(trained, test, settings.severities, seed)
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", measurement.with_baseline(table, baseline))
     write_json("metrics/robustness.json", measurement.summary(table, baseline))
-    print(measurement.sentence(table, len(test)))
+    print(measurement.summary_line(table, len(test)))
 
 
 if __name__ == "__main__":

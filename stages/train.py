@@ -22,21 +22,21 @@ def main() -> dict[str, float]:
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     trainer = build_trainer(seed, model, settings, manifest, train, val)
-    print(f"training {model.name} on {len(train)} images: {trainer.hardware()}")
+    print(f"training {model.name} on {len(train)} examples: {trainer.hardware()}")
 
     description = describe_training(seed, model, settings, manifest, trainer)
     resume = Resume(description)
     if resume.restore(trainer):
-        print(f"resuming after {len(trainer.records)} epochs and {trainer.step} steps of an interrupted run")
+        print(f"resuming an interrupted training after epoch {len(trainer.records)}, step {trainer.step} of the next")
     for record in trainer.epochs(lambda: resume.save(trainer)):
         print(record, flush=True)
         curves.write("metrics/curves", trainer.records)
-        for warning in gradients.advice(record.layers):
+        for warning in gradients.warnings(record.layers):
             print(f"warning: {warning}", file=sys.stderr)
     checkpoints.save("models/trained", trainer.network, description)
     write_json("metrics/train.json", trainer.summary())
     costs = trainer.costs()
-    resume.remove()  # last: if the stage stops before this line, the next run resumes at the end of the training
+    resume.remove()  # last: a stage that is interrupted before this line resumes at the end of the training
     return costs
 
 

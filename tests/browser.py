@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through chromedriver: W3C WebDriver, which is JSON over HTTP."""
+"""Test helper: a headless Chromium, controlled through chromedriver with W3C WebDriver (JSON over HTTP)."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ CHROMIUM = next((path for path in map(shutil.which, ("chromium", "chromium-brows
 DRIVER = shutil.which("chromedriver")
 TAB, ENTER = "\ue004", "\ue007"
 
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the standard's name of a reference
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the standard's key of an element reference
 _ARGUMENTS = [
     "--headless=new",
     "--no-sandbox",
@@ -24,7 +24,7 @@ _ARGUMENTS = [
 
 
 class Browser:
-    """One window with one page."""
+    """A browser with one window."""
 
     def __init__(self, driver: httpx.Client):
         options = {"binary": CHROMIUM, "args": _ARGUMENTS}
@@ -35,7 +35,7 @@ class Browser:
         }
         self._driver, self._path = driver, "/session"
         self._path = f"/session/{self._post('', capabilities={'alwaysMatch': wanted})['sessionId']}"
-        self._post("/timeouts", script=10_000)
+        self._post("/timeouts", script=60_000)
 
     def open(self, url: str) -> None:
         self._post("/url", url=url)
@@ -46,37 +46,38 @@ class Browser:
         )
 
     def media(self, **features: str) -> None:
-        """Sets CSS media features, such as prefers_color_scheme="dark"."""
+        """Set CSS media features, such as prefers_color_scheme="dark"."""
         found = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
         self.devtools("Emulation.setEmulatedMedia", features=found)
 
     def script(self, code: str, *arguments: Any) -> Any:
-        """What the body of a function, given `arguments`, returns."""
+        """Run the body of a JavaScript function with `arguments`; return its result."""
         return self._post("/execute/sync", script=code, args=arguments)
 
     def until(self, expression: str) -> Any:
-        """The value of a JavaScript expression as soon as it is true; fails after 10 s."""
-        code = f"const done = arguments[0], look = () => {{ const found = {expression}; found ? done(found) : setTimeout(look, 10) }}; look()"
+        """Wait until a JavaScript expression is true; return its value. Fails after 60 s."""
+        check = f"() => {{ const found = {expression}; found ? done(found) : setTimeout(check, 10) }}"
+        code = f"const done = arguments[0], check = {check}; check()"
         return self._post("/execute/async", script=code, args=[])
 
     def text(self, selector: str) -> str:
-        """The text of an element as a person sees it."""
+        """The visible text of an element."""
         return self.script("return document.querySelector(arguments[0]).innerText", selector)
 
     def press(self, *keys: str) -> None:
-        """Presses and releases keys, one after the other, wherever the focus is."""
+        """Press and release keys one after the other, in the focused element."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._post("/actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
 
     def type(self, selector: str, text: str) -> None:
-        """Types into an element, or gives a file input a path."""
+        """Type into an element, or set the path of a file input."""
         self._post(f"/element/{self._find(selector)[_ELEMENT]}/value", text=text)
 
     def click(self, selector: str) -> None:
         self._post(f"/element/{self._find(selector)[_ELEMENT]}/click")
 
     def draw(self, selector: str, points: list[tuple[int, int]], pointer: str = "mouse") -> None:
-        """A stroke with mouse, touch or pen; points are pixels from the element's centre."""
+        """Draw a stroke with mouse, touch or pen; points are in pixels from the element's centre."""
         element = self._find(selector)
         moves = [{"type": "pointerMove", "duration": 5, "origin": element, "x": x, "y": y} for x, y in points]
         actions = [moves[0], {"type": "pointerDown", "button": 0}, *moves[1:], {"type": "pointerUp", "button": 0}]
@@ -86,15 +87,15 @@ class Browser:
         )
 
     def devtools(self, command: str, **parameters: Any) -> Any:
-        """Runs a command of Chromium's DevTools protocol."""
+        """Run a command of Chromium's DevTools protocol."""
         return self._post("/goog/cdp/execute", cmd=command, params=parameters)
 
     def console(self) -> list[str]:
-        """What was logged or went wrong since the last call."""
+        """Log messages and errors since the last call."""
         return [entry["message"] for entry in self._post("/se/log", type="browser")]
 
     def requests(self) -> list[str]:
-        """The addresses asked for since the last call."""
+        """The URLs requested since the last call."""
         events = [json.loads(entry["message"])["message"] for entry in self._post("/se/log", type="performance")]
         return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
@@ -113,12 +114,12 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser in a session of its own, closed in the end."""
+    """A browser in a new session, closed at the end."""
     with subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True) as process:
         try:
             started = next(line for line in process.stdout if "started successfully" in line)
             port = started.split()[-1].rstrip(".")
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as driver:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as driver:
                 opened = Browser(driver)
                 try:
                     yield opened

@@ -1,4 +1,4 @@
-"""Small bundles whose answers can be worked out by hand: the brightness of a picture decides its class."""
+"""Small bundles whose predictions are easy to compute: the brightness of an image decides its class."""
 
 import hashlib
 import json
@@ -24,10 +24,11 @@ def write(
     golden: np.ndarray | None = None,
     **manifest: Any,
 ) -> None:
-    """Writes a whole bundle to `folder`, in the place of one that is there.
+    """Write a complete bundle to `folder`, which it replaces.
 
-    `manifest` are fields of classifier.Manifest that differ; `golden` are logits (8, K) other than the model's. Class k of K is right
-    for a picture of mean brightness 255 k / (K - 1), white for the last one. Pictures may have any size.
+    `manifest` holds fields of classifier.Manifest to change; `golden` are logits (8, K) instead of the model's. Class k
+    of K is correct for an image of mean brightness 255 k / (K - 1): white for the last one. Images may have any size.
+    The model does not denoise.
     """
     with new_folder(folder) as new:
         (new / "model.onnx").write_bytes(model(len(classes), shape[-1]))
@@ -61,20 +62,20 @@ def write(
 
 
 def grey(brightness: int, shape: tuple[int, int, int] = (4, 4, 1)) -> np.ndarray:
-    """One picture (1, h, w, C) uint8 of one grey."""
+    """One image (1, h, w, C) uint8 of one grey level."""
     return np.full((1, *shape), brightness, np.uint8)
 
 
 def answers(images: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the model answers to pictures (N, h, w, C) uint8: logits and probabilities, each (N, classes) float32."""
+    """The model's outputs for images (N, h, w, C) uint8: logits and probabilities, each (N, classes) float32."""
     weights, biases = _line(classes)
     logits = images.mean(axis=(1, 2, 3), dtype=np.float64)[:, None] / 255 * weights + biases
-    shares = np.exp(logits - logits.max(1, keepdims=True))
-    return logits.astype(np.float32), (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return logits.astype(np.float32), (exponentials / exponentials.sum(1, keepdims=True)).astype(np.float32)
 
 
 def reference(count: int, classes: int = 3) -> dict[str, Any]:
-    """What drift.reference makes of so many pictures of every brightness."""
+    """The result of drift.reference for `count` images of every brightness."""
     images = np.linspace(0, 255, count).round().astype(np.uint8).reshape(count, 1, 1, 1)
     return drift.reference(images, answers(images, classes)[1])
 
@@ -114,6 +115,9 @@ def model(classes: int, channels: int) -> bytes:
 
 
 def _line(classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and biases (classes,) float32 of the brightness, 0..1: those of -SHARPNESS (brightness - k / (K - 1))^2, less what all classes have."""
+    """Weights and biases (classes,) float32 for the brightness in 0..1.
+
+    They give -SHARPNESS (brightness - k / (K - 1))^2 without the term that all classes share.
+    """
     centres = np.linspace(0, 1, classes)
     return (2 * SHARPNESS * centres).astype(np.float32), (-SHARPNESS * centres**2).astype(np.float32)

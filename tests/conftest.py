@@ -2,5 +2,5 @@
 
 import os
 
-# Tiny networks are slower on two threads than on one. Set before anything imports PyTorch.
+# Tiny networks are slower on two threads than on one. Must be set before PyTorch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -13,18 +13,18 @@ CODES = {"uint8": 0x08, "int32": 0x0C}
 
 
 def encode(array: np.ndarray) -> bytes:
-    """The bytes of an IDX file that holds `array`, uint8 or int32."""
+    """The bytes of an IDX file with `array`, uint8 or int32."""
     header = bytes([0, 0, CODES[array.dtype.name], array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def write(path: str | Path, array: np.ndarray) -> None:
-    """Writes `array`, uint8 or int32, to the IDX file `path`."""
+    """Write `array`, uint8 or int32, to the IDX file `path`."""
     Path(path).write_bytes(encode(array))
 
 
 def contents(train: int = 12, test: int = 6, classes: int = 3, size: int = 8) -> dict[str, bytes]:
-    """The four files of pictures of noise, by name; label i is i modulo the number of classes."""
+    """The four files of a dataset of random images, by name; label i is i modulo the number of classes."""
     generator = np.random.default_rng(0)
     files = {}
     for split, count in (("train", train), ("t10k", test)):
@@ -33,12 +33,12 @@ def contents(train: int = 12, test: int = 6, classes: int = 3, size: int = 8) ->
     return files
 
 
-def description(files: dict[str, bytes], classes: int = 3, **changes: Any) -> dict[str, Any]:
-    """What a dataset.yaml says of `files` (train images and labels, test images and labels, in this order)."""
+def description(data: dict[str, bytes], /, classes: int = 3, **changes: Any) -> dict[str, Any]:
+    """The dataset.yaml of the files in `data` (train images and labels, test images and labels, in this order)."""
     roles = ("train_images", "train_labels", "test_images", "test_labels")
     entries = [
-        {"role": role, "name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-        for role, (name, data) in zip(roles, files.items(), strict=True)
+        {"role": role, "name": name, "bytes": len(contents), "sha256": hashlib.sha256(contents).hexdigest()}
+        for role, (name, contents) in zip(roles, data.items(), strict=True)
     ]
     return {
         "title": "Tiny",
@@ -55,12 +55,13 @@ def description(files: dict[str, bytes], classes: int = 3, **changes: Any) -> di
 def write_dataset(
     name: str, values: dict[str, Any], files: dict[str, bytes] | None = None, compress: bool = False
 ) -> Path:
-    """Writes data/datasets/<name> in the working directory: its dataset.yaml, and beside it `files` as a user puts them there."""
+    """Write data/datasets/<name> in the working directory: its dataset.yaml, and `files` as a user would add them."""
     folder = Path("data/datasets") / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.yaml").write_text(yaml.safe_dump(values))
     for file, data in (files or {}).items():
-        (folder / f"{file}.gz" if compress else folder / file).write_bytes(
-            gzip.compress(data, mtime=0) if compress else data
-        )
+        if compress:
+            (folder / f"{file}.gz").write_bytes(gzip.compress(data, mtime=0))
+        else:
+            (folder / file).write_bytes(data)
     return folder

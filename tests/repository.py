@@ -1,4 +1,4 @@
-"""A repository of the project as it stands in the working tree, for tests that run DVC."""
+"""A git repository with the files of the working tree, for tests that run DVC."""
 
 import os
 import shutil
@@ -17,23 +17,25 @@ PROJECT = (
     ".dvcignore",
     "stages",
     "darkroom",
-    "seeds",
+    "requirements",
     "data/baselines",
 )
 
 
 def copy_project(folder: Path) -> Path:
-    """Copies what the pipeline needs to `folder`, without data and history."""
+    """Copy the files that the pipeline needs to `folder`, without datasets and history; return `folder`."""
     for name in PROJECT:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc" / "config")
     return folder
 
 
 def commit_all(folder: Path) -> None:
-    """Makes `folder` a git repository where it is none, and commits all that git does not ignore."""
+    """Make `folder` a git repository unless it is one, and commit all files that git does not ignore."""
     if not (folder / ".git").exists():
         git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", ".")
@@ -41,7 +43,7 @@ def commit_all(folder: Path) -> None:
 
 
 def change(folder: Path, **sections: dict) -> None:
-    """Updates sections of the repository's params.yaml."""
+    """Update sections of the params.yaml in `folder`."""
     path = folder / "params.yaml"
     values = yaml.safe_load(path.read_text())
     for section, changes in sections.items():
@@ -50,25 +52,25 @@ def change(folder: Path, **sections: dict) -> None:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Runs git; returns what it printed."""
-    done = _call(folder, "git", *arguments)
+    """Run git; return its standard output."""
+    done = run(folder, "git", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def dvc(folder: Path, *arguments: str, code: int = 0) -> tuple[list[str], str]:
-    """Runs DVC; returns the stages that it ran and all that it printed."""
-    done = _call(folder, sys.executable, "-m", "dvc", *arguments)
+    """Run DVC, which must exit with `code`; return the names of the stages that it ran, and its whole output."""
+    done = run(folder, sys.executable, "-m", "dvc", *arguments)
     printed = done.stdout + done.stderr
     assert done.returncode == code, printed
     return [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")], printed
 
 
-def _call(folder: Path, *command: str) -> subprocess.CompletedProcess:
-    person = {
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
+    """Run a command in `folder`, with an author for git and with the programs of this Python environment."""
+    author = {
         f"GIT_{role}_{what}": "test@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env={**os.environ, **person, "PATH": path}, check=False
-    )
+    environment = {**os.environ, **author, "PATH": path}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)

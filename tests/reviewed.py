@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,67 +10,53 @@ import pandas as pd
 import yaml
 
 from darkroom.review.attestation import FILE
-from darkroom.review.lock import digest
+from darkroom.review.digests import digest
+from darkroom.review.lock import recipe
 from darkroom.review.revision import WORKSPACE
 from tests.repository import commit_all, git
 
 CLASSES = ("coat", "shirt")
+WEIGHTS = "models/trained"
 OUTS = ("metrics/evaluate.json", "metrics/predictions.csv")
 PIPELINE = {
+    "train": {
+        "cmd": "none",
+        "deps": ["darkroom/train"],
+        "params": ["seed", "train"],
+        "outs": [WEIGHTS],
+    },
     "evaluate": {
         "cmd": "none",
-        "deps": ["darkroom/net.py"],
-        "params": ["train"],
+        "deps": ["darkroom/evaluate.py", WEIGHTS],
         "plots": [{path: {"cache": False}} for path in OUTS],
-    }
-}
-SEEDS = {
-    "vars": ["seeds.yaml"],
-    "stages": {
-        "train": {
-            "foreach": "${seeds}",
-            "do": {
-                "cmd": "train ${item}",
-                "params": ["train.lr"],
-                "outs": [{"metrics/seeds/${item}.json": {"cache": False}}],
-            },
-        },
-        "summary": {
-            "cmd": "summary",
-            "params": [{"seeds/seeds.yaml": ["seeds"]}],
-            "metrics": [{"metrics/seeds.json": {"cache": False}}],
-        },
     },
 }
 
 
 def write(
-    folder: Path, right: list[bool], lr: float = 0.1, labels: list[str] | None = None, **evaluated: object
+    folder: Path, correct: Sequence[bool], lr: float = 0.1, labels: Sequence[str] | None = None, **evaluated: object
 ) -> None:
-    """Writes what a run leaves in which these test pictures were answered rightly, and a dvc.lock that is of it."""
-    labels = labels or [CLASSES[place % 2] for place in range(len(right))]
+    """Write what a run leaves in which these test examples were predicted correctly, with a current dvc.lock."""
+    labels = labels or [CLASSES[index % 2] for index in range(len(correct))]
     predicted = [
-        label if good else CLASSES[1 - CLASSES.index(label)] for label, good in zip(labels, right, strict=True)
+        label if good else CLASSES[1 - CLASSES.index(label)] for label, good in zip(labels, correct, strict=True)
     ]
-    table = pd.DataFrame(
-        {
-            "id": [f"test/{place:03}" for place in range(len(right))],
-            "label": labels,
-            "predicted": predicted,
-            "confidence": 0.75,
-        }
-    )
-    table["label_probability"] = [0.75 if good else 0.25 for good in right]
+    ids = [f"test/{index:03}" for index in range(len(correct))]
+    table = pd.DataFrame({"id": ids, "label": labels, "predicted": predicted, "confidence": 0.75})
+    table["label_probability"] = [0.75 if good else 0.25 for good in correct]
     numbers = {
-        "accuracy": sum(right) / len(right),
+        "accuracy": sum(correct) / len(correct),
         "macro_f1": 0.5,
-        "samples": len(right),
-        "calibration": {"after": {"ece": 0.01, "loss": 0.5}},
+        "samples": len(correct),
+        "expected_calibration_error": 0.01,
+        "loss_calibrated": 0.5,
     }
     texts = {
         "params.yaml": yaml.safe_dump({"seed": 1, "train": {"lr": lr}}),
         "dvc.yaml": yaml.safe_dump({"stages": PIPELINE}),
-        "darkroom/net.py": f"# {lr}\n",
+        "darkroom/train/net.py": f"# {lr}\n",
+        "darkroom/train/loop.py": "",
+        "darkroom/evaluate.py": "",
         "metrics/evaluate.json": json.dumps(numbers | evaluated),
         "metrics/train.json": json.dumps({"parameters": 1000}),
         "metrics/cost/train.json": json.dumps({"training_seconds": 2.0}),
@@ -80,35 +67,54 @@ def write(
 
 
 def lock(folder: Path) -> None:
-    """Writes the dvc.lock of the files as they are."""
-    stage = {"cmd": "none", "deps": _entries("darkroom/net.py"), "outs": _entries(*OUTS)}
-    stage["params"] = {"params.yaml": yaml.safe_load((folder / "params.yaml").read_text())}
-    _write(folder, {"dvc.lock": yaml.safe_dump({"schema": "2.0", "stages": {"evaluate": stage}})})
+    """Write the dvc.lock of the files as they are."""
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    weights = {"path": WEIGHTS, "md5": hashlib.md5(json.dumps(values).encode()).hexdigest() + ".dir"}
+    stages = {
+        "train": {
+            "cmd": "none",
+            "deps": [{**entry("darkroom/train"), "nfiles": 2}],
+            "params": {"params.yaml": values},
+            "outs": [weights],
+        },
+        "evaluate": {
+            "cmd": "none",
+            "deps": [entry("darkroom/evaluate.py"), dict(weights)],
+            "outs": [entry(path) for path in OUTS],
+        },
+    }
+    _write(folder, {"dvc.lock": yaml.safe_dump({"schema": "2.0", "stages": stages})})
+
+
+def relock(folder: Path, stage: str, **changes: Any) -> None:
+    """Update entries of a stage in dvc.lock: `deps` and `outs` are appended to, others replaced."""
+    locked = yaml.safe_load((folder / "dvc.lock").read_text())
+    for key, value in changes.items():
+        entries = locked["stages"].setdefault(stage, {})
+        entries[key] = entries.get(key, []) + value if key in ("deps", "outs") else value
+    (folder / "dvc.lock").write_text(yaml.safe_dump(locked))
+
+
+def add_dep(folder: Path, stage: str, dep: str, **locked: Any) -> None:
+    """Declare another dependency of a stage in dvc.yaml, and write what dvc.lock says about it."""
+    pipeline = yaml.safe_load((folder / "dvc.yaml").read_text())
+    pipeline["stages"][stage]["deps"].append(dep)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    relock(folder, stage, deps=[{"path": dep, **locked}])
 
 
 def write_seeds(folder: Path, mean: float, std: float = 0.02) -> None:
-    """Writes what the pipeline of two seeds leaves, and its dvc.lock, with the parameters as they are."""
-    texts = {f"metrics/seeds/{seed}.json": json.dumps({"accuracy": mean}) for seed in (1, 2)}
-    texts |= {"metrics/seeds.json": json.dumps({"mean": mean, "std": std, "n": 2}), "seeds/seeds.yaml": "seeds: [1, 2]"}
-    _write(folder, texts | {"seeds/dvc.yaml": yaml.safe_dump(SEEDS)})
-    used = {"params.yaml": {"train.lr": yaml.safe_load((folder / "params.yaml").read_text())["train"]["lr"]}}
-    stages = {
-        f"train@{seed}": {"cmd": f"train {seed}", "params": used, "outs": _entries(f"metrics/seeds/{seed}.json")}
-        for seed in (1, 2)
-    }
-    stages["summary"] = {
-        "cmd": "summary",
-        "params": {"seeds/seeds.yaml": {"seeds": [1, 2]}},
-        "outs": _entries("metrics/seeds.json"),
-    }
-    _write(folder, {"seeds/dvc.lock": yaml.safe_dump({"schema": "2.0", "stages": stages})})
+    """Write the numbers over two seeds of the recipe in dvc.lock."""
+    numbers = {"mean": mean, "std": std, "n": 2, "recipe": recipe(WORKSPACE)}
+    _write(folder, {"metrics/seeds.json": json.dumps(numbers)})
 
 
 def attest(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Writes an attestation that all of dvc.lock came out the same, but for these changes of its fields; returns it."""
-    stage = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["evaluate"]
+    """Write an attestation that all outputs of dvc.lock are the same, with these changes of its fields; return it."""
+    stages = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]
     outputs = [
-        {"stage": "evaluate", "path": out["path"], "locked": out["md5"], "found": out["md5"], "same": True}
+        {"stage": name, "path": out["path"], "locked": out["md5"], "found": out["md5"], "same": True}
+        for name, stage in stages.items()
         for out in stage["outs"]
     ]
     attested = {
@@ -126,7 +132,7 @@ def attest(folder: Path, **changes: Any) -> dict[str, Any]:
         },
         "versions": {"Python": "3.11.0", "torch": None},
         "data": {},
-        "params": stage["params"]["params.yaml"],
+        "params": stages["train"]["params"]["params.yaml"],
         "outputs": outputs,
         **changes,
     }
@@ -134,14 +140,22 @@ def attest(folder: Path, **changes: Any) -> dict[str, Any]:
     return attested
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that the file must contain."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 def commit(folder: Path, tag: str) -> None:
+    """Commit everything, with a tag."""
     commit_all(folder)
     git(folder, "tag", tag)
 
 
-def _entries(*paths: str) -> list[dict]:
-    """What dvc.lock says of files of the working directory."""
-    return [{"path": path, "md5": digest(WORKSPACE, path)} for path in paths]
+def entry(path: str) -> dict[str, Any]:
+    """What dvc.lock says about a file or folder of the working directory."""
+    return {"path": path, "md5": digest(WORKSPACE, path)}
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

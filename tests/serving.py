@@ -1,7 +1,8 @@
-"""The service in this process, asked without a socket, or in one of its own."""
+"""Test helpers: the service in this process, with or without a socket, or in a process of its own."""
 
 import asyncio
 import io
+import socket
 import subprocess
 import sys
 import threading
@@ -12,16 +13,18 @@ from typing import Any
 
 import httpx
 from PIL import Image
+from starlette.types import ASGIApp
 
 from darkroom.serve import app
 from darkroom.serve.access_log import AccessLog
+from darkroom.serve.server import Server, bind
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles
 
 
 def png(brightness: int, size: tuple[int, int] = (4, 4)) -> bytes:
-    """A picture file of one grey, of which tests/bundles.py says the class."""
+    """An image file of uniform brightness; tests/bundles.py defines its class."""
     file = io.BytesIO()
     Image.new("L", size, brightness).save(file, "PNG")
     return file.getvalue()
@@ -30,45 +33,65 @@ def png(brightness: int, size: tuple[int, int] = (4, 4)) -> bytes:
 WHITE, BLACK = png(255), png(0)
 
 
-class Asked:
-    """A service with a bundle of its own, and its HTTP application."""
+class Api:
+    """A service with its own bundle, called through its ASGI application."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any] | None = None, **settings: Any):
-        """`manifest` are fields of the bundle's that differ."""
+        """`manifest` replaces fields of the bundle's manifest."""
         bundles.write(folder, **(manifest or {}))
-        self.service = Service(Settings(bundle=folder, threads=1, log_format="off", **settings))
+        options = {"threads": 1, "timeout": 60, "log_format": "off", **settings}
+        self.service = Service(Settings(bundle=folder, **options))
         self.app = app.build(self.service, AccessLog("off"))
 
     def __call__(self, method: str, url: str, **request: Any) -> httpx.Response:
-        """The answer to one request."""
-        return self.within(lambda client: client.request(method, url, **request))
+        """The response to one request."""
+        return self.run(lambda client: client.request(method, url, **request))
 
-    def within(self, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
-        """What a conversation with the service returns, in an event loop of its own."""
+    def run(self, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+        """The result of a conversation with the service in a new event loop."""
 
-        async def held() -> Any:
+        async def connected() -> Any:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://service") as client:
                 return await conversation(client)
 
-        return asyncio.run(held())
+        return asyncio.run(connected())
 
 
 @asynccontextmanager
-async def busy(service: Service, pictures: int = 1) -> AsyncIterator[None]:
-    """While the only worker thread has something else to do, as of so many pictures."""
-    started, free = threading.Event(), threading.Event()
+async def busy(service: Service, images: int = 1) -> AsyncIterator[None]:
+    """Occupy the only worker thread with a job that counts as `images` images."""
+    started, finish = threading.Event(), threading.Event()
 
     def work(_: object) -> None:
         started.set()
-        free.wait(60)
+        finish.wait(60)
 
-    task = asyncio.create_task(service.run(work, pictures))
+    task = asyncio.create_task(service.run(work, images))
     await asyncio.to_thread(started.wait, 60)
     try:
         yield
     finally:
-        free.set()
+        finish.set()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@contextmanager
+def listening(application: ASGIApp, service: Service, buffer: int | None = None) -> Iterator[tuple[Server, str]]:
+    """Run `application` in a thread of this process; yield the server and its URL on a free port.
+
+    `buffer` is the size of each connection's send buffer in bytes.
+    """
+    with bind("127.0.0.1", 0) as listener:  # queues connections until the server accepts them
+        if buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        server = Server(application, service)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            yield server, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def command(*arguments: object) -> list[str]:
@@ -76,13 +99,18 @@ def command(*arguments: object) -> list[str]:
 
 
 @contextmanager
-def served(*arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
-    """The process of a service, and its address; it is ended with SIGTERM."""
+def served(bundle: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Start the service on a free port; yield its process and URL. Ends it with SIGTERM."""
     process = subprocess.Popen(
-        command(*arguments, "--port", 0), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("--bundle", bundle, "--port", 0, *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
-        yield process, process.stderr.readline().split(" ", 1)[0]
+        greeting = process.stderr.readline()
+        assert greeting.startswith("http://"), greeting
+        yield process, greeting.partition(" ")[0]
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)

@@ -1,5 +1,31 @@
-"""`python -m darkroom.audit`: see darkroom/audit/page.py."""
+"""Write the data audit: one HTML page about the data that needs no network.
 
-from darkroom.audit.page import main
+It shows class balance, image sizes, brightness, drift between the splits, samples, problems such as leaked images, near
+duplicates, and labels that are probably wrong. Run it after `dvc repro preprocess`. Suspect labels need `dvc repro`
+(test set) or `python -m darkroom.crossval` (training set).
+"""
 
-main()
+import argparse
+import sys
+
+from darkroom.audit import page
+from darkroom.audit.data import read
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", default="data/audit.html", help="HTML file to write (default: data/audit.html)")
+    output = parser.parse_args().output
+    try:
+        write_text(output, page.render(read()))
+    except (DarkroomError, OSError) as error:
+        sys.exit(f"audit: {error}")
+    print(f"wrote {output}: open it in a browser; it needs no network")
+
+
+if __name__ == "__main__":
+    main()

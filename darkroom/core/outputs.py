@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Write files and folders atomically.
 
-Everything is first written beside its destination under a temporary name, flushed to the disk, and then renamed.
-What was there before stays until what replaces it is whole, whether the writer is killed or the disk fills up.
+Each is written under a temporary name beside its destination, flushed to the disk, and then renamed. An earlier version
+stays in place until the new one is complete, even if the writer is killed or the disk is full.
 """
 
 import glob
@@ -19,12 +19,12 @@ from darkroom.core.errors import DarkroomError
 if TYPE_CHECKING:
     import pandas as pd
 
-TEMPORARY = ".tmp-"  # the prefix of everything that is still being written; ignored by git and DVC
+TEMPORARY = ".tmp-"  # prefix of files and folders that are still being written; git and DVC ignore it
 
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path to fill; on success it is moved to `path`, on failure it is removed."""
+    """Yield a temporary path to write to; move it to `path` on success, remove it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", suffix=path.suffix, dir=path.parent)
@@ -42,10 +42,10 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary folder to fill; on success it takes the place of the folder `path`, on failure it is removed."""
+    """Yield a temporary folder to fill; replace the folder `path` by it on success, remove it on failure."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{TEMPORARY}{path.name}-aside")  # where the old folder is while the new one takes its place
+    aside = path.with_name(f"{TEMPORARY}{path.name}-aside")  # holds the old folder between the two renames
     if aside.exists() and not path.exists():  # a writer was killed between the two renames
         os.rename(aside, path)
     remove_leftovers(path)
@@ -55,7 +55,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o777 & ~_umask())
         for file in temporary.rglob("*"):
             _flush(file)
-        if path.exists():  # a folder cannot be renamed onto a full one: the old one steps aside first
+        if path.exists():  # a folder cannot be renamed onto one that is not empty: the old one is moved aside first
             os.rename(path, aside)
             os.rename(temporary, path)
             shutil.rmtree(aside, ignore_errors=True)
@@ -67,32 +67,32 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes `text` to `path` as UTF-8 with LF line ends, whole or not at all."""
+    """Write `text` to `path` atomically, as UTF-8 with LF line ends."""
     with new_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` to `path` as strict JSON: sorted as given, indented, and refused (ValueError) if it holds NaN or infinity."""
+    """Write `value` to `path` atomically as indented JSON, in its own order; raise ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path) -> Any:
-    """What `write_json` wrote to `path`; raises DarkroomError where it is missing or is no JSON."""
+    """Read a JSON file that a stage wrote; raise DarkroomError if it is missing or not valid JSON."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro` to make it anew.") from error
+        raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro` to write it again.") from error
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
-    """Writes the table to `path`, without its index, its floats with six digits, whole or not at all."""
+    """Write the table to `path` atomically, without its index; floats have six significant digits."""
     with new_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def remove_leftovers(path: str | Path) -> None:
-    """Removes what killed writers of `path` left half-written beside it."""
+    """Remove the temporary files and folders that killed writers of `path` left beside it."""
     path = Path(path)
     for leftover in path.parent.glob(f"{TEMPORARY}{glob.escape(path.name)}-*"):
         if leftover.is_dir():

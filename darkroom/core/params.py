@@ -1,7 +1,7 @@
 """Read params.yaml, one section at a time.
 
-Each section has a config class in the room that uses it (`<room>/config.py`), and `darkroom/schema.py` composes them to
-check the whole file. A stage names the sections that it reads, so `dvc.yaml` can be held to them.
+Each section has a config class in the room that uses it (`<room>/config.py`); `darkroom/schema.py` composes them to
+check the whole file. A stage names the sections that it reads, so a test can hold the `params:` of dvc.yaml to them.
 """
 
 import re
@@ -10,23 +10,31 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from darkroom.core.errors import DarkroomError
-from darkroom.core.spelling import did_you_mean
+from darkroom.core.spelling import closest, did_you_mean
 
 PATH = Path("params.yaml")
 
-Share = Annotated[float, Field(ge=0, lt=1)]
+
+def _refuse_null(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must be none instead of null")
+    return value
+
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+NameOrNone = Annotated[str, BeforeValidator(_refuse_null)]  # "none" if there is none
 
 
 class Section(BaseModel):
     """A section of params.yaml: unknown keys, wrong types, NaN and infinity are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    renamed: ClassVar[Mapping[str, str]] = {}  # earlier names of keys, for the error message
+    renamed: ClassVar[Mapping[str, str]] = {}  # earlier name of a key -> its present name, for the error message
 
 
 class Loader(yaml.SafeLoader):
@@ -50,15 +58,14 @@ Loader.add_implicit_resolver(
 def load(path: str | Path = PATH, /, **sections: Any) -> Any:
     """Read the named sections of `path`, each validated by its config class: `load(train=TrainConfig)`.
 
-    Returns one section as it is, several as a tuple in the order given. Raises DarkroomError that names the key, the
-    value, what is allowed and the closest known key.
+    Returns a single section as it is, several as a tuple in the order given. Raises DarkroomError that names each
+    invalid key, its value and what is allowed.
     """
     values = read(Path(path))
     if not isinstance(values, dict):
-        raise DarkroomError(f"{path} must hold sections such as {', '.join(sections)}, but it holds {values!r}.")
-    missing = [name for name in sections if name not in values]
-    if missing:
-        raise DarkroomError(f"{path}: {missing[0]} is missing: add it, or restore the file with `git checkout {path}`.")
+        raise DarkroomError(f"{path} must hold sections such as {', '.join(sections)}, but holds {_shown(values)}.")
+    if missing := [name for name in sections if name not in values]:
+        raise DarkroomError(f"{path}: {missing[0]} {_missing(path)}.")
     loaded = tuple(validate(kind, values[name], str(path), name) for name, kind in sections.items())
     return loaded[0] if len(loaded) == 1 else loaded
 
@@ -76,7 +83,7 @@ def validate(kind: Any, values: Any, source: str, section: str = "") -> Any:
 
 
 def read(path: Path) -> Any:
-    """Parse a YAML file without validation; raise DarkroomError if it is missing or not YAML."""
+    """Parse a YAML file without validation; raise DarkroomError if it is missing or not valid YAML."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader)  # Loader is a SafeLoader: plain values only
     except FileNotFoundError:
@@ -86,44 +93,61 @@ def read(path: Path) -> Any:
         raise DarkroomError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
 
 
-def _messages(errors: Sequence[Mapping[str, Any]], kind: Any, prefix: list[str]) -> Iterator[str]:
-    """One line per key: the members of a union each report an error, which are joined."""
+def _messages(errors: Sequence[Mapping[str, Any]], kind: Any, prefix: Sequence[str]) -> Iterator[str]:
+    """One line per key. The members of a union report an error each; these are joined by "or"."""
     lines: dict[str, str] = {}
-    replaced: set[str] = set()  # keys that are missing only because their earlier name is used
+    hints: dict[str, str] = {}
+    replaced: set[str] = set()  # keys that are missing because an earlier or misspelt name is used instead
     for error in errors:
         location = [str(part) for part in error["loc"] if not re.match(r"constrained-|literal\[", str(part))]
+        key, value = ".".join([*prefix, *location]), error["input"]
         if error["type"] == "extra_forbidden":
-            section = _section_at(kind, location[:-1])
-            new = section.renamed.get(location[-1])
-            key = ".".join([*prefix, *location])
-            if new:
-                replaced.add(".".join([*prefix, *location[:-1], new]))
-                lines[key] = f"{key} was renamed: use {'.'.join([*prefix, *location[:-1], new])}"
-            else:
-                known = [".".join([*prefix, *location[:-1], name]) for name in section.model_fields]
-                lines[key] = f"{key} = {error['input']!r} is not a parameter; {did_you_mean(key, known)}"
-            continue
-        key, start, allowed = _message(error, [*prefix, *location])
-        lines[key] = f"{lines[key]} or {allowed}" if key in lines else f"{start}{allowed}"
-    yield from (line if line.endswith("?") else f"{line}." for key, line in lines.items() if key not in replaced)
+            lines[key], meant = _unknown(key, location[-1], _type_at(kind, location[:-1]))
+            replaced.add(meant)
+        elif error["type"] == "missing":
+            lines[key] = f"{key} {_missing(PATH)}"
+        elif key in lines:
+            lines[key] += f" or {_allowed(error, kind, location).removeprefix('must be ')}"
+        else:
+            given = key if isinstance(value, dict) else f"{key} = {_shown(value)}"
+            lines[key] = f"{given}: {_allowed(error, kind, location)}"
+        if error["type"] == "literal_error" and isinstance(value, str):
+            hints[key] = did_you_mean(value, re.findall(r"'([^']+)'", error["msg"]), listed=False)
+    for key in (key for key in lines if key not in replaced):
+        line = f"{lines[key]}; {hints[key]}" if hints.get(key) else lines[key]
+        yield line if line.endswith("?") else f"{line}."
 
 
-def _message(error: Mapping[str, Any], location: Sequence[str]) -> tuple[str, str, str]:
-    """The key, what was given, and what is allowed."""
-    key, value = ".".join(location), error["input"]
-    if error["type"] == "missing":
-        return key, f"{key} is missing: ", f"add it, or restore the file with `git checkout {PATH}`"
-    allowed = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    allowed = allowed.replace("dictionary or instance of", "section like").rstrip(".")
-    if error["type"] == "literal_error" and isinstance(value, str):
-        hint = did_you_mean(value, re.findall(r"'([^']+)'", allowed), listed=False)
-        allowed += f"; {hint}" if hint else ""
-    if isinstance(value, dict):
-        return key, f"{key}: ", allowed
-    return key, f"{key} = {value!r} is not allowed: it ", allowed
+def _unknown(key: str, name: str, section: type[Section]) -> tuple[str, str]:
+    """The message on a key that `section` does not have, and the key that was probably meant."""
+    start = key.removesuffix(name)
+    if name in section.renamed:
+        meant = start + section.renamed[name]
+        return f"{key} was renamed: use {meant}", meant
+    if suggested := closest(name, section.model_fields):
+        return f"{key} is not a parameter; did you mean {start}{suggested}?", start + suggested
+    return f"{key} is not a parameter; known: {', '.join(section.model_fields)}", ""
 
 
-def _section_at(kind: Any, keys: Sequence[str]) -> type[Section]:
+def _missing(path: str | Path) -> str:
+    return f"is missing: add it, or restore the file with `git checkout {path}`"
+
+
+def _allowed(error: Mapping[str, Any], kind: Any, location: Sequence[str]) -> str:
+    """What is allowed, after "key = value: "."""
+    if error["type"] == "model_type":
+        return f"must be a section with the keys {', '.join(_type_at(kind, location).model_fields)}"
+    if error["type"] == "invalid_key":
+        return "must not be the name of a parameter: names are text"
+    allowed = re.sub(r"^(Value error, |Input |List |String )| after validation.*", "", error["msg"])
+    return allowed.replace("should", "must", 1)
+
+
+def _type_at(kind: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         kind = kind.model_fields[key].annotation
     return kind
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)

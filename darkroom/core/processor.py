@@ -1,4 +1,4 @@
-"""The CPU that this process runs on."""
+"""The CPU of this machine."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ def cores() -> int:
 
 
 def describe() -> str:
-    """Cores and name of the CPU, for people: `2 cores of AMD EPYC`."""
+    """Number of cores and name of the CPU, such as `2 cores of AMD EPYC`."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -4,10 +4,14 @@ import difflib
 from collections.abc import Iterable
 
 
+def closest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
+    """The known name most similar to `name`; None if no similarity (0..1, see difflib) reaches `cutoff`."""
+    return next(iter(difflib.get_close_matches(name, list(known), 1, cutoff)), None)
+
+
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5, listed: bool = True) -> str:
-    """`did you mean <closest>?`, else `known: <all>` where `listed`, else an empty string."""
+    """`did you mean <closest>?`; without a similar name `known: <all>` if `listed`, else an empty string."""
     known = list(known)
-    closest = difflib.get_close_matches(name, known, 1, cutoff)
-    if closest:
-        return f"did you mean {closest[0]}?"
+    if suggested := closest(name, known, cutoff):
+        return f"did you mean {suggested}?"
     return f"known: {', '.join(known) or 'none'}" if listed else ""

@@ -1,9 +1,10 @@
-"""How a stage script runs: what it costs is written down, and when it fails it says why and loses nothing.
+"""Run a stage script: measure its cost, explain failures, and restore earlier outputs after a failure.
 
-DVC deletes a stage's outputs before it starts the stage. So where a stage fails, whatever the reason, the outputs that
-dvc.lock records are put back from DVC's cache: the pipeline is then as it was before.
+DVC deletes the outputs of a stage before it starts the stage. If the stage fails for any reason, the outputs that
+dvc.lock records are restored from DVC's cache, so the pipeline is as it was before.
 """
 
+import argparse
 import errno
 import json
 import os
@@ -26,36 +27,42 @@ from darkroom.core.outputs import new_file, write_json
 
 SYSTEM_REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space",
-    errno.EDQUOT: "The disk quota is used up: free some space",
-    errno.EROFS: "The disk is read-only: remount it, or work in a folder that can be written to",
-    errno.EACCES: "Permission is denied: make the file or folder accessible to this user",
-    errno.EPERM: "Permission is denied: make the file or folder accessible to this user",
+    errno.EDQUOT: "The disk quota is exceeded: free some space",
+    errno.EROFS: "The disk is read-only: remount it, or work in a writable folder",
+    errno.EACCES: "Permission denied: give this user access to the file or folder",
+    errno.EPERM: "Permission denied: give this user access to the file or folder",
 }
 _MEMORY = re.compile("OutOfMemoryError|can't allocate memory|not enough memory")  # PyTorch's, which are RuntimeErrors
+_MEMORY_REMEDY = (
+    "close other programs, lower train.batch_size, raise train.grad_accumulation, or lower preprocess.image_size"
+)
+_RERUN = "Run the same command again to resume."
 
 
 def guard(name: str) -> None:
-    """Lets nothing be lost either where the stage ends outside of `run`, or by a fault of ours: for the rest of the process."""
+    """Restore outputs also after a failure outside of `run`, and after an error that `run` does not explain."""
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if explained := _explain(error):
             _end(name, *explained)
-        _put_back(name)
+        _restore_outputs(name)
         sys.__excepthook__(kind, error, trace)
 
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _terminate)
     sys.excepthook = end
 
 
 def run(name: str, main: Callable[[], Mapping[str, float] | None], measure_cost: bool = True) -> None:
-    """Runs the stage `name` and ends the process: exit code 0, 1 after a failure, 128 + signal where it was stopped.
+    """Run the stage `name`; on failure, end the process with exit code 1, or 128 + signal if it was stopped.
 
-    `main` may return costs of its own; with the seconds and the peak memory they go to metrics/cost/<name>.json.
+    `main` may return costs of its own; these, the seconds and the peak memory are written to metrics/cost/<name>.json.
+    With --help, print the docstring of the script instead; other arguments are refused with exit code 2.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    _check_arguments(name, sys.modules[main.__module__].__doc__ or "")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         costs = dict(main() or {})
-        seconds = round(time.time() - psutil.Process().create_time(), 2)  # imports are part of what a stage costs
+        seconds = round(time.time() - psutil.Process().create_time(), 2)  # includes the time for imports
         if measure_cost:
             write_json(f"metrics/cost/{name}.json", {"seconds": seconds, "peak_memory_mb": peak_memory_mb(), **costs})
     except BaseException as error:
@@ -65,53 +72,65 @@ def run(name: str, main: Callable[[], Mapping[str, float] | None], measure_cost:
 
 
 def peak_memory_mb() -> float:
-    """The most memory (resident set) that this process has held so far, in units of 10**6 bytes."""
+    """The peak resident set size of this process so far, in MB (10**6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
 
 
+def _check_arguments(name: str, description: str) -> None:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{name}",
+        description=description,
+        epilog="It has no options of its own: its parameters are in params.yaml.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _, unknown = parser.parse_known_args()
+    if unknown:
+        _restore_outputs(name)
+        parser.error(f"unknown arguments: {' '.join(unknown)} (parameters are in params.yaml)")
+
+
 class _Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing on the way takes it for an error of its own."""
+    """SIGTERM arrived; not an Exception, so that no `except Exception` on the way catches it."""
 
 
-def _stop(*_: object) -> None:
+def _terminate(*_: object) -> None:
     raise _Terminated
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:
-    """What to tell the user, and the exit code; None for a fault of ours, which keeps its traceback."""
+    """The message for the user and the exit code; None for a bug, which keeps its traceback."""
     match error:
         case DarkroomError():
             return str(error), 1
         case KeyboardInterrupt():
-            return "Stopped. The same command goes on from here.", 128 + signal.SIGINT
+            return f"Interrupted. {_RERUN}", 128 + signal.SIGINT
         case _Terminated():
-            return "Terminated. The same command goes on from here.", 128 + signal.SIGTERM
+            return f"Terminated. {_RERUN}", 128 + signal.SIGTERM
         case OSError(errno=number) if number in SYSTEM_REMEDIES:
             return f"{SYSTEM_REMEDIES[number]}, then run `dvc repro` again ({error}).", 1
-        case MemoryError() | RuntimeError() if isinstance(error, MemoryError) or _MEMORY.search(
-            f"{type(error).__name__}: {error}"
-        ):
+        case MemoryError() | RuntimeError() if _is_out_of_memory(error):
             detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return (
-                f"Out of memory ({detail}): close other programs, lower train.batch_size, raise train.grad_accumulation, or take smaller pictures.",
-                1,
-            )
+            return f"Out of memory ({detail}): {_MEMORY_REMEDY}.", 1
     return None
 
 
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or bool(_MEMORY.search(f"{type(error).__name__}: {error}"))
+
+
 def _end(name: str, message: str, code: int) -> NoReturn:
-    _put_back(name)
+    _restore_outputs(name)
     print(f"\n{name}: {message}", file=sys.stderr)
     sys.exit(code)
 
 
-def _put_back(name: str) -> None:
-    """Puts the outputs that dvc.lock records for the stage back from DVC's cache, where DVC itself took them away."""
+def _restore_outputs(name: str) -> None:
+    """Restore the outputs that dvc.lock records for the stage from DVC's cache, after DVC itself deleted them."""
     if os.environ.get("DVC_STAGE") != name:
-        return  # started by hand: nothing was taken away, and every writer replaces its output in one step
+        return  # started by hand: nothing was deleted, and every writer replaces its output atomically
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not stop the rescue half-way
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt this
     import yaml
     from dvc.repo import Repo
 
@@ -119,26 +138,23 @@ def _put_back(name: str) -> None:
         lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
         outs = lock["stages"][name]["outs"]
     except (FileNotFoundError, KeyError):
-        return  # the stage never ran to its end: there is nothing to put back
+        return  # the stage never finished: there is nothing to restore
     try:
         with Repo() as repo:
             cached = repo.cache.local.oid_to_path
             for out in outs:
                 if Path(cached(out["md5"])).exists():
                     _restore(Path(out["path"]), out["md5"], cached)
-                else:  # a fresh clone: what was there, if anything, came from git
-                    subprocess.run(
-                        ["git", "checkout", "--quiet", "--", out["path"]], stderr=subprocess.DEVNULL, check=False
-                    )
+                else:  # in a fresh clone the cache is empty, and earlier outputs can only come from git
+                    command = ["git", "checkout", "--quiet", "--", out["path"]]
+                    subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
     except OSError as error:
-        print(
-            f"{name}: not all earlier outputs could be put back ({error}): `dvc checkout` and `git checkout metrics` do it.",
-            file=sys.stderr,
-        )
+        remedy = "run `dvc checkout` and `git checkout metrics`"
+        print(f"{name}: not all earlier outputs could be restored ({error}): {remedy}.", file=sys.stderr)
 
 
 def _restore(path: Path, digest: str, cached: Callable[[str], str]) -> None:
-    """Copies the file or folder `path` of that digest out of DVC's cache; a folder's digest names a list of its files."""
+    """Copy a file or folder out of DVC's cache to `path`; the digest of a folder names the list of its files."""
     if not digest.endswith(".dir"):
         with new_file(path) as temporary:
             shutil.copyfile(cached(digest), temporary)

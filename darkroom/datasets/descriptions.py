@@ -1,16 +1,16 @@
-"""What is known of a dataset before its pictures are there: the schema of data/datasets/<name>/dataset.yaml.
+"""The schema of data/datasets/<name>/dataset.yaml, and its reader.
 
-A dataset is published, in files that are pinned, or a folder of someone's own pictures, which may do without a dataset.yaml.
-Pins are of two kinds. `sha256` of a file is of its uncompressed contents, so that a mirror may recompress it. Where only
-the publisher's sum of an archive is known, that archive must match it, and an unpacked file is held to its exact size and
-to its format.
+A dataset is either published, as files with known checksums, or a folder of images, whose dataset.yaml is optional.
+The `sha256` of a file is that of its uncompressed contents, so a mirror may recompress it. If only the publisher's MD5
+of an archive is known, the archive must match it; an unpacked file must have its exact size and be valid in its format.
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,13 +20,15 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
 
 FOLDER = Path("data/datasets")
+DESCRIPTION = "dataset.json"  # in the folder of raw files: a copy of the description
 ROLES = {"idx": ("train_images", "train_labels", "test_images", "test_labels"), "cifar_binary": ("train", "test")}
-_REMEDY = "put it right (git restores a dataset.yaml that came with the project)"
+_REMEDY = "correct it, or restore a built-in one with `git checkout`"
 
 Text = Annotated[str, Field(min_length=1)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Url = Annotated[str, Field(pattern=r"^https?://\S+/$")]
 
 
 class _Strict(BaseModel):
@@ -34,36 +36,36 @@ class _Strict(BaseModel):
 
 
 class File(_Strict):
-    """A raw file as it lies in data/raw: uncompressed."""
+    """A raw file, as it is stored in data/raw: uncompressed."""
 
     role: Literal["train_images", "train_labels", "test_images", "test_labels", "train", "test"]
     name: FileName
-    bytes: Annotated[int, Field(ge=1, le=2**40)]  # exact size of the contents
-    sha256: Sha256 | None = None  # of the contents
+    bytes: Annotated[int, Field(ge=1, le=2**40)]  # exact size of the uncompressed contents
+    sha256: Sha256 | None = None  # of the uncompressed contents
 
 
 class Archive(_Strict):
-    """A file as the publisher offers it: <file>.gz, a .zip or a .tar.gz."""
+    """A file as the publisher provides it: <file>.gz, or a .zip or .tar.gz of several files."""
 
     name: Annotated[FileName, Field(pattern=r"\.(gz|zip)$")]
     md5: Md5 | None = None
-    inside: FileName | None = None  # the folder in the archive that holds the files
+    inside: FileName | None = None  # folder of the files in the archive
 
     @property
     def packed(self) -> bool:
-        """Whether it holds several files."""
+        """Whether the archive holds several files."""
         return self.name.endswith((".zip", ".tar.gz"))
 
 
 class Debian(_Strict):
-    """A Debian package that carries the files, and the folder in it."""
+    """A Debian package that contains the files, and their folder in it."""
 
     package: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
     folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$")]
 
 
 class Dataset(_Strict):
-    """What holds for both kinds; the name is that of the folder."""
+    """The fields of both kinds; the name is that of the folder."""
 
     name: Text
     title: Text
@@ -74,43 +76,41 @@ class Dataset(_Strict):
 
     @property
     def folder(self) -> Path:
-        """Where its dataset.yaml lies, and where a user may put its files."""
+        """The folder of its dataset.yaml, in which a user may also put its files."""
         return FOLDER / self.name
 
     @model_validator(mode="after")
     def _sound(self) -> "Dataset":
         if repeated := _repeated(self.classes):
-            raise ValueError(f"classes names {repeated!r} twice")
+            raise ValueError(f"classes must not contain duplicates, but contains {repeated!r} twice")
         if self.augmentation.shift < 0:
-            raise ValueError(f"augmentation.shift = {self.augmentation.shift} must not be negative")
+            raise ValueError(f"augmentation.shift = {self.augmentation.shift}: must not be negative")
         return self
 
 
 class ImageFolder(Dataset):
-    """A folder of pictures; all that its dataset.yaml may say can also be left out."""
+    """A folder of images; every key of its dataset.yaml is optional."""
 
     format: Literal["images"] = "images"
     licence: Text = "unknown"
     homepage: Text = "unknown"
-    classes: tuple[Text, ...] = ()  # none: as the folders or the manifest name them
+    classes: tuple[Text, ...] = ()  # empty: the names of the folders, or the labels of the manifest, sorted
     augmentation: Augmentation = Augmentation(flip=False, shift=0)
 
 
 class Published(Dataset):
-    """Files that are known to the byte."""
+    """A published dataset, whose files have known checksums."""
 
     format: Literal["idx", "cifar_binary"]
-    transposed: bool = False  # images are stored column by column
+    transposed: bool = False  # images are stored in column-major order
     classes: Annotated[tuple[Text, ...], Field(min_length=2)]
     files: tuple[File, ...]
-    mirrors: tuple[
-        Annotated[str, Field(pattern=r"^https?://\S+/$")], ...
-    ] = ()  # tried in this order; an archive's name is appended
+    mirrors: tuple[Url, ...] = ()  # tried in this order; the name of an archive is appended
     archives: tuple[Archive, ...] = ()
     debian: Debian | None = None
 
     def archive_of(self, file: File) -> Archive | None:
-        """The archive that holds this file alone or with others; None if no archive is known."""
+        """The archive that contains this file, alone or with others; None if no archive is known."""
         alone = [archive for archive in self.archives if archive.name == f"{file.name}.gz"]
         packed = [archive for archive in self.archives if archive.packed]
         return next(iter(alone + packed), None)
@@ -118,36 +118,36 @@ class Published(Dataset):
     @model_validator(mode="after")
     def _complete(self) -> "Published":
         if repeated := _repeated([file.name for file in self.files]):
-            raise ValueError(f"files names {repeated!r} twice")
+            raise ValueError(f"files must not contain duplicates, but contains {repeated!r} twice")
         roles = Counter(file.role for file in self.files)
         if set(roles) != set(ROLES[self.format]) or (self.format == "idx" and max(roles.values()) > 1):
-            raise ValueError(
-                f"files must fill the roles {', '.join(ROLES[self.format])} of format = {self.format}, but fills {', '.join(roles) or 'none'}"
-            )
+            needed = f"the roles {', '.join(ROLES[self.format])} of format = {self.format}"
+            raise ValueError(f"files must have {needed}, but has {', '.join(roles) or 'none'}")
         for file in self.files:
             archive = self.archive_of(file)
             if file.sha256 is None and (archive is None or archive.md5 is None):
                 raise ValueError(f"{file.name} needs a sha256, or an archive with an md5")
         if unpinned := [archive.name for archive in self.archives if archive.packed and archive.md5 is None]:
-            raise ValueError(f"{unpinned[0]} needs an md5: it is checked before it is unpacked")
+            raise ValueError(f"{unpinned[0]} needs an md5, which is checked before it is unpacked")
         return self
+
+
+_KINDS = {"images": ImageFolder, "idx": Published, "cifar_binary": Published}  # by format
 
 
 def require_known(name: str) -> None:
     """Raise DarkroomError if there is no folder data/datasets/<name>."""
     known = sorted(path.name for path in FOLDER.glob("[!.]*") if path.is_dir())
     if name not in known:
-        closest = did_you_mean(name, known, cutoff=0.4, listed=False)
-        listed = f"it must be one of {', '.join(known)}" if known else f"{FOLDER} is empty"
-        raise DarkroomError(
-            f"data.dataset = {name!r}: no such folder in {FOLDER}; {listed}{f'; {closest}' if closest else '.'}"
-        )
+        hint = did_you_mean(name, known, cutoff=0.4, listed=False)
+        allowed = f"must be a folder in {FOLDER}, which has {', '.join(known) or 'none'}"
+        raise DarkroomError(f"data.dataset = {name!r}: {allowed}{f'; {hint}' if hint else '.'}")
 
 
 def load(name: str) -> Published | ImageFolder:
-    """The dataset in data/datasets/<name>: by its dataset.yaml, or without one a folder of pictures.
+    """Read the dataset in data/datasets/<name>; without a dataset.yaml it is a folder of images.
 
-    Raises DarkroomError where there is no such folder, or naming what is wrong in the dataset.yaml.
+    Raises DarkroomError if there is no such folder, or if its dataset.yaml is invalid.
     """
     require_known(name)
     path = FOLDER / name / "dataset.yaml"
@@ -155,29 +155,38 @@ def load(name: str) -> Published | ImageFolder:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         values = {}
-    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: no UTF-8, or a date that is none
+    except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
         raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): {_REMEDY}.") from None
     if not isinstance(values, dict):
-        raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but it holds {values!r}.")
+        raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but holds {values!r}.")
     return parse(json.dumps({**values, "name": name}, default=str), path)
 
 
 def parse(text: str, source: str | Path) -> Published | ImageFolder:
-    """The dataset that this JSON text describes; raises DarkroomError, naming `source`, the key, its value and what is allowed."""
+    """Validate a JSON description; raise DarkroomError that names `source`, the key, its value and what is allowed."""
     values = json.loads(text)
-    kind = ImageFolder if values.get("format", "images") == "images" else Published
+    kind = _KINDS.get(str(values.get("format", "images")))
+    if kind is None:
+        allowed = f"must be one of {', '.join(_KINDS)}"
+        raise DarkroomError(f"{source}: format = {values['format']!r}: {allowed}; {_REMEDY}.")
     try:
-        return kind.model_validate_json(
-            json.dumps({"title": values.get("name"), **values})
-        )  # JSON: strict validation refuses a list for a tuple
+        # Validated as JSON: strict validation of Python values refuses a list for a tuple.
+        return kind.model_validate_json(json.dumps({"title": values.get("name"), **values}))
     except ValidationError as error:
-        mistake = error.errors()[0]
-        key = ".".join(str(part) for part in mistake["loc"])
-        given = "" if isinstance(mistake["input"], dict | list) else f" = {mistake['input']!r}"
-        allowed = mistake["msg"].removeprefix("Value error, ")
-        raise DarkroomError(f"{source}: {key}{given}{': ' if key else ''}{allowed}; {_REMEDY}.") from None
+        raise DarkroomError(f"{source}: {_message(error.errors()[0])}; {_REMEDY}.") from None
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "missing":
+        return f"{key} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{key} is not a key of a dataset.yaml of this format"
+    given = "" if isinstance(error["input"], dict | list) else f" = {error['input']!r}"
+    allowed = re.sub("^(Value error, |Input |String |Tuple )| after validation.*", "", error["msg"])
+    return f"{key}{given}{': ' if key else ''}{allowed.replace('should', 'must', 1)}"
 
 
 def _repeated(values: Sequence[str]) -> str | None:
-    """The first value that is there twice."""
+    """The first value that occurs more than once."""
     return next((value for value, count in Counter(values).items() if count > 1), None)

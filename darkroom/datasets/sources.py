@@ -1,8 +1,7 @@
-"""Where raw files come from, and the proof that they arrived whole.
+"""Fetch the raw files of a published dataset and verify them.
 
-Each source fills a folder: the user's own, one with what a mirror sent, one with what a Debian package holds. From that
-folder the dataset's files are unpacked, checked and stored by one and the same function, so the result has the same bytes
-whichever source served.
+Each source provides a folder: the user's own, the downloads from a mirror, or the contents of a Debian package. One
+function unpacks, checks and stores the files from that folder, so the result has the same bytes with any source.
 """
 
 import gzip
@@ -25,45 +24,44 @@ from tqdm import tqdm
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_folder, write_json
 from darkroom.datasets import formats
-from darkroom.datasets.descriptions import Archive, Debian, File, Published
+from darkroom.datasets.descriptions import DESCRIPTION, Archive, Debian, File, Published
 
-CONNECT_SECONDS, READ_SECONDS = 5, 30  # where there is no network, a mirror must fail in seconds
-COMMAND_SECONDS = 300  # for one apt-get or dpkg-deb
-MAX_DOWNLOAD = 2**30  # bytes of one archive; the largest known, EMNIST's, has 562 MB
+CONNECT_SECONDS, READ_SECONDS = 5, 30  # without a network, a mirror must fail within seconds
+COMMAND_SECONDS = 300  # for one run of apt-get or dpkg-deb
+MAX_DOWNLOAD = 2**30  # bytes of one archive; the largest of the built-in datasets, EMNIST's, has 562 MB
 _BLOCK = 2**20
 
 
 class _Unavailable(Exception):
-    """A source has not got the files; says why in few words."""
+    """A source does not have the files; the message says why in a few words."""
 
 
-class _Wrong(Exception):
-    """A source has got a file, but not the one that was published; names the file and what is wrong."""
+class _Invalid(Exception):
+    """A file of a source is not the published one; the message names the file and the difference."""
 
 
 def fetch(dataset: Published, folder: str | Path) -> str:
-    """Leaves the dataset's files, checked and uncompressed, and its description in `folder`; returns which source served.
+    """Write the verified, uncompressed files of the dataset and its description to `folder`; return the source used.
 
-    The sources, in this order: the files that the user put into the dataset's folder, the mirrors, the Debian package.
-    A file of the user's own that is wrong is refused; any other source that fails is followed by the next.
-    Raises DarkroomError where a user's file is wrong, or where no source served.
+    The sources are tried in this order: files in the dataset's folder, the mirrors, the Debian package. If a source
+    fails, the next one is tried. Raises DarkroomError if a file in the dataset's folder is invalid, or if all sources
+    fail.
     """
     folder, failures = Path(folder), []
     with new_folder(folder) as raw:
-        for source, fill in _sources(dataset):
+        for source, provide in _sources(dataset):
             with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}{folder.name}-", dir=folder.parent) as scratch:
                 try:
-                    _collect(dataset, fill(Path(scratch)), raw, Path(scratch))
-                except (_Unavailable, _Wrong) as reason:
-                    if isinstance(reason, _Wrong) and source == _own(dataset):
-                        raise DarkroomError(
-                            f"{reason}: replace the file, or take it away so that another source can serve."
-                        ) from None
+                    _collect(dataset, provide(Path(scratch)), raw, Path(scratch))
+                except (_Unavailable, _Invalid) as reason:
+                    if isinstance(reason, _Invalid) and source == _own(dataset):
+                        remedy = "replace the file, or remove it to use another source"
+                        raise DarkroomError(f"{reason}: {remedy}.") from None
                     failures.append(f"{source} ({reason})")
                     continue
-            write_json(raw / formats.DESCRIPTION, dataset.model_dump(mode="json"))
+            write_json(raw / DESCRIPTION, dataset.model_dump(mode="json"))
             return source
-        raise DarkroomError(f"{dataset.title} could not be fetched; tried: {'; '.join(failures)}. {_by_hand(dataset)}")
+        raise DarkroomError(f"{dataset.title} cannot be fetched; tried: {'; '.join(failures)}. {_by_hand(dataset)}")
 
 
 def _own(dataset: Published) -> str:
@@ -71,7 +69,7 @@ def _own(dataset: Published) -> str:
 
 
 def _sources(dataset: Published) -> Iterator[tuple[str, Callable[[Path], Path]]]:
-    """The name of each source, and the function that fills a folder within a given empty one and returns it."""
+    """The name of each source, and a function that returns the folder with its files, given an empty folder to use."""
     yield _own(dataset), lambda scratch: dataset.folder
     for mirror in dataset.mirrors:
         yield mirror, partial(_download, mirror, dataset.archives)
@@ -81,47 +79,47 @@ def _sources(dataset: Published) -> Iterator[tuple[str, Callable[[Path], Path]]]
 
 def _by_hand(dataset: Published) -> str:
     packed = [archive.name for archive in dataset.archives if archive.packed]
-    files = f"{', '.join(file.name for file in dataset.files)} (each as it is or as .gz)"
-    choice = f"{packed[0]}, or what is in it: {files}," if packed else files
+    files = f"{', '.join(file.name for file in dataset.files)} (uncompressed or as .gz)"
+    choice = f"{packed[0]}, or its files {files}," if packed else files
     mirror = f"{dataset.mirrors[0]} or " if dataset.mirrors else ""
-    return f"By hand: put {choice} from {mirror}{dataset.homepage} into {dataset.folder}, then run `dvc repro` again."
+    download = f"download {choice} from {mirror}{dataset.homepage} to {dataset.folder}"
+    return f"Alternatively, {download}, then run `dvc repro` again."
 
 
 def _collect(dataset: Published, folder: Path, raw: Path, scratch: Path) -> None:
-    """Stores the dataset's files from `folder`, checked and uncompressed, in `raw`.
+    """Copy the dataset's files from `folder` to `raw`, verified and uncompressed.
 
-    Raises _Wrong for the first file that is not the published one, even where others are missing, else _Unavailable.
+    Raises _Invalid for the first file that is not the published one, even if others are missing; else _Unavailable if a
+    file is missing.
     """
-    places = [folder, *(folder / archive.inside for archive in dataset.archives if archive.inside)]
-    if any(_find(file, places) is None for file in dataset.files):
+    folders = [folder, *(folder / archive.inside for archive in dataset.archives if archive.inside)]
+    if any(_find(file, folders) is None for file in dataset.files):
         for archive in dataset.archives:
             if archive.packed and os.path.lexists(folder / archive.name):
-                places.append(_unpack(folder / archive.name, archive, dataset.files, scratch / "unpacked"))
+                folders.append(_unpack(folder / archive.name, archive, dataset.files, scratch / "unpacked"))
     missing = []
     for file in dataset.files:
-        path = _find(file, places)
+        path = _find(file, folders)
         if path is None:
             missing.append(file.name)
         else:
             _store(path, file, dataset, raw / file.name)
     if missing:
-        raise _Unavailable(
-            "no file there" if len(missing) == len(dataset.files) else f"{', '.join(missing)} missing there"
-        )
+        raise _Unavailable("no files" if len(missing) == len(dataset.files) else f"missing: {', '.join(missing)}")
     try:
         formats.decode(dataset, raw)
     except ValueError as error:
-        raise _Wrong(f"{folder}: {error}") from None
+        raise _Invalid(f"{folder}: {error}") from None
 
 
-def _find(file: File, places: list[Path]) -> Path | None:
-    """The file as it is or as .gz; also where it is a link that leads nowhere, which a user should hear of."""
-    candidates = (place / name for place in places for name in (file.name, f"{file.name}.gz"))
+def _find(file: File, folders: list[Path]) -> Path | None:
+    """The path of the file, uncompressed or as .gz. A broken link counts, so that it is reported."""
+    candidates = (folder / name for folder in folders for name in (file.name, f"{file.name}.gz"))
     return next((path for path in candidates if os.path.lexists(path)), None)
 
 
 def _store(path: Path, file: File, dataset: Published, target: Path) -> None:
-    """Copies one file, uncompressed, while its size and digest are taken; nothing longer than published is written."""
+    """Copy one file, uncompressed, and verify its size and digest; never write more bytes than were published."""
     _check_readable(path)
     archive = dataset.archive_of(file)
     if file.sha256 is None and archive and archive.md5 and archive.name == path.name:
@@ -132,23 +130,22 @@ def _store(path: Path, file: File, dataset: Published, target: Path) -> None:
             while block := contents.read(_BLOCK):
                 size += len(block)
                 if size > file.bytes:
-                    raise _Wrong(f"{path} holds more than the {file.bytes:,} bytes that were published")
+                    raise _Invalid(f"{path} is larger than published: more than {file.bytes:,} bytes")
                 digest.update(block)
                 out.write(block)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise _Wrong(f"{path} is truncated or no gzip file ({error})") from None
+        raise _Invalid(f"{path} is truncated or not a gzip file ({error})") from None
     if file.sha256 and digest.hexdigest() != file.sha256:
-        raise _Wrong(
-            f"{path} was altered or truncated: its contents ({size:,} bytes) have the SHA-256 {digest.hexdigest()}, expected {file.sha256}"
-        )
+        found = f"the SHA-256 of its contents ({size:,} bytes) is {digest.hexdigest()}"
+        raise _Invalid(f"{path} was modified or truncated: {found}, expected {file.sha256}")
     if size != file.bytes:
-        raise _Wrong(f"{path} is truncated: it holds {size:,} bytes, expected {file.bytes:,}")
+        raise _Invalid(f"{path} is truncated: it has {size:,} bytes, expected {file.bytes:,}")
 
 
 def _unpack(path: Path, archive: Archive, files: tuple[File, ...], folder: Path) -> Path:
-    """Unpacks from a .zip or .tar.gz, once its MD5 is right, the members that are named like the files; returns `folder`.
+    """Verify the MD5 of a .zip or .tar.gz, then unpack the members with the names of the files; return `folder`.
 
-    Members are asked for by name and written under names of ours, so none can land outside `folder`.
+    Only members with an expected name are written, under that name, so none can be written outside `folder`.
     """
     _check_readable(path)
     _check_md5(path, archive.md5)
@@ -163,12 +160,12 @@ def _unpack(path: Path, archive: Archive, files: tuple[File, ...], folder: Path)
             name, limit = wanted.get(member, (None, 0))
             if name is None:
                 continue
-            if size > limit + _BLOCK:  # a .gz of what cannot be compressed is a little longer than its contents
-                raise _Wrong(f"{path} holds {member} with {size:,} bytes, expected at most {limit:,}")
+            if size > limit + _BLOCK:  # a .gz of incompressible contents is slightly larger than these
+                raise _Invalid(f"{path} contains {member} with {size:,} bytes, expected at most {limit:,}")
             with contents() as source, (folder / name).open("wb") as out:
                 shutil.copyfileobj(source, out, _BLOCK)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _Wrong(f"{path} cannot be unpacked ({error})") from None
+        raise _Invalid(f"{path} cannot be unpacked ({error})") from None
     return folder
 
 
@@ -187,18 +184,18 @@ def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
 
 def _check_readable(path: Path) -> None:
     if not path.exists():
-        raise _Wrong(f"{path} is a link that leads nowhere")
+        raise _Invalid(f"{path} is a broken link")
     if not path.is_file():
-        raise _Wrong(f"{path} is a folder or a device, not a file")
+        raise _Invalid(f"{path} is a folder or a device, not a file")
     if not os.access(path, os.R_OK):
-        raise _Wrong(f"{path} cannot be read by this user (try `chmod u+r`)")
+        raise _Invalid(f"{path} cannot be read by this user (try `chmod u+r`)")
 
 
 def _check_md5(path: Path, expected: str | None) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
     if found != expected:
-        raise _Wrong(f"{path} was altered or truncated: it has the MD5 {found}, expected {expected}")
+        raise _Invalid(f"{path} was modified or truncated: its MD5 is {found}, expected {expected}")
 
 
 def _download(mirror: str, archives: tuple[Archive, ...], folder: Path) -> Path:
@@ -208,14 +205,13 @@ def _download(mirror: str, archives: tuple[Archive, ...], folder: Path) -> Path:
         except requests.HTTPError as error:
             raise _Unavailable(f"{archive.name}: HTTP {error.response.status_code}") from None
         except requests.RequestException as error:
-            raise _Unavailable(
-                "no answer in time" if isinstance(error, requests.Timeout) else "the connection failed"
-            ) from None
+            timed_out = isinstance(error, requests.Timeout)
+            raise _Unavailable("timed out" if timed_out else "the connection failed") from None
     return folder
 
 
 def _get(url: str, path: Path) -> None:
-    headers = {"Accept-Encoding": "identity"}  # the .gz itself, not what it would be after a transfer encoding
+    headers = {"Accept-Encoding": "identity"}  # else requests would decompress a .gz while it arrives
     with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)) as response:
         response.raise_for_status()
         length = response.headers.get("Content-Length", "")
@@ -223,44 +219,36 @@ def _get(url: str, path: Path) -> None:
         with path.open("wb") as file, tqdm(total=total, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
             for block in response.iter_content(_BLOCK):
                 if file.tell() + len(block) > MAX_DOWNLOAD:
-                    raise _Unavailable(f"{path.name} is longer than {MAX_DOWNLOAD:,} bytes")
+                    raise _Unavailable(f"{path.name} is larger than {MAX_DOWNLOAD:,} bytes")
                 file.write(block)
                 bar.update(len(block))
 
 
 def _unpack_debian(debian: Debian, folder: Path) -> Path:
-    """Downloads the package without installing it, as any user; where the machine has no package lists, with lists of our own."""
+    """Download and unpack the package without installing it; without package lists, use temporary ones."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise _Unavailable("apt-get is not on this machine")
-    patience = ("-o", f"Acquire::http::Timeout={2 * CONNECT_SECONDS}", "-o", "Acquire::Retries=1")
+        raise _Unavailable("apt-get is not installed")
+    options = ("-o", f"Acquire::http::Timeout={2 * CONNECT_SECONDS}", "-o", "Acquire::Retries=1")
     try:
-        _command(folder, "apt-get", *patience, "download", debian.package)
+        _command(folder, "apt-get", *options, "download", debian.package)
     except _Unavailable:
         (folder / "lists").mkdir()
         private = ("-o", f"Dir::State::Lists={folder.resolve() / 'lists'}", "-o", f"Dir::Cache={folder.resolve()}")
-        _command(folder, "apt-get", *patience, *private, "update")
-        _command(folder, "apt-get", *patience, *private, "download", debian.package)
+        _command(folder, "apt-get", *options, *private, "update")
+        _command(folder, "apt-get", *options, *private, "download", debian.package)
     package = next(folder.glob("*.deb"), None)
     if package is None:
-        raise _Unavailable("apt-get left no package")
+        raise _Unavailable("apt-get downloaded no package")
     _command(folder, "dpkg-deb", "-x", package.name, "package")
     return folder / "package" / debian.folder
 
 
 def _command(folder: Path, *command: str) -> None:
-    environment = {**os.environ, "LC_ALL": "C"}
+    options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": COMMAND_SECONDS}
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-        )
+        done = subprocess.run(command, cwd=folder, env={**os.environ, "LC_ALL": "C"}, check=False, **options)
     except subprocess.TimeoutExpired:
         raise _Unavailable(f"{command[0]} took longer than {COMMAND_SECONDS} seconds") from None
     if done.returncode:
-        said = [line.removeprefix("E: ") for line in done.stderr.splitlines() if not line.startswith("W: ")]
-        raise _Unavailable(f"{command[0]}: {said[-1] if said else f'exit code {done.returncode}'}")
+        errors = [line.removeprefix("E: ") for line in done.stderr.splitlines() if not line.startswith("W: ")]
+        raise _Unavailable(f"{command[0]}: {errors[-1] if errors else f'exit code {done.returncode}'}")

@@ -1,6 +1,6 @@
-"""Whether a network's probabilities mean what they say, and the temperature that makes them.
+"""Temperature scaling, and measures of calibration.
 
-Guo, Pleiss, Sun, Weinberger, "On calibration of modern neural networks", ICML 2017.
+Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017.
 """
 
 import math
@@ -12,74 +12,73 @@ from scipy.special import log_softmax
 
 from darkroom.models.inference import probabilities
 
-BINS = 15  # of the confidence, equally wide, as in the paper
-_COLDEST, _HOTTEST = 0.05, 20.0
+BINS = 15  # of equal width over the confidence, as in the paper
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature by which logits (N, K) must be divided for the least mean cross-entropy of labels (N,) int64: 0.05 to 20.
+    """The temperature in 0.05..20 by which logits (N, K) are divided for the lowest cross-entropy of labels (N,) int64.
 
-    Of pictures that the network was not trained on, which then are not the test's.
+    Fit it on examples that are neither in the training set nor in the test set.
     """
 
     def loss(logarithm: float) -> float:
         return _loss(logits * math.exp(-logarithm), labels)
 
-    return math.exp(
-        minimize_scalar(
-            loss, bounds=(math.log(_COLDEST), math.log(_HOTTEST)), method="bounded", options={"xatol": 1e-6}
-        ).x
-    )
+    bounds = (math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE))
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
 
 
 def summary(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
-    """The temperature, the number of bins, and how well logits (N, K) are calibrated to labels (N,) int64 before and after it, by stable names.
+    """Calibration of logits (N, K) for labels (N,) int64, with temperature scaling and without it (`_uncalibrated`).
 
-    `ece` is the expected calibration error over BINS bins of the confidence, `brier` the mean of the summed squares of all K
-    probabilities' errors (0 to 2; Brier, "Verification of forecasts expressed in terms of probability", 1950), `loss` the
-    mean cross-entropy in nats.
+    The expected calibration error is over BINS bins of the confidence. The Brier score is the mean over the examples of
+    the squared error summed over all K probabilities, so 0..2 (Brier, "Verification of forecasts expressed in terms of
+    probability", 1950). The loss is the mean cross-entropy in nats.
     """
-    before, after = _measured(logits, labels), _measured(logits / temperature, labels)
+    calibrated, uncalibrated = probabilities(logits / temperature), probabilities(logits)
     return {
         "temperature": temperature,
-        "expected_calibration_error": after["ece"],
-        "expected_calibration_error_uncalibrated": before["ece"],
-        "brier_score": after["brier"],
-        "brier_score_uncalibrated": before["brier"],
-        "loss_calibrated": after["loss"],
+        "expected_calibration_error": _expected_calibration_error(calibrated, labels),
+        "expected_calibration_error_uncalibrated": _expected_calibration_error(uncalibrated, labels),
+        "brier_score": _brier_score(calibrated, labels),
+        "brier_score_uncalibrated": _brier_score(uncalibrated, labels),
+        "loss_calibrated": _loss(logits / temperature, labels),
     }
 
 
 def diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> pd.DataFrame:
-    """The tables of `reliability` of logits (N, K) before and after the temperature, under each other; the column `temperature` says which."""
+    """The reliability diagrams of logits (N, K) without and with temperature scaling, for labels (N,) int64.
+
+    The rows of `reliability`; the column `probabilities` says of which they are: uncalibrated or calibrated.
+    """
+    scaled = {"uncalibrated": logits, "calibrated": logits / temperature}
     return pd.concat(
-        reliability(probabilities(some), labels).assign(temperature=name)
-        for name, some in (("before", logits), ("after", logits / temperature))
+        reliability(probabilities(some), labels).assign(probabilities=name) for name, some in scaled.items()
     )
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """A row for each of the bins that is not empty: confidence and accuracy, the means of its pictures, and their number.
+    """One row per non-empty bin of the confidence: mean confidence, accuracy, and number of images.
 
-    Of probabilities (N, K) and labels (N,) int64. The confidence is the largest probability of a picture.
+    `probabilities` (N, K), `labels` (N,) int64. The confidence is the largest probability of an image.
     """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    table = pd.DataFrame({"confidence": confidence, "accuracy": right.astype(float), "pictures": 1})
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    table = pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float), "images": 1})
     return table.groupby(np.minimum((confidence * BINS).astype(int), BINS - 1)).agg(
-        {"confidence": "mean", "accuracy": "mean", "pictures": "sum"}
+        {"confidence": "mean", "accuracy": "mean", "images": "sum"}
     )
 
 
-def _measured(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    shares = probabilities(logits)
-    bins = reliability(shares, labels)
+def _expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    bins = reliability(probabilities, labels)
     gaps = (bins["accuracy"] - bins["confidence"]).abs()
-    own = shares[np.arange(len(labels)), labels]
-    return {
-        "ece": float((gaps * bins["pictures"]).sum() / len(labels)),
-        "brier": float(((shares**2).sum(1) - 2 * own + 1).mean()),
-        "loss": _loss(logits, labels),
-    }
+    return float((gaps * bins["images"]).sum() / len(labels))
+
+
+def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return float(((probabilities**2).sum(1) - 2 * of_label + 1).mean())
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:

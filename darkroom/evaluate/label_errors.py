@@ -1,7 +1,8 @@
-"""Labels that are probably wrong, and labels that a person has put right.
+"""Find labels that are probably wrong.
 
-Confident learning: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels", JAIR 2021. It
-needs probabilities of a model that has not seen the sample with its label: those of the test set, or of cross-validation.
+Confident learning: Northcutt, Jiang and Chuang, "Confident learning: estimating uncertainty in dataset labels", JAIR
+2021. The probabilities must come from a model that was not trained on these examples: those of the test set, or of
+cross-validation.
 """
 
 from collections.abc import Sequence
@@ -11,28 +12,29 @@ import pandas as pd
 
 
 def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How suspect each label is, and which are probably wrong, of out-of-sample probabilities (N, K) and labels (N,) int64.
+    """How suspect each label is, and which labels are probably wrong.
 
-    The first array (N,) float64 ranks: by how much the most probable other class exceeds the label, from -1 to 1. The second
-    (N,) bool is confident learning's off-diagonal: the sample is at least as probable of another class as the samples that
-    bear that class's label are on average, and of no such class more than of that one.
+    From out-of-sample `probabilities` (N, K) and `labels` (N,) int64. The first array (N,) float64 is the margin: the
+    largest probability of another class minus that of the label, -1..1. The second (N,) bool is True off the diagonal
+    of the confident joint: a class is confident if its probability is at least the mean probability of that class over
+    the examples with its label, and the most probable confident class is not the label.
     """
     rows = np.arange(len(labels))
-    own = probabilities[rows, labels]
+    of_label = probabilities[rows, labels]
     counts = np.bincount(labels, minlength=probabilities.shape[1])
     sums = np.zeros(probabilities.shape[1])
-    np.add.at(sums, labels, own)
+    np.add.at(sums, labels, of_label)
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     confident = np.where(probabilities >= thresholds, probabilities, -np.inf)
     best = confident.argmax(1)
-    return _others(probabilities, labels).max(1) - own, np.isfinite(confident[rows, best]) & (best != labels)
+    return _others(probabilities, labels).max(1) - of_label, np.isfinite(confident[rows, best]) & (best != labels)
 
 
 def table(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """The probably wrong labels, the most suspect first: id, label, suggested (the most probable other class), margin.
+    """The probably wrong labels, most suspect first: id, label, suggested (most probable other class), margin.
 
-    Its columns `id` and `label`, with the label put right, are what `corrected` reads. Arguments as of `suspicion`, with
-    ids (N,) unicode.
+    Arguments as in `suspicion`, with `ids` (N,) unicode. After the column `label` is corrected, `preprocess.relabel`
+    reads the table.
     """
     margins, suspected = suspicion(probabilities, labels)
     order = np.flatnonzero(suspected)[np.argsort(-margins[suspected], kind="stable")]
@@ -44,7 +46,7 @@ def table(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classe
 
 
 def _others(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The probabilities (N, K) with that of each label below all others."""
+    """The probabilities (N, K), with minus infinity for each example's label."""
     others = probabilities.copy()
     others[np.arange(len(labels)), labels] = -np.inf
     return others

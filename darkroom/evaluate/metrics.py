@@ -1,4 +1,4 @@
-"""Numbers about predictions: logits and labels in, numbers and tables out."""
+"""Classification metrics with confidence intervals, from logits and labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,29 +15,24 @@ RESAMPLES = 2000  # of the test set, for a bootstrap interval
 
 
 def summary(logits: np.ndarray, labels: np.ndarray, top_k: int) -> dict[str, float]:
-    """What matters of logits (N, K) float32 against labels (N,) int64, by stable names; N is at least 1.
+    """The main metrics of logits (N, K) float32 for labels (N,) int64; N is at least 1.
 
-    `loss` is the mean cross-entropy in nats, `macro_f1` the mean of the F1 of all K classes, `worst_class_accuracy` that of
-    the class with the least; `accuracy_top_k` is 1 where there are no more classes than `top_k`. `_low` and `_high` bound
-    95 % intervals: of shares Wilson's, of the loss the normal one of a mean, of macro F1 the percentiles of a bootstrap.
-    Raises DarkroomError where a logit is not finite.
+    `loss` is the mean cross-entropy in nats, `macro_f1` the mean F1 of all K classes, and `worst_class_accuracy` the
+    lowest accuracy of a class. `accuracy_top_k` is 1 if there are at most `top_k` classes. `_low` and `_high` bound
+    95 % confidence intervals: Wilson's for accuracy, the normal interval for the mean loss, and a percentile bootstrap
+    for macro F1. Raises DarkroomError if a logit is not finite.
     """
-    classes = logits.shape[1]
     if not np.isfinite(logits).all():
         raise DarkroomError(
-            "The model in models/trained answers with numbers that are not finite: lower train.lr and run `dvc repro`."
+            "models/trained computes logits that are not finite on the test set: lower train.lr and run `dvc repro`."
         )
     ranks = _ranks(logits, labels)
-    own = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
-    counts = confusion_matrix(labels, logits.argmax(1), labels=np.arange(classes))
+    losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    counts = confusion_matrix(labels, logits.argmax(1), labels=np.arange(logits.shape[1]))
     support = counts.sum(1)
     return {
         **_with_interval("accuracy", (ranks == 0).mean(), wilson((ranks == 0).sum(), len(labels))),
-        **_with_interval(
-            "loss",
-            own.mean(),
-            own.mean() + np.array([-1, 1]) * norm.ppf(0.975) * own.std(ddof=len(own) > 1) / np.sqrt(len(own)),
-        ),
+        **_with_interval("loss", losses.mean(), _mean_interval(losses)),
         **_with_interval("macro_f1", macro_f1(counts), macro_f1_interval(counts)),
         "worst_class_accuracy": float((counts.diagonal() / np.maximum(support, 1))[support > 0].min()),
         "accuracy_top_k": float((ranks < top_k).mean()),
@@ -45,83 +40,87 @@ def summary(logits: np.ndarray, labels: np.ndarray, top_k: int) -> dict[str, flo
     }
 
 
-def sentence(summary: Mapping[str, float]) -> str:
-    """One line about a summary, for the terminal."""
+def summary_line(summary: Mapping[str, float]) -> str:
+    """The main numbers of a summary in one line, for the terminal."""
     interval = f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
     return (
-        f"{summary['samples']} test images: accuracy {summary['accuracy']:.2%} ({interval}), "
+        f"{summary['samples']} test images: accuracy {summary['accuracy']:.2%} (95 % interval {interval}), "
         f"loss {summary['loss']:.4f}, macro F1 {summary['macro_f1']:.4f}"
     )
 
 
-def wilson(right: np.ndarray | int, total: np.ndarray | int) -> np.ndarray:
-    """The 95 % interval of a share, right of total, each a number or an array: (2, ...) float64, from 0 to 1 where the total is 0.
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The fraction of logits (N, K) whose largest is that of the label (N,) int64."""
+    return float((logits.argmax(1) == labels).mean())
 
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+def wilson(successes: np.ndarray | int, total: np.ndarray | int) -> np.ndarray:
+    """Wilson's 95 % confidence interval of the fraction successes / total, each a number or an array: (2, ...) float64.
+
+    It is 0..1 where the total is 0. Wilson, "Probable inference, the law of succession, and statistical inference",
+    1927.
     """
     z, n = norm.ppf(0.975), np.maximum(total, 1)
-    share, width = right / n, z**2 / n
-    middle, half = (
-        (share + width / 2) / (1 + width),
-        z / (1 + width) * np.sqrt(share * (1 - share) / n + width / (4 * n)),
-    )
-    none, all_ = np.equal(right, 0), np.equal(right, total)  # where the bounds are 0 and 1, but for the rounding
-    return np.stack([np.where(none, 0, middle - half), np.where(all_, 1, middle + half)])
+    fraction, width = successes / n, z**2 / n
+    middle = (fraction + width / 2) / (1 + width)
+    half = z / (1 + width) * np.sqrt(fraction * (1 - fraction) / n + width / (4 * n))
+    none, every = np.equal(successes, 0), np.equal(successes, total)  # the exact bounds are 0 and 1, without rounding
+    return np.stack([np.where(none, 0, middle - half), np.where(every, 1, middle + half)])
 
 
 def macro_f1(counts: np.ndarray) -> np.ndarray:
-    """The mean over the classes of 2 right / (labelled + predicted), 0 where there is neither, of confusion matrices (..., K, K): (...)."""
+    """Macro F1 (...) of confusion matrices (..., K, K). A class that neither occurs nor is predicted has an F1 of 0."""
     both = counts.sum(-1) + counts.sum(-2)
     return (2 * np.diagonal(counts, axis1=-2, axis2=-1) / np.maximum(both, 1)).mean(-1)
 
 
 def macro_f1_interval(counts: np.ndarray) -> np.ndarray:
-    """The 95 % interval (2,) of macro F1 by a percentile bootstrap of the pictures, which resamples their confusion matrix (K, K)."""
-    random, shares = numpy_generator(0, "bootstrap"), counts.reshape(-1) / counts.sum()
-    drawn = (
-        random.multinomial(counts.sum(), shares).reshape(counts.shape) for _ in range(RESAMPLES)
-    )  # one at a time: K may be thousands
-    return np.percentile([macro_f1(one) for one in drawn], [2.5, 97.5])
-
-
-def _with_interval(name: str, value: float, bounds: np.ndarray) -> dict[str, float]:
-    return {name: float(value), f"{name}_low": float(bounds[0]), f"{name}_high": float(bounds[1])}
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The share of logits (N, K) whose largest is at the label (N,) int64."""
-    return float((logits.argmax(1) == labels).mean())
+    """The 95 % interval (2,) of macro F1 by a percentile bootstrap of the examples behind a confusion matrix (K, K)."""
+    random, fractions = numpy_generator(0, "bootstrap"), counts.reshape(-1) / counts.sum()
+    # One resample at a time: there may be thousands of classes.
+    resamples = (random.multinomial(counts.sum(), fractions).reshape(counts.shape) for _ in range(RESAMPLES))
+    return np.percentile([macro_f1(resample) for resample in resamples], [2.5, 97.5])
 
 
 def predictions(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a sample: id, the names of its label and of the class predicted, and the probabilities of both, `confidence` the latter's.
+    """One row per example: id, names of label and predicted class, confidence (of the prediction), label_probability.
 
-    Of probabilities (N, K), labels (N,) int64 and ids (N,) unicode.
+    `probabilities` (N, K), `labels` (N,) int64, `ids` (N,) unicode.
     """
-    names, own = np.array(classes), probabilities[np.arange(len(labels)), labels]
+    names, of_label = np.array(classes), probabilities[np.arange(len(labels)), labels]
     columns = {"id": ids, "label": names[labels], "predicted": names[probabilities.argmax(1)]}
-    return pd.DataFrame({**columns, "confidence": probabilities.max(1), "label_probability": own})
+    return pd.DataFrame({**columns, "confidence": probabilities.max(1), "label_probability": of_label})
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a class: class, precision, recall, f1 (each 0 where it has no denominator), the bounds of the first two, and support.
+    """One row per class: class, precision, recall, f1, support (number of examples), and bounds of the first two.
 
-    Of logits (N, K) float32 and labels (N,) int64. Support is the number of samples of the class; `_low` and `_high` bound
+    From logits (N, K) float32 and labels (N,) int64. A score with the denominator 0 is 0. `_low` and `_high` bound
     Wilson's 95 % intervals.
     """
-    numbers = np.arange(len(classes))
+    indices = np.arange(len(classes))
     precision, recall, f1, support = precision_recall_fscore_support(
-        labels, logits.argmax(1), labels=numbers, zero_division=0
+        labels, logits.argmax(1), labels=indices, zero_division=0
     )
-    counts = confusion_matrix(labels, logits.argmax(1), labels=numbers)
+    counts = confusion_matrix(labels, logits.argmax(1), labels=indices)
     columns = {"class": list(classes), "precision": precision, "recall": recall, "f1": f1, "support": support}
     for name, total in (("precision", counts.sum(0)), ("recall", support)):
         columns[f"{name}_low"], columns[f"{name}_high"] = wilson(counts.diagonal(), total)
     return pd.DataFrame(columns)
 
 
+def _with_interval(name: str, value: float, bounds: np.ndarray) -> dict[str, float]:
+    return {name: float(value), f"{name}_low": float(bounds[0]), f"{name}_high": float(bounds[1])}
+
+
+def _mean_interval(values: np.ndarray) -> np.ndarray:
+    """The normal 95 % interval (2,) of the mean of values (N,)."""
+    n = len(values)
+    return values.mean() + np.array([-1, 1]) * norm.ppf(0.975) * values.std(ddof=n > 1) / np.sqrt(n)
+
+
 def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the right one, (N,) int64; of equals the first comes first, as in argmax."""
-    own = np.take_along_axis(logits, labels[:, None], axis=1)
+    """Rank (N,) int64 of the label among the classes, 0 for the first; ties go to the lower index, as in argmax."""
+    of_label = np.take_along_axis(logits, labels[:, None], axis=1)
     earlier = np.arange(logits.shape[1]) < labels[:, None]
-    return ((logits > own) | ((logits == own) & earlier)).sum(1)
+    return ((logits > of_label) | ((logits == of_label) & earlier)).sum(1)

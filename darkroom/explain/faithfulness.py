@@ -1,4 +1,7 @@
-"""How faithful maps of attributions are to the network: deletion and insertion of pixels in their order."""
+"""Measure how faithful attribution maps are to the network: deletion and insertion of pixels in the order of the map.
+
+Petsiuk, Das and Saenko, "RISE: randomized input sampling for explanation of black-box models", BMVC 2018.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,10 +11,10 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from darkroom.core.randomness import numpy_generator
-from darkroom.explain.attribution import PART
 from darkroom.models.inference import predict, probabilities
 
-ORDERS = 5  # random ones, whose mean is what the methods are compared with
+RANDOM_ORDERS = 5  # whose mean the methods are compared with
+_BLUR = 1 / 7  # standard deviation of the blur that removes pixels, as a fraction of the image's side
 
 
 def curves(
@@ -23,36 +26,36 @@ def curves(
     std: Sequence[float],
     steps: int = 25,
 ) -> pd.DataFrame:
-    """How the probability of `targets` (n,) int64 changes as the pixels of images (n, H, W, C) uint8 go, and come, in the order of each map (n, H, W).
+    """The mean probability of the classes `targets` (n,) int64 while pixels are deleted or inserted.
 
-    A row a method and step, the last for `ORDERS` random orders: method, share of the pixels, deletion (the sooner it falls the better) and
-    insertion (the sooner it rises the better), means over the pictures. Petsiuk, Das and Saenko, "RISE: randomized input sampling for
-    explanation of black-box models", BMVC 2018.
+    Pixels of images (n, H, W, C) uint8 are taken in the order of each map (n, H, W), highest value first. One row per
+    method and step, with the method `random` last: method, fraction of the pixels, deletion (good if it falls early),
+    insertion (good if it rises early).
 
-    A pixel that is gone shows the blurred picture. One colour for all would draw edges that no picture has, the more of them the
-    more random the order, so that a random one would look best. Pixels of equal value come in random order, the same in every run.
+    A deleted pixel shows the blurred image. A single colour would draw edges that no real image has, most of them in
+    a random order, which would then look best. Pixels of equal value are in random order, the same in every run.
     """
     n, height, width, _ = images.shape
-    blurred = gaussian_filter(images, (0, height * PART, width * PART, 0), output=np.float32).round().astype(np.uint8)
+    blurred = gaussian_filter(images, (0, height * _BLUR, width * _BLUR, 0), output=np.float32).round().astype(np.uint8)
     counts = np.linspace(0, height * width, steps + 1).round()
     random = numpy_generator(0, "order of equal pixels")
     tables = []
-    for method, values in [*maps.items(), *[("random", np.zeros((n, height, width)))] * ORDERS]:
+    for method, values in [*maps.items(), *[("random", np.zeros((n, height, width)))] * RANDOM_ORDERS]:
         ranks = np.lexsort((random.random((n, height * width)), -values.reshape(n, -1))).argsort(1)
         first = (ranks[:, None] < counts[:, None]).reshape(n, steps + 1, height, width, 1)
-        curve = {"method": method, "share": counts / (height * width)}
+        curve = {"method": method, "fraction": counts / (height * width)}
         for name, shown in (("deletion", ~first), ("insertion", first)):
             altered = np.where(shown, images[:, None], blurred[:, None]).reshape(-1, *images.shape[1:])
-            answers = probabilities(predict(network, altered, mean, std)).reshape(n, steps + 1, -1)
-            curve[name] = answers[np.arange(n), :, targets].mean(0)
+            predicted = probabilities(predict(network, altered, mean, std)).reshape(n, steps + 1, -1)
+            curve[name] = predicted[np.arange(n), :, targets].mean(0)
         tables.append(pd.DataFrame(curve))
-    return pd.concat(tables).groupby(["method", "share"], sort=False, as_index=False).mean()
+    return pd.concat(tables).groupby(["method", "fraction"], sort=False, as_index=False).mean()
 
 
 def areas(curves: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """The areas under the curves of `curves`, by method: of deletion (the lower the better) and insertion (the higher the better)."""
+    """Areas under the curves by method: `deletion` (lower is better) and `insertion` (higher is better)."""
     return {
-        str(method): {name: float(np.trapezoid(curve[name], curve["share"])) for name in ("deletion", "insertion")}
+        str(method): {name: float(np.trapezoid(curve[name], curve["fraction"])) for name in ("deletion", "insertion")}
         for method, curve in curves.groupby("method", sort=False)
     }
 
@@ -62,9 +65,11 @@ def summary(areas: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {f"{method}_{name}": value for method, scores in areas.items() for name, value in scores.items()}
 
 
-def sentence(areas: Mapping[str, Mapping[str, float]], images: int) -> str:
-    """One line about the result of `areas`, for the terminal."""
+def summary_line(areas: Mapping[str, Mapping[str, float]], images: int) -> str:
+    """The result of `areas` in one line, for the terminal."""
     methods = [method for method in areas if method != "random"]
     best = max(methods, key=lambda method: areas[method]["insertion"])
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in areas[best].items())
-    return f"{images} test images explained by {len(methods)} methods; highest insertion score: {best} ({scores})"
+    return (
+        f"{images} test images explained by {len(methods)} methods; highest insertion score: "
+        f"{best} {areas[best]['insertion']:.3f} (random order {areas['random']['insertion']:.3f})"
+    )

@@ -1,4 +1,4 @@
-"""The picture of the attributions."""
+"""Draw attribution maps over the images."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,19 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox, TransformedBbox
 
-from darkroom.explain.attribution import METHODS
-from darkroom.figures.drawing import INK, RIGHT, WRONG
+from darkroom.figures.drawing import CORRECT, INCORRECT, INK, clip
+from darkroom.figures.images import to_rgb
 
-TITLES = {"integrated_gradients": "integrated gradients", "grad_cam": "Grad-CAM", "occlusion": "occlusion"}
+TITLES = {"integrated_gradients": "integrated\ngradients", "grad_cam": "Grad-CAM", "occlusion": "occlusion"}
 
-_TILE, _SIDE = 1.2, 1.12  # inches, the room of a picture, and the picture
-_CAPTION, _EDGE, _TITLE = 1.5, 0.3, 1.85  # inches
-_LEGEND = """what it is, → what the network says, and how sure it is; orange speaks for
-what it says, purple against it, each map on its own scale. Above: what is left of the
-answer, on average, while pixels go (↓ less is better) and while they come (↑ more);
-in a random order {random}"""
+_TILE, _SIDE = 1.2, 1.12  # inches: distance between images, and their side
+_CAPTION, _MARGIN, _HEADER = 1.5, 0.3, 2.05  # inches
+_LEGEND = """Left: label, → predicted class, confidence. Orange pixels support the predicted
+class, purple pixels oppose it; each map has its own scale. Above each map: mean
+probability of the predicted class while pixels are blurred (↓ lower is better)
+or shown (↑ higher is better) in the order of the map.
+In random order: {random}"""
 
 
 def draw(
@@ -29,57 +29,47 @@ def draw(
     scores: Mapping[str, Mapping[str, float]],
     classes: Sequence[str],
 ) -> Figure:
-    """A row a picture (n, H, W, C) uint8: what it is, what the network says, the picture, and over it the map (n, H, W) of each method.
+    """One row per image: its label, the prediction, the image, and over it the map of each method.
 
-    Of labels (n,) int64 and probabilities (n, K); the maps are of the most probable class. Above each stand its scores, by `areas`. The same
-    input gives the same bytes.
+    `images` (n, H, W, 1 or 3) uint8, `labels` (n,) int64, `probabilities` (n, K), `maps` (n, H, W) of the most probable
+    class by method, `scores` as from `faithfulness.areas`.
     """
-    width, height = 2 * _EDGE + _CAPTION + (1 + len(maps)) * _TILE, _TITLE + len(images) * _TILE + _EDGE
-    drawn = Figure(figsize=(width, height), dpi=100)
+    width, height = 2 * _MARGIN + _CAPTION + (1 + len(maps)) * _TILE, _HEADER + len(images) * _TILE + _MARGIN
+    figure = Figure(figsize=(width, height), dpi=100)
 
     def write(x: float, y: float, text: str, **style: object) -> Text:
-        return drawn.text(
-            x / width, 1 - y / height, text, **{"size": 9, "color": INK, "va": "top", "parse_math": False} | style
-        )
+        defaults = {"size": 9, "color": INK, "va": "top", "parse_math": False}
+        return figure.text(x / width, 1 - y / height, text, **defaults | style)
 
     def tile(row: int, column: int) -> Axes:
-        left, top = _EDGE + _CAPTION + column * _TILE, _TITLE + row * _TILE
-        axes = drawn.add_axes((left / width, 1 - (top + _SIDE) / height, _SIDE / width, _SIDE / height))
+        left, top = _MARGIN + _CAPTION + column * _TILE, _HEADER + row * _TILE
+        axes = figure.add_axes((left / width, 1 - (top + _SIDE) / height, _SIDE / width, _SIDE / height))
         axes.set_axis_off()
         return axes
 
-    missing = [f"no {TITLES[name]}: this network has no feature map" for name in METHODS if name not in maps]
     above = {name: f"↓ {score['deletion']:.2f}  ↑ {score['insertion']:.2f}" for name, score in scores.items()}
-    write(_EDGE, 0.2, "What the network looked at", size=12, weight="bold")
-    write(_EDGE, 0.46, "\n".join([_LEGEND.format(random=above["random"]), *missing]))
+    missing = "" if "grad_cam" in maps else "\nNo Grad-CAM: this network has no feature map."
+    write(_MARGIN, 0.2, "Which pixels the network uses", size=12, weight="bold")
+    write(_MARGIN, 0.46, _LEGEND.format(random=above["random"]) + missing)
     for column, name in enumerate(maps, 1):
-        write(
-            _EDGE + _CAPTION + column * _TILE + _SIDE / 2,
-            _TITLE - 0.08,
-            "\n".join([*TITLES[name].split(" "), above[name]]),
-            ha="center",
-            va="bottom",
-        )
-    room = TransformedBbox(Bbox.from_bounds(0, 0, (_EDGE + _CAPTION - 0.1) / width, 1), drawn.transFigure)
+        middle = _MARGIN + _CAPTION + column * _TILE + _SIDE / 2
+        write(middle, _HEADER - 0.08, f"{TITLES[name]}\n{above[name]}", ha="center", va="bottom")
     for row, (image, label, answer) in enumerate(zip(images, labels, probabilities, strict=True)):
-        said = answer.argmax()
-        lines = (
-            (classes[label], INK),
-            (f"→ {classes[said]}", RIGHT if said == label else WRONG),
-            (f"{answer[said]:.1%}", INK),
-        )
+        predicted = answer.argmax()
+        colour = CORRECT if predicted == label else INCORRECT
+        lines = ((classes[label], INK), (f"→ {classes[predicted]}", colour), (f"{answer[predicted]:.1%}", INK))
         for line, (text, colour) in enumerate(lines):
-            caption = write(_EDGE, _TITLE + row * _TILE + 0.3 + 0.18 * line, text, color=colour)
-            caption.set(clip_on=True, clip_box=room)  # a long name must not run into the picture
-        tile(row, 0).imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            caption = write(_MARGIN, _HEADER + row * _TILE + 0.3 + 0.18 * line, text, color=colour)
+            clip(caption, figure, 0, (_MARGIN + _CAPTION - 0.1) / width)
+        tile(row, 0).imshow(to_rgb(image))
         for column, values in enumerate(maps.values(), 1):
-            strength = np.abs(values[row])
-            most = (
-                np.percentile(strength, 99) or 1
-            )  # not the largest: a few pixels of integrated gradients outshine all others
-            axes = tile(row, column)
-            axes.imshow(image.mean(2), cmap="gray", vmin=-500, vmax=255)
-            axes.imshow(
-                values[row], cmap="PuOr_r", vmin=-most, vmax=most, alpha=np.sqrt(np.minimum(strength / most, 1))
-            )
-    return drawn
+            _overlay(tile(row, column), image, values[row])
+    return figure
+
+
+def _overlay(axes: Axes, image: np.ndarray, values: np.ndarray) -> None:
+    """Draw the map `values` (H, W) over the image (H, W, C) uint8 in pale grey."""
+    strength = np.abs(values)
+    limit = np.percentile(strength, 99) or 1  # not the maximum: a few pixels of integrated gradients exceed all others
+    axes.imshow(image.mean(2), cmap="gray", vmin=-500, vmax=255)
+    axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=np.sqrt(np.minimum(strength / limit, 1)))

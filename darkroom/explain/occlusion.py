@@ -1,7 +1,7 @@
-"""What a classifier looked at, asked of nothing but its answers: by how much the odds of a class fall where the picture is covered.
+"""Occlusion maps: how much a score drops when parts of an image are covered.
 
-Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014; the same windows, in black, as
-darkroom/explanation.py has in training, here without PyTorch and for the exported classifier.
+Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014. They need only the answers of the
+classifier, so the service uses them too; this module must not import PyTorch.
 """
 
 import math
@@ -9,51 +9,52 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PART = 1 / 7  # of the picture's side: a window
-SIDE = 13  # windows along a side: each overlaps half of the next
-PIXELS = 2**22  # of all covered pictures together: where there would be more, windows are fewer and larger
+WINDOW = 1 / 7  # side of a window, as a fraction of the image's side
+WINDOWS_PER_SIDE = 13  # each overlaps half of the next
+MAX_PIXELS = 2**22  # of all covered images together; large images have fewer and larger windows instead
 
 Window = tuple[slice, slice]  # rows, columns
 
 
 def windows(height: int, width: int) -> list[Window]:
-    """Windows, row by row, that together cover every pixel of a picture: at most 169, and fewer of a large picture."""
-    most = min(SIDE, max(1, math.isqrt(PIXELS // (height * width))))
-    return [(rows, columns) for rows in _spans(height, most) for columns in _spans(width, most)]
+    """Windows, row by row, that cover every pixel of an image: at most 169, and fewer for a large image."""
+    limit = min(WINDOWS_PER_SIDE, max(1, math.isqrt(MAX_PIXELS // (height * width))))
+    return [(rows, columns) for rows in _spans(height, limit) for columns in _spans(width, limit)]
 
 
-def covered(image: np.ndarray, windows: Sequence[Window]) -> np.ndarray:
-    """Pictures (1 + n, H, W, C) uint8: the picture (H, W, C) uint8 itself, then with each of n windows black."""
+def covered(image: np.ndarray, windows: Sequence[Window], fill: np.ndarray | int = 0) -> np.ndarray:
+    """The image (H, W, C), then a copy for each of n windows, covered with the colour `fill`: (1 + n, H, W, C)."""
     images = np.repeat(image[None], 1 + len(windows), axis=0)
-    for one, window in zip(images[1:], windows, strict=True):
-        one[window] = 0
+    for copy, window in zip(images[1:], windows, strict=True):
+        copy[window] = fill
     return images
 
 
-def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
-    """The natural logarithm of p / (1 - p) of the class `target` (N,) float64, of logits (N, K), K at least 2.
+def score_drops(scores: np.ndarray, windows: Sequence[Window], height: int, width: int) -> np.ndarray:
+    """How much a score drops (H, W) float64 when a pixel is covered: the mean over the windows that contain it.
 
-    It falls where the probability p does, and is not lost in rounding where p is nearly 1.
+    `scores` (1 + n,) belong to the images of `covered`. A pixel with a positive value supports what the score measures;
+    one with a negative value opposes it.
     """
-    others = np.delete(logits.astype(np.float64), target, axis=1)
-    most = others.max(1)
-    return logits[:, target] - most - np.log(np.exp(others - most[:, None]).sum(1))
-
-
-def falls(scores: np.ndarray, windows: Sequence[Window], height: int, width: int) -> np.ndarray:
-    """By how much a score falls (H, W) float64 when a pixel is covered: the mean over the windows that hold it.
-
-    `scores` (1 + n,) are those of the pictures that `covered` made. Above 0 a pixel speaks for what the score is of, below 0 against it.
-    """
-    total, times = np.zeros((height, width)), np.zeros((height, width))
+    total, count = np.zeros((height, width)), np.zeros((height, width))
     for window, score in zip(windows, scores[1:], strict=True):
         total[window] += scores[0] - score
-        times[window] += 1
-    return total / times
+        count[window] += 1
+    return total / count
 
 
-def _spans(side: int, most: int) -> list[slice]:
-    """At most `most` equal spans, evenly spread over a side and without a gap."""
-    length = max(1, round(side * PART), math.ceil(side / most))
-    starts = np.linspace(0, side - length, min(most, side - length + 1)).round().astype(int)
+def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """The natural logarithm of p / (1 - p) for the class `target`: (N,) float64, from logits (N, K) with K at least 2.
+
+    It drops when the probability p does, but does not saturate when p is close to 1.
+    """
+    others = np.delete(logits.astype(np.float64), target, axis=1)
+    highest = others.max(1)
+    return logits[:, target] - highest - np.log(np.exp(others - highest[:, None]).sum(1))
+
+
+def _spans(side: int, limit: int) -> list[slice]:
+    """At most `limit` spans of equal length, evenly spaced over a side, without gaps."""
+    length = max(1, round(side * WINDOW), math.ceil(side / limit))
+    starts = np.linspace(0, side - length, min(limit, side - length + 1)).round().astype(int)
     return [slice(start, start + length) for start in starts.tolist()]

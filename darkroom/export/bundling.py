@@ -1,5 +1,6 @@
-"""Write the bundle: its golden images, its manifest, its model card and its ONNX files."""
+"""Write the bundle: golden images, manifest, model card and ONNX files."""
 
+import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -25,15 +26,21 @@ from darkroom.bundle.classifier import (
 )
 from darkroom.core.outputs import write_json, write_text
 from darkroom.core.randomness import numpy_generator
+from darkroom.export.graph import Denoise
 from darkroom.export.model_card import card
 from darkroom.inputs.config import ImageConfig
+from darkroom.inputs.denoising import denoise
 from darkroom.models.checkpoints import Description
 
 GOLDEN_IMAGES = 8
 
 
-def golden(models: Mapping[str, bytes], shape: tuple[int, int, int]) -> bytes:
-    """The contents of golden.npz: pictures of `shape` (H, W, C) in coarse and fine random blocks, and what the ONNX files answer, by variant."""
+def golden(models: Mapping[str, bytes], shape: tuple[int, int, int], method: Denoise) -> bytes:
+    """The contents of golden.npz: images of `shape` (H, W, C) in coarse to fine random blocks, and their outputs.
+
+    `models` are ONNX files by variant that do not denoise; they get the images denoised by `method`. So the golden
+    outputs do not depend on the denoising in the published files, and running those checks it.
+    """
     height, width, channels = shape
     images = np.empty((GOLDEN_IMAGES, *shape), np.uint8)
     for number, image in enumerate(images):
@@ -44,7 +51,8 @@ def golden(models: Mapping[str, bytes], shape: tuple[int, int, int]) -> bytes:
         image[:] = blocks[rows][:, columns]
     arrays = {INPUT: images}
     for variant, model in models.items():
-        arrays |= zip(golden_names(variant), answers(open_session(model, threads=1), images), strict=True)
+        outputs = answers(open_session(model, threads=1), denoise(images, method))
+        arrays |= zip(golden_names(variant), outputs, strict=True)
     file = io.BytesIO()
     np.savez(file, **arrays)
     return file.getvalue()
@@ -59,34 +67,37 @@ def describe(
     reference: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> Manifest:
-    """The manifest of the bundle of the network of `description`, which consists of `files`, contents by name.
+    """The manifest of a bundle with the network of `description` and these `files` (contents by name).
 
-    `calibration` and `evaluated` are what evaluate left in models/calibration.json and metrics/evaluate.json.
+    `calibration` and `evaluated` are the contents of models/calibration.json and metrics/evaluate.json.
     """
-    metrics = {name: value for name, value in evaluated.items() if isinstance(value, int | float)}
+    fields = ("dataset", "title", "licence", "data_sha256", "classes", "shape")
     return Manifest(
         format=FORMAT,
         model=description.name,
-        **{
-            name: getattr(description, name)
-            for name in ("dataset", "title", "licence", "data_sha256", "classes", "shape")
-        },
+        **{name: getattr(description, name) for name in fields},
         **{name: getattr(preprocess, name) for name in ("resize", "denoise", "max_pixels")},
         opset=opset,
         temperature=calibration["temperature"],
         threshold=calibration["threshold"],
-        metrics=metrics,
+        metrics={name: value for name, value in evaluated.items() if isinstance(value, int | float)},
         reference=reference,
-        files={name: hashlib.sha256(held).hexdigest() for name, held in files.items()},
+        files={name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()},
     )
+
+
+def read_per_class(path: str | Path) -> list[dict[str, str]]:
+    """The rows of metrics/evaluate/per_class.csv."""
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def write(
     folder: Path, manifest: Manifest, files: Mapping[str, bytes], per_class: Sequence[Mapping[str, Any]], threads: int
 ) -> float:
-    """Writes the bundle of `files` to `folder`, runs its golden images, and returns the milliseconds per image."""
-    for name, held in files.items():
-        (folder / name).write_bytes(held)
+    """Write the bundle of `files` to `folder` and run its golden images; returns the milliseconds per image."""
+    for name, contents in files.items():
+        (folder / name).write_bytes(contents)
     write_json(folder / MANIFEST, asdict(manifest))
     write_text(folder / CARD, card(manifest, per_class))
     for variant, name in VARIANTS.items():

@@ -4,15 +4,16 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from darkroom.core.params import PositiveInt, Section, Share
+from darkroom.core.params import Fraction, PositiveInt, Section
 
 
 class Int8Config(Section):
-    """The int8 model, and what it must reach to be published."""
+    """The int8 model, and the requirements for publishing it."""
 
-    renamed: ClassVar = {"calibration": "calibration_samples", "max_accuracy_drop": "max_accuracy_drop"}
+    renamed: ClassVar = {"calibration": "calibration_samples", "max_loss": "max_accuracy_drop"}
+
     calibration_samples: PositiveInt
-    max_accuracy_drop: Share
+    max_accuracy_drop: Fraction
     min_agreement: Annotated[float, Field(ge=0, le=1)]
     min_speedup: Annotated[float, Field(ge=0)]
 

@@ -1,6 +1,6 @@
-"""The proofs that an exported classifier is the trained one: each raises DarkroomError where it fails, but the one of 8 bits.
+"""The checks that an exported classifier equals the trained one; each raises DarkroomError if it fails.
 
-A model in 8 bits that fails is not published, and the report says why.
+The exception is int8: a model that fails its checks is not published, and the metrics say why.
 """
 
 import io
@@ -18,92 +18,89 @@ from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.export.config import Int8Config
+from darkroom.export.graph import DENOISED
 from darkroom.export.resizing import RESIZED
 from darkroom.inputs import image
 from darkroom.inputs.denoising import denoise
 
-BATCHES = (1, 3, 64)  # an answer must not depend on its neighbours
-_TURNS, _ANSWERS = 15, 40  # of the timing: turns, and answers of each model in a turn
-_BLOCK = 2**20  # pixel values that the graph resizes at a time
-_VERSIONS = "install the versions that requirements.txt names, and run `dvc repro export`"
+BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
+_ROUNDS, _RUNS = 15, 40  # of the timing: rounds, and runs of each model per round
+_BLOCK = 2**20  # pixel values that are preprocessed at a time
+_VERSIONS = "install the versions in requirements.txt, then run `dvc repro export`"
 
 
 def require_parity(
     session: InferenceSession, images: np.ndarray, expected: np.ndarray, tolerance: float
 ) -> dict[str, float]:
-    """Runs the images (N, H, W, C) uint8 in batches of 1, 3 and 64; see `compare`, whose numbers it returns, of the worst of them."""
+    """Run `compare` on images (N, H, W, C) uint8 in batches of 1, 3 and 64, and return the numbers of the worst."""
     found = [compare(expected, *classifier.answers(session, images, size), tolerance) for size in BATCHES]
     return max(found, key=lambda numbers: numbers["max_abs_difference"])
 
 
 def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float) -> dict[str, float]:
-    """Compares the exported model's `logits` and `probabilities` with the trained network's `expected` logits, each (N, K) float32.
+    """Compare the exported model's `logits` and `probabilities` with the trained model's `expected` logits.
 
-    Returns the largest difference of a logit, the number of samples whose label differs, and the number of samples. Raises
-    DarkroomError where a number is not finite, a label differs, or a logit differs by more than `tolerance`.
+    Each is (N, K) float32. Returns the maximum difference of a logit, the number of labels that differ, and N. Raises
+    DarkroomError if a number is not finite, a label differs, or a logit differs by more than `tolerance`.
     """
-    for whose, numbers, remedy in (
-        ("trained", expected, "train it again, with a lower train.lr or with train.precision = fp32"),
+    for model, numbers, remedy in (
+        ("trained", expected, "train it again with a lower train.lr or with train.precision = fp32"),
         ("exported", np.hstack([logits, probabilities]), "try another export.opset"),
     ):
         broken = int((~np.isfinite(numbers)).any(axis=1).sum())
         if broken:
             raise DarkroomError(
-                f"The {whose} model's answer to {broken} of {len(numbers)} test pictures is infinite or not a number: {remedy}."
+                f"The {model} model's output for {broken} of {len(numbers)} test images is infinite or NaN: {remedy}."
             )
     difference = float(np.abs(logits - expected).max())
     labels = probabilities.argmax(axis=1)
     disagreements = int((labels != expected.argmax(axis=1)).sum())
     if disagreements or difference > tolerance:
         message = (
-            f"The exported model is not the trained one: it labels {disagreements} of {len(expected)} test pictures otherwise, and its logits differ by up to "
-            f"{difference:.3g} (export.tolerance = {tolerance:g}): try another export.opset, or raise export.tolerance if only logits differ."
+            f"The exported model differs from the trained model: {disagreements} of {len(expected)} test images get "
+            f"another label, and logits differ by up to {difference:.3g} (export.tolerance = {tolerance:g}). "
+            "Try another export.opset. If only logits differ, you can raise export.tolerance."
         )
         if disagreements:
             margin = (expected.max(axis=1) - expected[np.arange(len(expected)), labels]).max()
-            message += f" The trained model's own logits of these labels lie {margin:.2g} or less apart: within rounding (1e-5) another seed helps."
+            message += (
+                f" The trained model's own logits of these labels differ by at most {margin:.2g}: if that is rounding "
+                "(about 1e-5), another seed helps."
+            )
         raise DarkroomError(message)
     return {"max_abs_difference": difference, "label_disagreements": disagreements, "samples": len(expected)}
 
 
-def require_accuracy(right: np.ndarray, evaluated: float) -> None:
-    """Raises DarkroomError where the share of right answers (N,) bool is not exactly the accuracy that evaluate measured."""
-    if float(right.mean()) != evaluated:
+def require_accuracy(correct: np.ndarray, evaluated: float) -> None:
+    """Raise DarkroomError unless the fraction of correct predictions (N,) bool equals the accuracy from evaluate."""
+    if float(correct.mean()) != evaluated:
         raise DarkroomError(
-            f"The exported model is right on {right.mean():.6g} of the test pictures, but metrics/evaluate.json says {evaluated:.6g}: "
-            "run `dvc repro --force evaluate`; where a GPU rounds otherwise, train and evaluate with train.device = cpu."
+            f"The exported model has an accuracy of {correct.mean():.6g} on the test set, but metrics/evaluate.json "
+            f"says {evaluated:.6g}: run `dvc repro --force evaluate`. If a GPU rounds differently, train and evaluate "
+            "with train.device = cpu."
         )
 
 
 def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) -> dict[str, int]:
-    """Holds what is done to a picture before an answer to what was done before the training, by images (N, H, W, C) uint8 of the test set.
+    """Check with test images (N, H, W, C) uint8 that the exported model preprocesses them as before training.
 
-    `classifier.picture` must find in a PNG file of each what preprocess would: its own pixels, without noise where manifest.denoise says
-    so. The ONNX file `model` must bring each from another size to its own as `image.fit` does, to one grey level. Returns the largest
-    difference of the latter. Raises DarkroomError otherwise.
+    `classifier.decode_image` must read the same pixels from a PNG file. The ONNX file `model` must denoise images of
+    its own size exactly as `denoise` does. For images of other sizes it must equal `image.fit` and `denoise` within one
+    grey level. Returns the maximum difference of the last. Raises DarkroomError if a check fails.
     """
-    changed = sum(
-        (classifier.picture(manifest, _png(image)) != denoise(image[None], manifest.denoise)[0]).any()
-        for image in images
-    )
+    changed = sum((classifier.decode_image(manifest, _png(pixels)) != pixels).any() for pixels in images)
     if changed:
         raise DarkroomError(
-            f"{changed} of {len(images)} test pictures have other pixels once they were written as PNG and read: {_VERSIONS}."
+            f"{changed} of {len(images)} test images change when they are written as PNG and read again: {_VERSIONS}."
         )
-    difference = _resize_difference(manifest, model, images)
-    if difference > 1:
+    preprocessing = _Preprocessing(manifest, model)
+    height, width, _ = manifest.shape
+    difference = preprocessing.difference(images, (height, width))
+    if difference:
         raise DarkroomError(
-            f"The exported model brings test pictures of other sizes to its own {difference} grey levels off: {_VERSIONS}."
+            f"The exported model's denoising of test images is off by up to {difference} grey levels "
+            f"(preprocess.denoise = {manifest.denoise}): {_VERSIONS}."
         )
-    return {"resize_max_difference": difference}
-
-
-def _resize_difference(manifest: Manifest, model: bytes, images: np.ndarray) -> int:
-    """By how many grey levels at most the resize in the graph differs from Pillow's, a size a picture in turn, thin ones among them."""
-    graph = onnx.load_from_string(model)
-    graph.graph.output.append(onnx.helper.make_tensor_value_info(RESIZED, onnx.TensorProto.UINT8, None))
-    session = classifier.open_session(graph.SerializeToString(), threads=1)
-    height, width, channels = manifest.shape
     sizes = (
         (2 * height + 1, 3 * width),
         (3 * height, width),
@@ -112,55 +109,66 @@ def _resize_difference(manifest: Manifest, model: bytes, images: np.ndarray) -> 
         (5 * height, 2),
         (height // 2 + 1, width // 3 + 1),
     )
-    worst = 0
-    for turn, size in enumerate(sizes):
-        block = len(sizes) * max(1, min(max(BATCHES), _BLOCK // (size[0] * size[1] * channels)))  # the network runs too
-        for start in range(turn, len(images), block):
-            others = [
-                _picture(image).resize(size[::-1], Image.Resampling.BICUBIC)
-                for image in images[start : start + block : len(sizes)]
+    difference = max(preprocessing.difference(images[first :: len(sizes)], size) for first, size in enumerate(sizes))
+    if difference > 1:
+        raise DarkroomError(
+            f"The exported model's resizing of test images is off by up to {difference} grey levels: {_VERSIONS}."
+        )
+    return {"resize_max_difference": difference}
+
+
+class _Preprocessing:
+    """The preprocessing of an ONNX file, compared with that before training."""
+
+    def __init__(self, manifest: Manifest, model: bytes):
+        self._manifest = manifest
+        self._output = DENOISED if manifest.denoise == "median" else RESIZED
+        graph = onnx.load_from_string(model)
+        graph.graph.output.append(onnx.helper.make_tensor_value_info(self._output, onnx.TensorProto.UINT8, None))
+        self._session = classifier.open_session(graph.SerializeToString(), threads=1)
+
+    def difference(self, images: np.ndarray, size: tuple[int, int]) -> int:
+        """The maximum difference in grey levels for images (N, H, W, C) uint8 that are first scaled to `size`."""
+        height, width, channels = self._manifest.shape
+        block = max(1, min(max(BATCHES), _BLOCK // (size[0] * size[1] * channels)))  # the network runs too
+        worst = 0
+        for start in range(0, len(images), block):
+            scaled = [
+                _as_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC) for pixels in images[start : start + block]
             ]
-            expected = np.stack([image.pixels(other, (height, width), channels, manifest.resize) for other in others])
-            (found,) = session.run(
-                [RESIZED],
-                {classifier.INPUT: np.stack([np.asarray(other).reshape(*size, channels) for other in others])},
-            )
+            fitted = [image.pixels(one, (height, width), channels, self._manifest.resize) for one in scaled]
+            given = np.stack([np.asarray(one).reshape(*size, channels) for one in scaled])
+            (found,) = self._session.run([self._output], {classifier.INPUT: given})
+            expected = denoise(np.stack(fitted), self._manifest.denoise)
             worst = max(worst, int(np.abs(found.astype(int) - expected).max()))
-    return worst
+        return worst
 
 
-def _png(image: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray) -> bytes:
     contents = io.BytesIO()
-    _picture(image).save(contents, "PNG")
+    _as_pil(pixels).save(contents, "PNG")
     return contents.getvalue()
 
 
-def _picture(image: np.ndarray) -> Image.Image:
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+def _as_pil(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def judge(
-    models: Mapping[str, bytes], images: np.ndarray, labels: np.ndarray, limits: Int8Config, threads: int
-) -> tuple[dict[str, Any], float]:
-    """Whether the ONNX file `int8` is worth publishing beside `fp32`, by test pictures (N, H, W, C) uint8 and their labels (N,) int64.
+def judge_int8(
+    predicted: Mapping[str, np.ndarray], labels: np.ndarray, speedup: float, limits: Int8Config
+) -> dict[str, Any]:
+    """Decide whether to publish the int8 model.
 
-    Returns the numbers, `published` and the `reason` why not (None where it is), and how many times as fast it is, which varies: near
-    limits.min_speedup two runs may judge differently.
+    `predicted` holds the classes that `fp32` and `int8` predict, `labels` the true ones, each (N,) int64; `speedup` is
+    how many times as fast int8 is. Returns its accuracy and agreement, whether it is published, and the reason if not.
     """
-    before, after = (
-        classifier.answers(classifier.open_session(model, threads), images)[0].argmax(1)
-        for model in (models["fp32"], models["int8"])
-    )
-    accuracy, agreement = float((after == labels).mean()), float((after == before).mean())
-    lost = float((before == labels).mean()) - accuracy
-    speedup = _speedup(
-        *(classifier.open_session(model, threads=1) for model in (models["fp32"], models["int8"])),
-        np.ascontiguousarray(images[:1]),
-    )
+    fp32, int8 = predicted["fp32"], predicted["int8"]
+    accuracy, agreement = float((int8 == labels).mean()), float((int8 == fp32).mean())
+    drop = float((fp32 == labels).mean()) - accuracy
     reasons = {
-        f"it loses {lost:.4f} of accuracy, more than {limits.max_accuracy_drop:g}": lost > limits.max_accuracy_drop,
-        f"its labels agree on {agreement:.4f}, less than {limits.min_agreement:g}": agreement < limits.min_agreement,
-        f"it is not {limits.min_speedup:g} times as fast": speedup < limits.min_speedup,
+        f"accuracy drops by {drop:.4f}, more than {limits.max_accuracy_drop:g}": drop > limits.max_accuracy_drop,
+        f"agreement is {agreement:.4f}, less than {limits.min_agreement:g}": agreement < limits.min_agreement,
+        f"speedup is {speedup:.2f}, less than {limits.min_speedup:g}": speedup < limits.min_speedup,
     }
     reason = "; ".join(text for text, failed in reasons.items() if failed) or None
     return {
@@ -168,27 +176,29 @@ def judge(
         "int8_accuracy": accuracy,
         "int8_agreement": agreement,
         "int8_reason": reason,
-    }, speedup
+    }
 
 
-def sentence(judged: Mapping[str, Any], speedup: float) -> str:
-    """One line about the result of `judge`, for the terminal."""
+def summary(judged: Mapping[str, Any], speedup: float) -> str:
+    """One line about the result of `judge_int8`, for the terminal."""
     verdict = "published" if judged["int8_published"] else f"not published: {judged['int8_reason']}"
-    return f"int8: {judged['int8_accuracy']:.2%} accuracy, {speedup:.1f} times as fast; {verdict}"
+    return f"int8: accuracy {judged['int8_accuracy']:.2%}, {speedup:.1f} times as fast; {verdict}"
 
 
-def _speedup(slow: InferenceSession, fast: InferenceSession, image: np.ndarray) -> float:
-    """How many times as fast `fast` answers one picture (1, H, W, C) as `slow`, each on one thread: the median over turns.
+def measure_speedup(models: Mapping[str, bytes], image: np.ndarray) -> float:
+    """How many times as fast the ONNX file `int8` is as `fp32` on one image (1, H, W, C), both with one thread.
 
-    By the time that the thread computes, which other processes disturb least.
+    The median of several rounds, in CPU time of the thread, which depends least on other processes.
     """
+    sessions = [classifier.open_session(models[variant], threads=1) for variant in ("fp32", "int8")]
+    feeds = {classifier.INPUT: np.ascontiguousarray(image)}
     ratios = []
-    for _ in range(_TURNS):
+    for _ in range(_ROUNDS):
         seconds = []
-        for session in (slow, fast):
+        for session in sessions:
             started = time.thread_time()
-            for _ in range(_ANSWERS):
-                session.run(classifier.OUTPUTS, {classifier.INPUT: image})
+            for _ in range(_RUNS):
+                session.run(classifier.OUTPUTS, feeds)
             seconds.append(time.thread_time() - started)
         ratios.append(seconds[0] / seconds[1])
     return statistics.median(ratios)

@@ -1,8 +1,8 @@
-"""Pictures of any size brought to the network's inside an ONNX graph, to the same grey levels as darkroom.inputs.image.fit brings them.
+"""Resizing of images inside an ONNX graph, equal to darkroom.inputs.image.fit within one grey level.
 
-To resize is to multiply with a matrix a side, first the widths, then the heights, rounded to grey levels after each. Pillow counts
-in fractions of 2**-22; in float64, which holds its sums exactly, the graph does too. ONNX's own Resize could not: it takes no part
-of a picture that begins within a pixel, and does not round between the sides.
+Resizing multiplies by one matrix per axis, first along the width, then along the height. It rounds to grey levels after
+each. Pillow uses fixed-point weights in units of 2**-22; float64 holds their sums exactly. ONNX's own Resize does not
+fit: it cannot crop at fractions of a pixel, and it does not round between the axes.
 """
 
 from typing import Literal
@@ -15,13 +15,13 @@ from onnxscript import UINT8, ir, optimizer, script
 from onnxscript import opset18 as op
 
 Resize = Literal["stretch", "crop", "pad"]
-RESIZED = "resized"  # the output's name
+RESIZED = "resized"  # the name of the output
 
 
 def resizer(shape: tuple[int, int, int], resize: Resize, opset: int) -> onnx.ModelProto:
-    """A model from `images` (batch, height, width, C) uint8, of any height and width, to `resized` (batch, H, W, C) uint8.
+    """Build a model from `images` (batch, height, width, C) uint8 of any size to `resized` (batch, H, W, C) uint8.
 
-    `shape` is (H, W, C). Pictures that have the size already are passed on as they are.
+    `shape` is (H, W, C). Images that already have this size stay as they are.
     """
     height, width, channels = shape
     side = {"stretch": _stretched, "crop": _cropped, "pad": _padded}[resize]
@@ -47,7 +47,7 @@ def resizer(shape: tuple[int, int, int], resize: Resize, opset: int) -> onnx.Mod
     model = ir.from_proto(
         onnx.version_converter.convert_version(optimizer.optimize(onnx.inliner.inline_local_functions(model)), opset)
     )
-    for node in model.graph.all_nodes():  # no name of the network's, which follows, is to be one of these
+    for node in model.graph.all_nodes():  # these names must differ from the network's
         for named in (node, *node.outputs):
             named.name = f"resize.{named.name}"
     for constant in list(model.graph.initializers.values()):
@@ -57,11 +57,11 @@ def resizer(shape: tuple[int, int, int], resize: Resize, opset: int) -> onnx.Mod
 
 
 @script(default_opset=op)
-def _shares(own, start, end, wanted):
-    """How much of each of a side's `own` pixels is in each of the `wanted` ones: (wanted, own) float64, of which each row sums to 1.
+def _weights(own, start, end, wanted):
+    """Resampling weights (wanted, own) float64 from `own` input pixels to `wanted` output pixels; each row sums to 1.
 
-    Of the part of the side from `start` to `end`, float64. A wanted pixel is a triangle, two of its widths wide, or two of the side's
-    own pixels if those are wider.
+    The output covers the input from `start` to `end`, float64. The filter is a triangle (bilinear). Its support is two
+    output pixels, or two input pixels if those are wider.
     """
     first = op.Cast(op.Cast(start, to=TensorProto.FLOAT), to=TensorProto.DOUBLE)
     step = op.Cast(
@@ -76,14 +76,17 @@ def _shares(own, start, end, wanted):
 
 @script(default_opset=op)
 def _stretched(own, other, wanted, wanted_other):
-    """The matrix (wanted, own) of a side of `own` pixels, whose other side has `other` and shall have `wanted_other`: of the whole side."""
+    """The weights (wanted, own) of one axis: the whole axis, from `own` to `wanted` pixels.
+
+    The other axis goes from `other` to `wanted_other` pixels.
+    """
     length = op.Cast(own, to=TensorProto.DOUBLE)
-    return _shares(own, length - length, length, wanted)
+    return _weights(own, length - length, length, wanted)
 
 
 @script(default_opset=op)
 def _cropped(own, other, wanted, wanted_other):
-    """As `_stretched`, of the middle, as long as the wanted shape allows."""
+    """As `_stretched`, but of the largest centred part with the wanted aspect ratio."""
     length = op.Cast(own, to=TensorProto.DOUBLE)
     extent = op.Min(
         length,
@@ -92,12 +95,12 @@ def _cropped(own, other, wanted, wanted_other):
         * op.Cast(other, to=TensorProto.DOUBLE),
     )
     start = (length - extent) * 0.5
-    return _shares(own, start, start + extent, wanted)
+    return _weights(own, start, start + extent, wanted)
 
 
 @script(default_opset=op)
 def _padded(own, other, wanted, wanted_other):
-    """As `_stretched`, onto as many pixels in the middle as keep the picture's shape, at least one; the others are black."""
+    """As `_stretched`, but onto the centred pixels that keep the aspect ratio, at least one; the others are black."""
     fitting = op.Round(
         op.Cast(own, to=TensorProto.DOUBLE)
         / op.Cast(other, to=TensorProto.DOUBLE)

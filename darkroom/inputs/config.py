@@ -1,4 +1,4 @@
-"""Parameters that say how an image file becomes an array, in training as in production."""
+"""Parameters of the conversion of an image file to an array, in training and in production."""
 
 from typing import Literal
 

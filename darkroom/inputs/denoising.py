@@ -1,18 +1,18 @@
-"""Noise taken out of packed pictures, the same before training and before an answer."""
+"""Remove noise from images, in the same way before training and before a prediction."""
 
 from typing import Literal
 
 import numpy as np
 
-_BLOCK_BYTES = 2**20  # of pixels filtered at a time: a block and what is computed from it stay in the processor's cache
+_BLOCK_BYTES = 2**20  # pixels filtered at a time: a block and its intermediate arrays fit in the CPU cache
 
 
 def denoise(images: np.ndarray, method: Literal["none", "median"]) -> np.ndarray:
-    """The images (N, H, W, C) uint8 as they are, or each pixel the median of its 3 x 3 neighbours, a channel at a time.
+    """Filter images (N, H, W, C) uint8 by channel with a 3 x 3 median, or return them unchanged.
 
-    Border pixels are repeated outwards. The columns of three are sorted first; the median of the nine is then the median
-    of the largest low, the middle mid and the smallest high value (A. W. Paeth, "Median finding on a 3 x 3 grid",
-    Graphics Gems, 1990).
+    Edge pixels are replicated. The columns of three values are sorted first; the median of the nine values is then the
+    median of the largest low, the middle mid and the smallest high value (A. W. Paeth, "Median finding on a 3 x 3
+    grid", Graphics Gems, 1990).
     """
     if method == "none":
         return images
@@ -27,6 +27,6 @@ def denoise(images: np.ndarray, method: Literal["none", "median"]) -> np.ndarray
 
 
 def _sort3(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The least, the middle and the largest of three arrays, element by element."""
+    """Sort three arrays element-wise: the smallest, the middle and the largest values."""
     low, high = np.minimum(a, b), np.maximum(a, b)
     return np.minimum(low, c), np.maximum(low, np.minimum(high, c)), np.maximum(high, c)

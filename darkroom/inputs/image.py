@@ -1,7 +1,7 @@
-"""One picture file's bytes: what it is, and its pixels at the size that a network wants.
+"""Read an image file: its header, and its pixels at the input size of a network.
 
-Hostile bytes cost a sentence, never memory or a crash: only the decoders named here run, and no pixel is decoded before the
-header's size is known to be within the limit.
+Safe for untrusted files: only the decoders named here run, no pixel is decoded before the size in the header is found
+to be within the limit, and any error becomes Unusable.
 """
 
 import io
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import (  # noqa: F401 - registers the decoders
+from PIL import (  # noqa: F401 - imported to register the decoders
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -28,50 +28,38 @@ from PIL import (  # noqa: F401 - registers the decoders
 )
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-Image.MAX_IMAGE_PIXELS = (
-    None  # Pillow's own limit warns, and warnings cannot be caught in one thread alone: ours comes first
-)
-warnings.filterwarnings("ignore", module=r"PIL\.")  # what is wrong with a file is ours to tell
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its messages would reach the terminal
+# `decode` has its own limit. Pillow's limit issues a warning, which cannot be caught in one thread alone.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", module=r"PIL\.")  # errors in a file are reported by Unusable
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow's messages would reach the terminal
 
-_BAD = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-    RuntimeError,
-    MemoryError,
-)
-_BAD += (struct.error, zlib.error, Image.DecompressionBombError)  # all that Pillow was seen to raise for broken bytes
-_MODES_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # grey of 16 bits; Pillow reads some PNGs of this kind as I
+# Pillow was observed to raise each of these for a broken file.
+_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError)
+_ERRORS += (AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError)
+_MODES_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # 16-bit grey; Pillow opens some 16-bit PNGs in mode I
 
 
 class Unusable(ValueError):
-    """A file that is no usable picture; says why in few words."""
+    """The file is not a usable image; the message says why in a few words."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its picture before any pixel is decoded."""
+    """The header of an image file, read without decoding pixels."""
 
-    format: str  # one of FORMATS, or MPO: a JPEG with further pictures behind it, as cameras write
-    width: int  # pixels, as a person sees it: once it is turned upright
+    format: str  # one of FORMATS, or MPO: a JPEG with several images, which some cameras write
+    width: int  # pixels, after the EXIF orientation is applied
     height: int
-    channels: int  # 1: grey, 3: colour
+    channels: int  # 1: grey, 3: RGB
 
 
 def probe(contents: bytes) -> Header:
-    """Reads the header of a picture file; raises Unusable where there is none."""
-    with _opened(contents) as picture:
-        width, height = picture.size
-        if _orientation(picture) >= 5:  # turned by a quarter
+    """Read the header of an image file; raise Unusable if it is not an image."""
+    with _opened(contents) as opened:
+        width, height = opened.size
+        if _orientation(opened) >= 5:  # rotated by 90 degrees
             width, height = height, width
-        return Header(picture.format or "", width, height, 1 if _is_grey(picture) else 3)
+        return Header(opened.format or "", width, height, 1 if _is_grey(opened) else 3)
 
 
 def decode(
@@ -81,61 +69,57 @@ def decode(
     resize: Literal["stretch", "crop", "pad"],
     max_pixels: int,
 ) -> np.ndarray:
-    """The pixels (H, W, C) uint8 of a picture file at `size` (height, width), grey or in colour; raises Unusable.
+    """Decode an image file to pixels (H, W, C) uint8 of `size` (height, width), grey or RGB.
 
-    The first picture of several; turned upright; what is transparent shows white; 16 bits are scaled to 8; grey is ITU-R
-    601's luma. A picture that has the size already keeps its pixels. One with more than `max_pixels` is not decoded.
+    EXIF orientation is applied; only the first frame is used; transparent pixels are blended with white; 16 bits are
+    scaled to 8; grey is the ITU-R 601 luma. An image that already has the size keeps its pixels. Raises Unusable if the
+    file cannot be decoded or has more than `max_pixels` pixels.
     """
-    with _opened(contents) as picture:
-        width, height = picture.size
+    with _opened(contents) as opened:
+        width, height = opened.size
         if width * height > max_pixels:
-            raise Unusable(f"it has {width:,} x {height:,} pixels, more than the {max_pixels:,} that max_pixels allows")
-        tags = _tiff_tags(picture)
-        if (
-            tile := int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
-        ) > max_pixels:  # libtiff holds a whole one
-            raise Unusable(
-                f"each of its tiles has {tile:,} pixels, more than the {max_pixels:,} that max_pixels allows"
-            )
-        upright = _ORIENTATIONS.get(_orientation(picture))
-        flat = _flattened(picture)
+            raise Unusable(f"it has {width:,} x {height:,} pixels, more than max_pixels = {max_pixels:,}")
+        tags = _tiff_tags(opened)
+        tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+        if tile > max_pixels:  # libtiff holds a whole tile in memory
+            raise Unusable(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
+        upright = _ORIENTATIONS.get(_orientation(opened))
+        flat = _flattened(opened)
     flat = flat.transpose(upright) if upright is not None else flat
     return pixels(flat, size, channels, resize)
 
 
 def pixels(
-    picture: Image.Image, size: tuple[int, int], channels: Literal[1, 3], resize: Literal["stretch", "crop", "pad"]
+    original: Image.Image, size: tuple[int, int], channels: Literal[1, 3], resize: Literal["stretch", "crop", "pad"]
 ) -> np.ndarray:
-    """The pixels (H, W, C) uint8 of a picture in mode L or RGB at `size` (height, width), grey or in colour; see `fit`."""
-    return np.array(fit(picture, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
+    """The pixels (H, W, C) uint8 of an image in mode L or RGB, resized to `size` (height, width); see `fit`."""
+    return np.array(fit(original, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
 
 
-def fit(picture: Image.Image, size: tuple[int, int], resize: Literal["stretch", "crop", "pad"]) -> Image.Image:
-    """A picture, grey or in colour, at `size` (height, width), antialiased, bilinear.
+def fit(original: Image.Image, size: tuple[int, int], resize: Literal["stretch", "crop", "pad"]) -> Image.Image:
+    """Resize an image, grey or RGB, to `size` (height, width): bilinear, antialiased.
 
-    stretch: each side on its own; crop: the largest part in the middle that has the wanted shape; pad: the whole, with black
-    beside it, at least one pixel wide and high.
+    stretch: resize each side independently. crop: use the largest centred part with the aspect ratio of `size`. pad:
+    keep the whole image and its aspect ratio, at least one pixel wide and high, centred on black.
     """
     height, width = size
-    if picture.size == (width, height):
-        return picture
+    if original.size == (width, height):
+        return original
     match resize:
         case "stretch":
-            return picture.resize((width, height), Image.Resampling.BILINEAR)
+            return original.resize((width, height), Image.Resampling.BILINEAR)
         case "crop":
-            return ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
+            return ImageOps.fit(original, (width, height), Image.Resampling.BILINEAR)
         case "pad":
-            inner_width = min(width, max(1, round(picture.width / picture.height * height)))
-            inner_height = min(height, max(1, round(picture.height / picture.width * width)))
-            padded = Image.new(
-                picture.mode, (width, height)
-            )  # not ImageOps.pad, which loses a picture thinner than a pixel
-            inner = picture.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
+            inner_width = min(width, max(1, round(original.width / original.height * height)))
+            inner_height = min(height, max(1, round(original.height / original.width * width)))
+            padded = Image.new(original.mode, (width, height))  # ImageOps.pad loses an image thinner than one pixel
+            inner = original.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
             padded.paste(inner, (round((width - inner_width) / 2), round((height - inner_height) / 2)))
             return padded
 
 
-_ORIENTATIONS = {  # EXIF's, by what makes each upright
+_ORIENTATIONS = {  # EXIF orientation -> the transposition that undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -148,66 +132,63 @@ _ORIENTATIONS = {  # EXIF's, by what makes each upright
 
 @contextmanager
 def _opened(contents: bytes) -> Iterator[Image.Image]:
-    """The picture, of which only the header is read; any error inside becomes Unusable."""
+    """Open an image and read its header only; any error in the `with` block becomes Unusable."""
     try:
         if not contents:
             raise Unusable("it is empty")
-        with Image.open(io.BytesIO(contents), formats=FORMATS) as picture:
-            if 0 in picture.size:
+        with Image.open(io.BytesIO(contents), formats=FORMATS) as opened:
+            if 0 in opened.size:
                 raise Unusable("it has no pixels")
-            yield picture
+            yield opened
     except Unusable:
         raise
     except Image.UnidentifiedImageError:
-        raise Unusable(f"it is no picture of a known format ({', '.join(FORMATS)})") from None
-    except _BAD as error:
+        raise Unusable(f"it is not a supported image format ({', '.join(FORMATS)})") from None
+    except _ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise Unusable(
-            "it is truncated" if "truncated" in reason.lower() else f"it cannot be decoded ({reason})"
-        ) from None
+        truncated = "truncated" in reason.lower()
+        raise Unusable("it is truncated" if truncated else f"it cannot be decoded ({reason})") from None
 
 
-def _orientation(picture: Image.Image) -> int:
-    """EXIF's number, 1 to 8, of how the picture is still to be turned; 1 where there is none or it cannot be read."""
-    if picture.format == "TIFF":
-        return 1  # Pillow turns these itself
+def _orientation(opened: Image.Image) -> int:
+    """The EXIF orientation that is not applied yet, 1 to 8; 1 if there is none or it cannot be read."""
+    if opened.format == "TIFF":
+        return 1  # Pillow applies the orientation of a TIFF itself
     try:
-        value = int(
-            Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1)
-        )  # a PNG's own getexif would decode its pixels
+        exif = Image.Image.getexif(opened)  # the getexif of a PNG would decode its pixels
+        value = int(exif.get(ExifTags.Base.Orientation, 1))
         return value if value in _ORIENTATIONS else 1
-    except _BAD:
+    except _ERRORS:
         return 1
 
 
-def _tiff_tags(picture: Image.Image) -> Mapping[int, Any]:
-    return picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+def _tiff_tags(opened: Image.Image) -> Mapping[int, Any]:
+    return opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else {}
 
 
-def _is_grey(picture: Image.Image) -> bool:
-    return picture.mode in ("1", "L", "LA", "La", "F", *_MODES_16)
+def _is_grey(opened: Image.Image) -> bool:
+    return opened.mode in ("1", "L", "LA", "La", "F", *_MODES_16)
 
 
-def _flattened(picture: Image.Image) -> Image.Image:
-    """The picture in mode L or RGB: 8 bits, nothing transparent. Decodes the pixels."""
-    if picture.mode in _MODES_16:
-        return _scaled(picture)
-    if picture.mode == "F":
-        raise Unusable("its pixels are fractions, whose scale is not known: save it with 8 or 16 bits")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert(
-            "L" if _is_grey(picture) else "RGB"
-        )
-    return picture.convert("L" if _is_grey(picture) else "RGB")
+def _flattened(opened: Image.Image) -> Image.Image:
+    """Decode the pixels and convert the image to mode L or RGB: 8 bits, without transparency."""
+    if opened.mode in _MODES_16:
+        return _scaled(opened)
+    if opened.mode == "F":
+        raise Unusable("its pixels are floating-point numbers of unknown scale: save it with 8 or 16 bits")
+    if opened.has_transparency_data:
+        layer = opened.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("L" if _is_grey(opened) else "RGB")
+    return opened.convert("L" if _is_grey(opened) else "RGB")
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
-    """A grey picture of 12 or 16 bits in mode L, by the full range of its kind. Decodes the pixels."""
-    values, tags = np.asarray(picture), _tiff_tags(picture)
+def _scaled(opened: Image.Image) -> Image.Image:
+    """Decode a grey image of 12 or 16 bits and scale its full range to mode L."""
+    values, tags = np.asarray(opened), _tiff_tags(opened)
     if values.min() < 0 or values.max() > 0xFFFF:
-        raise Unusable("its pixels go beyond 16 bits, so their scale is not known: save it with 8 or 16 bits")
+        raise Unusable("its pixels exceed 16 bits, so their scale is unknown: save it with 8 or 16 bits")
     grey = (values >> (4 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 8)).astype(np.uint8)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white: Pillow minds that up to 8 bits only
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white; Pillow handles this only up to 8 bits
         grey = 255 - grey
-    return Image.fromarray(np.where(values == picture.info.get("transparency"), np.uint8(255), grey))
+    return Image.fromarray(np.where(values == opened.info.get("transparency"), np.uint8(255), grey))

@@ -1,4 +1,4 @@
-"""Trained weights on disk: safetensors, which cannot run code, and a JSON sidecar that says what they are."""
+"""Trained weights on disk: safetensors, a format that cannot run code, and a JSON file that describes them."""
 
 import json
 from collections.abc import Mapping
@@ -19,23 +19,23 @@ from darkroom.models.registry import build
 
 @dataclass(frozen=True)
 class Description:
-    """What the weights are: enough to build the network again and to feed it."""
+    """What is needed to build the network again, to prepare its inputs, and to name its classes."""
 
-    name: str  # of the model family
+    name: str  # of the network family
     arguments: Mapping[str, Any]  # of the network
     dataset: str
     title: str
     licence: str
     classes: tuple[str, ...]
-    shape: tuple[int, int, int]  # height, width, channels
-    mean: tuple[float, ...]  # by channel, on the scale 0..1
+    shape: tuple[int, ...]  # of one input, channels last: an image's is (height, width, channels)
+    mean: tuple[float, ...]  # per channel, on the scale 0..1
     std: tuple[float, ...]
     data_sha256: str  # of the arrays that it was trained on
     params: Mapping[str, Any]  # of the training
 
 
 def describe(name: str, arguments: Mapping[str, Any], manifest: Manifest, params: Mapping[str, Any]) -> Description:
-    """The description of a network of the family `name` that was trained on the data of `manifest` with `params`."""
+    """Describe a network of the family `name` that was trained with `params` on the data of `manifest`."""
     shared = {
         field: getattr(manifest, field) for field in ("dataset", "title", "licence", "classes", "shape", "mean", "std")
     }
@@ -43,29 +43,30 @@ def describe(name: str, arguments: Mapping[str, Any], manifest: Manifest, params
 
 
 def require_same_data(description: Description, manifest: Manifest) -> None:
-    """Raises DarkroomError where the network was trained on other pictures or classes than those of `manifest`."""
+    """Raise DarkroomError if the network was trained on other inputs or classes than those of `manifest`."""
     if (description.data_sha256, description.classes) != (manifest.sha256, manifest.classes):
         raise DarkroomError(
-            f"models/trained was trained on other data than data/arrays ({manifest.dataset}): run `dvc repro` to train it on them."
+            f"models/trained was trained on other data than data/arrays ({manifest.dataset}): "
+            "run `dvc repro` to train on this data."
         )
 
 
 def save(folder: str | Path, network: nn.Module, description: Description) -> None:
-    """Writes model.safetensors and model.json to `folder`, whole or not at all."""
+    """Write model.safetensors and model.json to `folder`, atomically.
+
+    The bytes do not depend on the memory format of the weights.
+    """
     with new_folder(folder) as temporary:
-        weights = {
-            name: tensor.contiguous() for name, tensor in network.state_dict().items()
-        }  # no memory order but the plain one
-        (temporary / "model.safetensors").write_bytes(
-            to_bytes(weights)
-        )  # not save_file, which hides that a disk is full
+        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        # Not save_file, which hides the system's error when the disk is full.
+        (temporary / "model.safetensors").write_bytes(to_bytes(weights))
         write_json(temporary / "model.json", asdict(description))
 
 
 def load(folder: str | Path) -> tuple[nn.Module, Description]:
-    """Reads what `save` wrote: the network on the CPU, in float32 and evaluation mode, and its description.
+    """Read what `save` wrote: the network on the CPU, in float32 and evaluation mode, and its description.
 
-    Raises DarkroomError where a file is missing or damaged or the weights are another network's.
+    Raises DarkroomError if a file is missing or damaged, or if the weights belong to another network.
     """
     folder = Path(folder)
     try:
@@ -80,6 +81,6 @@ def load(folder: str | Path) -> tuple[nn.Module, Description]:
         raise DarkroomError(f"{missing} is missing: run `dvc repro train` to train the model.") from None
     except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise DarkroomError(
-            f"The model in {folder} cannot be read ({error}): run `dvc repro --force train` to train it anew."
+            f"The model in {folder} cannot be read ({error}): run `dvc repro --force train` to train it again."
         ) from error
     return network.eval(), description

@@ -1,24 +1,19 @@
-"""The classic convolutional network: two convolutions, each with ReLU and max pooling, and two dense layers.
+"""The classic convolutional network: two convolutions with ReLU and max pooling, then two dense layers.
 
-LeCun et al., "Gradient-based learning applied to document recognition", 1998, with today's parts.
+LeCun et al., "Gradient-based learning applied to document recognition", 1998, with ReLU, max pooling and dropout.
 
-Fashion-MNIST by the default recipe, but 10 epochs: 92.45 % (one seed) after 58 s on two cores of an EPYC (Zen 4). 225,034 parameters;
-5.3 million operations a picture forward, 15.4 million in a training step.
+Fashion-MNIST, default recipe, 10 epochs, two cores of an AMD EPYC (Zen 4): 92.45 % test accuracy in 58 s (one seed).
+225,034 parameters; 5.3 MFLOPs per image forward, 15.4 MFLOPs per image in a training step.
 """
 
 from torch import Tensor, nn
 
 
 class Cnn(nn.Module):
-    """Two 3 x 3 convolutions without padding, of `channels` and twice `channels` channels, and a hidden layer."""
+    """Two 3 x 3 convolutions without padding, of `channels` and twice `channels` channels, and one hidden layer."""
 
     def __init__(
-        self,
-        shape: tuple[int, int, int],
-        classes: int,
-        channels: int = 32,
-        hidden_units: int = 128,
-        dropout: float = 0.0,
+        self, shape: tuple[int, ...], classes: int, channels: int = 32, hidden_units: int = 128, dropout: float = 0.0
     ):
         super().__init__()
         height, width, input_channels = shape
@@ -39,5 +34,5 @@ class Cnn(nn.Module):
         self.head = nn.Linear(hidden_units, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised pictures (N, C, H, W)."""
+        """Normalised images (N, C, H, W) to logits (N, classes)."""
         return self.head(self.hidden(self.features(images)))

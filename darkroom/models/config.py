@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from darkroom.core.params import Section, Share
+from darkroom.core.params import Fraction, NameOrNone, Section
 from darkroom.core.spelling import did_you_mean
 
 Channels = Annotated[int, Field(ge=1, le=4096)]
@@ -12,17 +12,17 @@ Channels = Annotated[int, Field(ge=1, le=4096)]
 
 def _whole_blocks(depth: int) -> int:
     if depth % 6 != 4:
-        raise ValueError("must be 6 n + 4: 10, 16, 22, 28, 34, 40 ...")
+        raise ValueError("must be 6 n + 4, such as 10, 16, 22 or 28")
     return depth
 
 
 class CnnConfig(Section):
-    """The classic network: two convolutions, two dense layers."""
+    """The classic convolutional network."""
 
     renamed: ClassVar = {"width": "channels", "hidden": "hidden_units"}
     channels: Channels
     hidden_units: Annotated[int, Field(ge=1, le=65536)]
-    dropout: Share
+    dropout: Fraction
 
 
 class SprintConfig(Section):
@@ -30,7 +30,7 @@ class SprintConfig(Section):
 
     renamed: ClassVar = {"width": "channels"}
     channels: Channels
-    dropout: Share
+    dropout: Fraction
 
 
 class ResnetConfig(Section):
@@ -38,7 +38,7 @@ class ResnetConfig(Section):
 
     renamed: ClassVar = {"width": "channels"}
     channels: Channels
-    dropout: Share
+    dropout: Fraction
 
 
 class WideResnetConfig(Section):
@@ -47,16 +47,16 @@ class WideResnetConfig(Section):
     renamed: ClassVar = {"width": "widen_factor"}
     depth: Annotated[int, Field(ge=10, le=1000), AfterValidator(_whole_blocks)]
     widen_factor: Annotated[int, Field(ge=1, le=100)]
-    dropout: Share
+    dropout: Fraction
 
 
 class LstmConfig(Section):
-    """The recurrent network."""
+    """The bidirectional LSTM."""
 
     renamed: ClassVar = {"width": "hidden_size"}
     hidden_size: Channels
     layers: Annotated[int, Field(ge=1, le=16)]
-    dropout: Share
+    dropout: Fraction
 
 
 class VitConfig(Section):
@@ -67,7 +67,7 @@ class VitConfig(Section):
     depth: Annotated[int, Field(ge=1, le=100)]
     heads: Annotated[int, Field(ge=1, le=256)]
     mlp_ratio: Annotated[float, Field(gt=0, le=16)]
-    dropout: Share
+    dropout: Fraction
 
     @model_validator(mode="after")
     def _heads_divide_embed_dim(self) -> "VitConfig":
@@ -88,27 +88,26 @@ def _family(name: str) -> str:
         architecture = name.removeprefix("torchvision/")
         raise ValueError(f"must be torchvision, with model.torchvision.architecture = {architecture}")
     if name not in families:
-        raise ValueError(
-            f"must be one of {', '.join(families)}; {did_you_mean(name, families, listed=False)}".strip("; ")
-        )
+        hint = did_you_mean(name, families, listed=False)
+        raise ValueError(f"must be one of {', '.join(families)}" + (f"; {hint}" if hint else ""))
     return name
 
 
 def _weights_file(path: str) -> str:
     if path != "none" and not path.endswith(".safetensors"):
         raise ValueError(
-            "must be none or a .safetensors file, which cannot run code; convert a .pth file that you trust once with "
+            "must be none or a .safetensors file, which cannot run code; convert a .pth file that you trust with "
             "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW_FILE)"
         )
     return path
 
 
 class ModelConfig(Section):
-    """Which network, its initial weights, and the parameters of each family."""
+    """The network family, its initial weights, and the parameters of each family."""
 
     renamed: ClassVar = {"weights": "initial_weights"}
     name: Annotated[str, AfterValidator(_family)]
-    initial_weights: Annotated[str, AfterValidator(_weights_file)]
+    initial_weights: Annotated[NameOrNone, AfterValidator(_weights_file)]
     cnn: CnnConfig
     sprint: SprintConfig
     resnet: ResnetConfig

@@ -1,4 +1,4 @@
-"""What computes: the device, its native precision, the threads."""
+"""Device, precision and CPU threads of a computation."""
 
 import torch
 
@@ -9,60 +9,63 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device `wanted` (cpu, cuda or mps), or for "auto" a GPU where there is one; raises DarkroomError where it lacks."""
+    """The device `wanted` (cpu, cuda or mps); for "auto" a GPU if there is one.
+
+    Raises DarkroomError if this machine does not have it.
+    """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
-        wanted = next(name for name, there in available.items() if there)
+        wanted = next(name for name, exists in available.items() if exists)
     if not available[wanted]:
-        here = ", ".join(name for name, there in available.items() if there)
-        raise DarkroomError(f"train.device = {wanted!r} is not on this machine: choose auto or one of: {here}.")
+        names = ", ".join(name for name, exists in available.items() if exists)
+        raise DarkroomError(f"train.device = {wanted!r} is not available on this machine: use auto or one of {names}.")
     return torch.device(wanted)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """The precision `wanted`, or for "auto" bf16 where a CPU or a CUDA GPU computes it natively, else fp16 on a CUDA GPU, else fp32.
+    """The precision `wanted`; for "auto" the fastest that `device` supports natively.
 
-    By the hardware's features and not by a measurement, so that the same machine always chooses the same. Raises
-    DarkroomError for fp16 on a CPU, which has no fast fp16 arithmetic, and for bf16 on a CUDA GPU that has none.
+    That is bf16 if the CPU or CUDA GPU has native bf16 arithmetic, else fp16 on a CUDA GPU, else fp32. The choice
+    depends on hardware features and not on a measurement, so one machine always makes the same choice. Raises
+    DarkroomError for fp16 on a CPU, and for bf16 on a CUDA GPU without native bf16.
     """
+    native_bf16 = _has_native_bf16(device)
     if wanted == "auto":
-        if device.type == "cuda":
-            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        return (
-            "bf16"
-            if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-            else "fp32"
-        )
+        if native_bf16:
+            return "bf16"
+        return "fp16" if device.type == "cuda" else "fp32"
     if wanted == "fp16" and device.type == "cpu":
-        raise DarkroomError("train.precision = 'fp16' needs a GPU: on a CPU choose auto, fp32 or bf16.")
-    if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise DarkroomError("train.precision = 'bf16' is not what this GPU computes in: choose auto, fp32 or fp16.")
+        raise DarkroomError("train.precision = 'fp16' needs a GPU: on a CPU use auto, fp32 or bf16.")
+    if wanted == "bf16" and device.type == "cuda" and not native_bf16:
+        raise DarkroomError("train.precision = 'bf16' is not supported by this GPU: use auto, fp32 or fp16.")
     return wanted
 
 
 def explain_precision(wanted: str, chosen: str, device: torch.device) -> str:
-    """The chosen precision and the reason for it, for people."""
+    """The chosen precision and the reason for it, for people: `bf16 (native on this CPU)`."""
     if wanted != "auto":
-        return f"{chosen} (train.precision)"
-    if device.type == "cuda":
-        return f"{chosen} ({'native on this GPU' if chosen == 'bf16' else 'this GPU has no native bf16'})"
-    if chosen == "bf16":
-        return "bf16 (native on this CPU: AVX-512 BF16 or AMX)"
-    return "fp32 (this device has no native bf16: training takes two to three times as long as with it)"
+        return f"{chosen} (set by train.precision)"
+    if device.type == "mps":
+        return f"{chosen} (default on an Apple GPU)"
+    processor = "GPU" if device.type == "cuda" else "CPU"
+    return f"{chosen} ({f'native on this {processor}' if chosen == 'bf16' else f'no native bf16 on this {processor}'})"
 
 
 def use_threads(wanted: int | str) -> int:
-    """Lets PyTorch use `wanted` CPU threads, for "auto" one for each core that this process may use; returns how many."""
+    """Set the number of CPU threads of PyTorch, for "auto" one per usable core; return the number."""
     torch.set_num_threads(cores() if wanted == "auto" else int(wanted))
     return torch.get_num_threads()
 
 
 def describe(device: torch.device) -> str:
-    """The name of what computes, for people."""
+    """The name of the device, for people: `2 CPU threads`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return _count(torch.get_num_threads(), "CPU thread") if device.type == "cpu" else "Apple GPU"
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' * (threads != 1)}" if device.type == "cpu" else "Apple GPU"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
+def _has_native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

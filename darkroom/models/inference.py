@@ -1,4 +1,4 @@
-"""A network's answers to pictures, without gradients."""
+"""Predictions of a network, without gradients."""
 
 from collections.abc import Sequence
 
@@ -14,29 +14,28 @@ from darkroom.models.normalisation import normalise
 @torch.inference_mode()
 def predict(
     network: nn.Module,
-    images: np.ndarray,
+    inputs: np.ndarray,
     mean: Sequence[float],
     std: Sequence[float],
     precision: torch.dtype = torch.float32,
     batch_size: int = 500,
 ) -> np.ndarray:
-    """Logits (N, K) float32 of pictures (N, H, W, C) uint8, computed on the network's device in `precision`.
+    """Logits (N, K) float32 of inputs (N, ..., C) uint8, computed on the network's device in `precision`.
 
-    `mean` and `std` by channel, on the scale 0..1. The network is left in evaluation mode.
+    `mean` and `std` are per channel, on the scale 0..1. Leaves the network in evaluation mode.
     """
     network.eval()
     device = next(network.parameters()).device
     logits = []
-    for start in tqdm(range(0, len(images), batch_size), desc="predict", unit="batch", leave=False, disable=None):
-        batch = torch.from_numpy(np.array(images[start : start + batch_size])).to(device)  # a copy: maps are read-only
-        exact = torch.backends.cudnn.flags(
-            enabled=True, deterministic=True, allow_tf32=False
-        )  # by itself a GPU rounds float32 to 10 bits
+    for start in tqdm(range(0, len(inputs), batch_size), desc="predict", unit="batch", leave=False, disable=None):
+        batch = torch.from_numpy(np.array(inputs[start : start + batch_size])).to(device)  # a copy: maps are read-only
+        # By default a GPU rounds float32 convolutions to TF32, which has 10 bits of mantissa.
+        exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with exact, torch.autocast(device.type, precision, enabled=precision != torch.float32):
             logits.append(network(normalise(batch, mean, std)).float().cpu())
     return torch.cat(logits).numpy()
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Probabilities (N, K) float64 of logits (N, K) float32."""
+    """Softmax probabilities (N, K) float64 of logits (N, K) float32."""
     return softmax(logits.astype(np.float64), axis=1)

@@ -1,26 +1,28 @@
-"""Layers that several families share."""
+"""Layers that several network families share."""
 
 import torch
 from torch import Tensor, nn
 
 
 class WhiteningConv(nn.Conv2d):
-    """A frozen 3 x 3 convolution that is computed from the data instead of learned.
+    """A frozen 3 x 3 convolution whose filters are computed from the data instead of learned.
 
-    Half of its channels are the leading principal components of the training pictures' patches, scaled to equal variance,
-    the other half their negatives. Nothing flows back through it, which saves the costliest backward pass of a small
-    network. Page, "How to train your ResNet", 2019; with negatives: Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024.
+    Half of its filters are the leading principal components of the training images' patches, scaled to equal variance;
+    the other half are their negatives. It needs no backward pass, which is the most expensive one of a small network.
+    Page, "How to train your ResNet", 2019; with negatives: Jordan, "94% on CIFAR-10 in 3.29 seconds", 2024.
     """
 
-    def __init__(self, channels: int, width: int):
-        super().__init__(channels, width, 3, padding=1, bias=False)
-        if width % 2 or width // 2 > 9 * channels:
-            raise ValueError(f"a whitening stem of {width} channels needs an even number of at most {18 * channels}")
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=False)
+        if out_channels % 2 or out_channels // 2 > 9 * in_channels:
+            raise ValueError(
+                f"a whitening convolution of {out_channels} channels needs an even number of at most {18 * in_channels}"
+            )
         self.weight.requires_grad_(False)
 
     @torch.no_grad()
     def fit(self, images: Tensor, epsilon: float = 1e-2) -> None:
-        """Sets the filters from normalised pictures (N, C, H, W) float32; a few thousand are enough."""
+        """Compute the filters from normalised images (N, C, H, W) float32; a few thousand are enough."""
         size = self.in_channels * 9
         images = images.cpu()  # an Apple GPU has no float64
         patches = images.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
@@ -28,13 +30,16 @@ class WhiteningConv(nn.Conv2d):
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
         leading = torch.arange(size - 1, size - 1 - self.out_channels // 2, -1)
         filters = (components[:, leading] / (variances[leading] + epsilon).sqrt()).T
-        filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()  # eigenvectors have no sign: fix one
+        filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()  # an eigenvector's sign is arbitrary
         self.weight.copy_(torch.cat([filters, -filters]).reshape(self.weight.shape))
 
 
-def convolution(inputs: int, outputs: int, pool: bool = False) -> nn.Sequential:
-    """A 3 x 3 convolution that keeps the size, pooled to half of it if asked, with batch norm and ReLU."""
-    pooling = [nn.MaxPool2d(2)] if pool else []  # before the norm, which then has a quarter of the pixels to work on
+def convolution(in_channels: int, out_channels: int, pool: bool = False) -> nn.Sequential:
+    """A 3 x 3 convolution that keeps the size, optionally 2 x 2 max pooling, batch norm and ReLU."""
+    pooling = [nn.MaxPool2d(2)] if pool else []  # before batch norm, which then works on a quarter of the pixels
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), *pooling, nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        *pooling,
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
     )

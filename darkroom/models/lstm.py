@@ -1,10 +1,10 @@
-"""A recurrent network that reads a picture row by row, from the top and from the bottom.
+"""A bidirectional LSTM over the rows of an image.
 
-Hochreiter and Schmidhuber, "Long short-term memory", 1997; in both directions: Graves and Schmidhuber, "Framewise phoneme
-classification with bidirectional LSTM", 2005.
+Hochreiter and Schmidhuber, "Long short-term memory", 1997; Graves and Schmidhuber, "Framewise phoneme classification
+with bidirectional LSTM", 2005.
 
-Fashion-MNIST by the default recipe but nine epochs: 92.39 % (one seed) after 324 s on two cores of an EPYC (Zen 4). 817,674 parameters;
-45 million operations a picture forward, 134 million in a training step.
+Fashion-MNIST, default recipe, 9 epochs, two cores of an AMD EPYC (Zen 4): 92.39 % test accuracy in 324 s (one seed).
+817,674 parameters; 45 MFLOPs per image forward, 134 MFLOPs per image in a training step.
 """
 
 import torch
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 
 class Lstm(nn.Module):
-    """Each row with its neighbours embedded, `layers` of `hidden_size` units a direction, mean and maximum over the rows."""
+    """A convolution over rows, `layers` LSTM layers of `hidden_size` units per direction, mean and max pooling."""
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, hidden_size: int = 128, layers: int = 2, dropout: float = 0.0
+        self, shape: tuple[int, ...], classes: int, hidden_size: int = 128, layers: int = 2, dropout: float = 0.0
     ):
         super().__init__()
         height, width, input_channels = shape
@@ -38,16 +38,16 @@ class Lstm(nn.Module):
         self.head = nn.Linear(4 * hidden_size, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised pictures (N, C, H, W)."""
+        """Normalised images (N, C, H, W) to logits (N, classes)."""
         rows = images.permute(0, 2, 3, 1).flatten(2)
         states = self.lstm(self.embedding(rows.mT).mT)
         return self.head(self.dropout(torch.cat([states.mean(1), states.amax(1)], 1)))
 
 
 class _ExportableLstm(nn.LSTM):
-    """PyTorch's, of which only the output is returned, and which becomes ONNX's own operator.
+    """An nn.LSTM that returns only its output and is exported as ONNX's LSTM operator.
 
-    PyTorch's exporter would write out a loop instead, under names that differ every time.
+    PyTorch's exporter would unroll a loop instead, with node names that differ every time.
     """
 
     @property
@@ -56,28 +56,28 @@ class _ExportableLstm(nn.LSTM):
 
     @_flat_weights.setter
     def _flat_weights(self, weights: list[Tensor]) -> None:
-        """Keeps no second list of the weights, of which the export would complain."""
+        """Keep no second list of the weights: the export rejects it."""
 
     def forward(self, rows: Tensor) -> Tensor:
         if not torch.onnx.is_in_onnx_export():
             return super().forward(rows)[0]
-        states = rows.transpose(0, 1)  # ONNX wants the sequence first
+        states = rows.transpose(0, 1)  # ONNX expects the sequence dimension first
         for layer in range(self.num_layers):
             inputs, hidden, inner, outer = (
                 torch.stack([_onnx_order(getattr(self, f"{kind}_l{layer}{suffix}")) for suffix in ("", "_reverse")])
                 for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
-            answer = torch.onnx.ops.symbolic(
+            outputs = torch.onnx.ops.symbolic(
                 "LSTM",
                 [states, inputs, hidden, torch.cat([inner, outer], 1)],
                 {"hidden_size": self.hidden_size, "direction": "bidirectional"},
                 dtype=states.dtype,
                 shape=[states.shape[0], 2, states.shape[1], self.hidden_size],
             )
-            states = answer.transpose(1, 2).flatten(2)
+            states = outputs.transpose(1, 2).flatten(2)
         return states.transpose(0, 1)
 
 
 def _onnx_order(weight: Tensor) -> Tensor:
-    """The gates of `weight` in ONNX's order (input, output, forget, cell); PyTorch's is input, forget, cell, output."""
+    """Reorder the gates from PyTorch's input, forget, cell, output to ONNX's input, output, forget, cell."""
     return weight.unflatten(0, (4, -1))[[0, 3, 1, 2]].flatten(0, 1)

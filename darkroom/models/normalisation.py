@@ -1,4 +1,4 @@
-"""Images as the network takes them."""
+"""Normalisation of packed inputs for the network."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Pictures (N, H, W, C) uint8 as the network's input (N, C, H, W) float32, with mean 0 and deviation 1 by channel.
+def normalise(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Inputs (N, ..., C) uint8 to (N, C, ...) float32 with mean 0 and standard deviation 1 per channel.
 
-    `mean` and `std` are on the scale 0..1. A channel that never varies is only centred. The result keeps the memory
-    order of the input, which is PyTorch's channels_last: convolutions on a CPU are fastest there.
+    `mean` and `std` are on the scale 0..1. A constant channel is only centred. The memory layout stays that of the
+    inputs, which for images is PyTorch's channels_last: convolutions on a CPU are fastest in it.
     """
-    scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32, device=images.device)
+    scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32, device=inputs.device)
     offset = torch.tensor(
-        [-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32, device=images.device
+        [-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32, device=inputs.device
     )
-    return torch.addcmul(offset, images.float(), scale).permute(0, 3, 1, 2)
+    return torch.addcmul(offset, inputs.float(), scale).movedim(-1, 1)

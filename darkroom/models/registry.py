@@ -1,10 +1,8 @@
-"""Networks, one family a file.
+"""The network families, by the name that `model.name` selects.
 
-Every network takes normalised pictures (N, C, H, W) float32 of one size and gives logits (N, classes). Its last layer is
-called `head`, so that optimisers and fine-tuning can tell it from the rest. A network whose first filters are fitted to
-the data, not learned, has a method `fit_stem(images)` that is called once, before training.
-
-Beside the families, `torchvision/<name>` is any classification model of torchvision's.
+Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), and returns logits
+(N, classes). Its last layer is called `head`, so that optimisers and fine-tuning can tell it from the rest. A network
+whose first filters are computed from the data has a method `fit_stem(inputs)`, called once before training.
 """
 
 from collections.abc import Mapping
@@ -32,15 +30,16 @@ FAMILIES = {
 }
 
 
-def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A fresh network of the family `name`, or torchvision's, for pictures of `shape` (height, width, channels).
+def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Build a network of the family `name` for inputs of `shape`, channels last: (height, width, channels) for images.
 
-    Its weights are drawn from PyTorch's global generator. Raises DarkroomError where pictures are too small for it, or
-    torchvision does not have it.
+    Draws the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of
+    this shape, for example because images are too small.
     """
     try:
         return FAMILIES[name](shape, classes, **arguments)
     except ValueError as error:
+        size = " x ".join(map(str, shape))
         raise DarkroomError(
-            f"model.name = {name!r} cannot take pictures of {shape[0]} x {shape[1]}: {error}; choose another model."
+            f"model.name = {name!r} cannot take inputs of {size}: {error}; use another model or preprocess.image_size."
         ) from None

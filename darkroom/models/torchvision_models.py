@@ -1,6 +1,6 @@
-"""torchvision's classification models, adapted to pictures of any size and channel count.
+"""torchvision's classification models, adapted to any image size and number of channels.
 
-The papers are named by torchvision's documentation of each model. Weights are always drawn, never downloaded.
+torchvision's documentation names the paper of each model. The initial weights are random, never downloaded.
 """
 
 from typing import Any
@@ -11,61 +11,61 @@ from torch import nn
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
 
-SMALL = 64  # pictures with a side below it get a stem that keeps their size
-PATCH = 4  # pixels of a Vision Transformer's patch there
-ALSO = ("encoder.pos_embedding", "aux1", "aux2", "AuxLogits")  # depend on the size, or are left out
+SMALL = 64  # images with a side below this many pixels get a stem that keeps their size
+PATCH = 4  # pixels per side of a Vision Transformer's patch for small images
+SIZE_DEPENDENT = ("encoder.pos_embedding", "aux1", "aux2", "AuxLogits")  # depend on the image size, or are removed
 
 
-def adapt(shape: tuple[int, int, int], classes: int, architecture: str) -> nn.Module:
-    """torchvision's model `name` for pictures of `shape` (height, width, channels), with its last layer as `head`.
+def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
+    """Build torchvision's `architecture` for images of `shape` (height, width, channels), its last layer named `head`.
 
-    Where pictures are small, the first convolution becomes 3 x 3 with stride 1 and the first pooling is left out, as is
-    usual for residual networks on CIFAR-10; a Vision Transformer gets patches of 4 x 4. The attribute `adapted` names the
-    layers that differ from torchvision's. Raises DarkroomError where torchvision has no such model and ValueError where
-    the pictures do not fit it.
+    For small images the first convolution becomes 3 x 3 with stride 1 and the first pooling is removed, as is usual for
+    residual networks on CIFAR-10; a Vision Transformer gets patches of 4 x 4. The attribute `adapted` names the layers
+    that differ from torchvision's. Raises DarkroomError if torchvision has no such model, and ValueError if the image
+    size does not fit it.
     """
-    import torchvision  # takes 3 s: only for those who ask for it
+    import torchvision  # takes 3 s, so only when needed
 
     known = torchvision.models.list_models(torchvision.models)
     if architecture not in known:
         hint = did_you_mean(architecture, known, listed=False) or "its documentation lists them."
         raise DarkroomError(
-            f"model.torchvision.architecture = {architecture!r} is not a torchvision classifier; {hint}"
+            f"model.torchvision.architecture = {architecture!r} is not a torchvision classification model; {hint}"
         )
-    height, breadth, channels = shape
-    small = min(height, breadth) < SMALL
+    height, width, channels = shape
+    small = min(height, width) < SMALL
     network = torchvision.models.get_model(architecture, weights=None, **_options(architecture, shape, small))
-    stem = next(key for key, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
-    patches = architecture.startswith("vit_")
-    if patches:
+    stem = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    is_transformer = architecture.startswith("vit_")
+    if is_transformer:
         network.image_size, network.patch_size = height, PATCH if small else network.patch_size
-    _fit_stem(network, stem, channels, small, patches)
-    network.adapted = (stem, _fit_head(network, classes), *ALSO)
-    _try(network, shape)
+    _adapt_stem(network, stem, channels, small, is_transformer)
+    network.adapted = (stem, _adapt_head(network, classes), *SIZE_DEPENDENT)
+    _require_fit(network, shape)
     return network
 
 
-def _options(name: str, shape: tuple[int, int, int], small: bool) -> dict[str, Any]:
-    """What torchvision's builder of `name` must be told beside the defaults."""
-    height, breadth, _ = shape
-    if name in ("googlenet", "inception_v3"):
-        return {"aux_logits": False, "init_weights": True}  # one answer, as all others give
-    patches, multiple = name.startswith("vit_"), 1
-    if patches:
-        patch = int(name.rsplit("_", 1)[1])
+def _options(architecture: str, shape: tuple[int, ...], small: bool) -> dict[str, Any]:
+    """Arguments for torchvision's builder that differ from its defaults."""
+    height, width, _ = shape
+    if architecture in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": True}  # a single output, as of all other models
+    is_transformer, multiple = architecture.startswith("vit_"), 1
+    if is_transformer:
+        patch = int(architecture.rsplit("_", 1)[1])
         multiple = PATCH if small else patch
-    elif name.startswith("maxvit"):
-        multiple = 224  # windows of 7, after five times halving
-    if height % multiple or breadth % multiple or (patches and height != breadth):
-        raise ValueError(f"it needs {'equal ' if patches else ''}sides that are multiples of {multiple}")
-    if patches:
-        return {"image_size": height // multiple * patch}  # as many patches as there will be
-    return {"input_size": (height, breadth)} if name.startswith("maxvit") else {}
+    elif architecture.startswith("maxvit"):
+        multiple = 224  # windows of 7, after halving the size five times
+    if height % multiple or width % multiple or (is_transformer and height != width):
+        raise ValueError(f"it needs {'equal ' if is_transformer else ''}sides that are multiples of {multiple}")
+    if is_transformer:
+        return {"image_size": height // multiple * patch}  # gives the final number of patches
+    return {"input_size": (height, width)} if architecture.startswith("maxvit") else {}
 
 
-def _fit_head(network: nn.Module, classes: int) -> str:
-    """Replaces the last layer by one for `classes`, and returns the name of what was replaced."""
-    names = [key for key, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+def _adapt_head(network: nn.Module, classes: int) -> str:
+    """Replace the last layer by one for `classes`, and return the name of the replaced layer."""
+    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if names:
         head, name = nn.Linear(network.get_submodule(names[-1]).in_features, classes), names[-1]
         network.set_submodule(name, head)
@@ -73,16 +73,16 @@ def _fit_head(network: nn.Module, classes: int) -> str:
         name, inputs = "classifier", network.classifier[1].in_channels
         head = nn.Linear(inputs, classes)
         network.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), network.classifier[0], head)
-    object.__setattr__(network, "head", head)  # a second name, which must not become a second entry of the weights
+    object.__setattr__(network, "head", head)  # an alias; a plain assignment would add it to the state dict again
     return name
 
 
-def _fit_stem(network: nn.Module, name: str, channels: int, small: bool, patches: bool) -> None:
+def _adapt_stem(network: nn.Module, name: str, channels: int, small: bool, is_transformer: bool) -> None:
     old = network.get_submodule(name)
     kernel, stride, padding = old.kernel_size, old.stride, old.padding
     if small:
-        kernel, stride, padding = (PATCH, PATCH, 0) if patches else (3, 1, 1)
-        pooling = next((key for key, layer in network.named_modules() if isinstance(layer, nn.MaxPool2d)), None)
+        kernel, stride, padding = (PATCH, PATCH, 0) if is_transformer else (3, 1, 1)
+        pooling = next((name for name, layer in network.named_modules() if isinstance(layer, nn.MaxPool2d)), None)
         if pooling:
             network.set_submodule(pooling, nn.Identity())
     network.set_submodule(
@@ -91,13 +91,12 @@ def _fit_stem(network: nn.Module, name: str, channels: int, small: bool, patches
 
 
 @torch.no_grad()
-def _try(network: nn.Module, shape: tuple[int, int, int]) -> None:
-    """Raises ValueError where the network cannot take a picture of `shape`."""
-    height, breadth, channels = shape
+def _require_fit(network: nn.Module, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if the network cannot take an image of `shape`; else leave it in training mode."""
+    height, width, channels = shape
     try:
-        network.eval()(torch.zeros(1, channels, height, breadth))
+        network.eval()(torch.zeros(1, channels, height, width))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise ValueError(
-            f"they are too small, or no multiple of what it divides them by ({str(error).splitlines()[0].rstrip('.')})"
-        ) from None
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"the size is too small, or not a multiple of the network's strides ({reason})") from None
     network.train()

@@ -13,7 +13,7 @@ from darkroom.models.checkpoints import Description
 
 @dataclass(frozen=True)
 class Trained:
-    """The network of models/trained, and the data in data/arrays."""
+    """The network in models/trained, and the data in data/arrays."""
 
     network: nn.Module  # on the CPU, in evaluation mode
     description: Description
@@ -31,7 +31,7 @@ class Trained:
 
 
 def open_trained() -> Trained:
-    """Load models/trained and the manifest of data/arrays; PyTorch then uses one CPU thread per core.
+    """Load models/trained and the manifest of data/arrays, and let PyTorch use one CPU thread per core.
 
     Raises DarkroomError if either is missing or damaged, or if the model was trained on other data.
     """

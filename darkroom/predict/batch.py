@@ -1,20 +1,20 @@
-"""Classifies picture files from the command line, into a table.
+"""Classify image files and write the predictions to a CSV table.
 
-    python -m darkroom.predict models/bundle pictures photo.jpg 'more/**/*.png' --output predictions.csv
+    python -m darkroom.predict photos photo.jpg 'more/**/*.png' --output predictions.csv
 
-A PATH is a file, a folder, which is searched in any depth for pictures by their extension, or a quoted pattern. What is
-hidden is left out, and no link to a folder is followed. The table is CSV, a row a picture:
+A PATH is a file, a folder or a quoted pattern. Folders are searched at any depth for files with an image extension.
+Hidden files are skipped, and links to folders are not followed. The table has one row per image:
 
-    path          as it was named or found; bytes that are no UTF-8 stand as \\udc80 to \\udcff
+    path          as given or found; bytes that are not UTF-8 appear as \\udc80 to \\udcff
     label         the most probable class
     confidence    its probability
-    abstained     true where the confidence is below the bundle's threshold: the answer should be withheld
+    abstained     true if the confidence is below the bundle's threshold: withhold the prediction
     label_2 ...   the next classes, each with its confidence (--top-k)
-    error         why the file could not be used; its answers are empty then
-    bundle        the version of the bundle that answered
+    error         why the file is not usable; its predictions are empty
+    bundle        version of the bundle
 
-Killed at any moment, the same command goes on where it was: a picture that has its row is not looked at again, even if the
-file has changed since. Run every day, it adds what has come in. To do pictures again, remove the table, or their rows.
+If interrupted, rerun the command: it resumes, and the table is the same. Images that already have a row are skipped,
+even if the file has changed; new images are added. To classify images again, delete the table or their rows.
 """
 
 import argparse
@@ -30,39 +30,31 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from darkroom.bundle.classifier import Bundle, Manifest, picture, read, run
+from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, decode_image, read, run
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
 from darkroom.inputs.image import Unusable
 from darkroom.predict.table import line, opened, printable
 
-EXTENSIONS = (
-    ".bmp",
-    ".gif",
-    ".jfif",
-    ".jpe",
-    ".jpeg",
-    ".jpg",
-    ".png",
-    ".tif",
-    ".tiff",
-    ".webp",
-)  # of the pictures in a folder, in any case
-MAX_BYTES = 2**28  # of one file: a larger one is not read
-BLOCK = 16  # pictures that go through the network together, and rows between two writes
+DEFAULT_BUNDLE = "models/bundle"
+# Of the images in a folder, in upper or lower case
+EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MAX_BYTES = 2**28  # larger files are not read
+BLOCK = 16  # images per batch, and rows per write
 
 
-def named(paths: Iterable[str]) -> list[Path]:
-    """The files and folders of these names, or that match them as patterns; none twice or inside another.
+def expand(paths: Iterable[str]) -> list[Path]:
+    """The files and folders that have these names or match these patterns; none twice or inside another.
 
-    Raises DarkroomError for a path that nothing matches.
+    Raises DarkroomError if a path matches nothing.
     """
     found: list[Path] = []
     for path in paths:
         matches = [Path(path)] if os.path.lexists(path) else _matches(Path(path))
         if not matches:
             raise DarkroomError(
-                f"{path!r} is missing: name a file, a folder, or a pattern that matches some, such as 'pictures/**/*.png'."
+                f"{path!r} does not exist: give a file, a folder, or a pattern that matches files, such as "
+                "'photos/**/*.png'."
             )
         found += matches
     folders = {path for path in found if os.path.isdir(path)}
@@ -70,11 +62,11 @@ def named(paths: Iterable[str]) -> list[Path]:
 
 
 def _matches(pattern: Path) -> list[Path]:
-    """What a pattern matches, sorted: hidden files only where it names some, and through no links, which may lead in a circle."""
+    """The files that a pattern matches, sorted; hidden ones only if it names some. Links are not followed."""
     try:
         found = Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
         return sorted(path for path in found if _is_hidden(pattern) or not _is_hidden(path))
-    except (ValueError, IndexError):  # pathlib's, of a pattern that is empty or unknown to it
+    except (ValueError, IndexError):  # from pathlib, for an empty or invalid pattern
         return []
 
 
@@ -82,16 +74,16 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") and part != ".." for part in path.parts)
 
 
-def files(places: Iterable[Path]) -> Iterator[tuple[str, bool]]:
-    """Each file at `places`, in the same order every time, and whether it is to be classified: all but what a folder holds beside pictures.
+def files(paths: Iterable[Path]) -> Iterator[tuple[str, bool]]:
+    """Every file at `paths`, in a fixed order, and whether to classify it: all but other files in folders.
 
-    Of a tree, it holds the names in one folder at a time. A folder that cannot be listed comes as a file that cannot be read.
+    Memory holds the names in one folder at a time. A folder that cannot be listed appears as a file, which then fails.
     """
-    for place in places:
-        if not os.path.isdir(place):
-            yield str(place), True
+    for path in paths:
+        if not os.path.isdir(path):
+            yield str(path), True
             continue
-        waiting = [str(place)]
+        waiting = [str(path)]
         while waiting:
             folder = waiting.pop()
             folders, others = [], []
@@ -108,9 +100,9 @@ def files(places: Iterable[Path]) -> Iterator[tuple[str, bool]]:
 
 
 def answers(bundle: Bundle, paths: Iterator[str], threads: int) -> Iterator[list[tuple[str, np.ndarray | str]]]:
-    """In blocks, each of `paths` with its probabilities (K,) float32, or why it cannot be used.
+    """Yield blocks of `paths`, each path with its probabilities (K,) float32 or the reason why it is not usable.
 
-    Each of so many threads decodes and classifies a block. The bundle should be read for one: threads of its own only get in their way.
+    Each thread decodes and classifies one block. Read the bundle with threads=1: more would compete with these threads.
     """
     ahead: deque[Future[list[tuple[str, np.ndarray | str]]]] = deque()
     with ThreadPoolExecutor(threads) as workers:
@@ -124,11 +116,11 @@ def answers(bundle: Bundle, paths: Iterator[str], threads: int) -> Iterator[list
 
 def _classified(bundle: Bundle, paths: list[str]) -> list[tuple[str, np.ndarray | str]]:
     answers = [_decoded(bundle.manifest, path) for path in paths]
-    places = [place for place, image in enumerate(answers) if not isinstance(image, str)]
-    if places:
-        _, probabilities = run(bundle, np.stack([answers[place] for place in places]))
-        for place, answer in zip(places, probabilities, strict=True):
-            answers[place] = answer
+    usable = [index for index, image in enumerate(answers) if not isinstance(image, str)]
+    if usable:
+        _, probabilities = run(bundle, np.stack([answers[index] for index in usable]))
+        for index, answer in zip(usable, probabilities, strict=True):
+            answers[index] = answer
     return list(zip(paths, answers, strict=True))
 
 
@@ -136,29 +128,29 @@ def _decoded(manifest: Manifest, path: str) -> np.ndarray | str:
     try:
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode):
-            raise Unusable("it is no file, or a folder that cannot be listed")
+            raise Unusable("not a file, or a folder that cannot be listed")
         if found.st_size > MAX_BYTES:
-            raise Unusable(f"it has {found.st_size:,} bytes, more than {MAX_BYTES:,}")
-        return picture(manifest, Path(path).read_bytes())
+            raise Unusable(f"{found.st_size:,} bytes, more than {MAX_BYTES:,}")
+        return decode_image(manifest, Path(path).read_bytes())
     except Unusable as reason:
         return str(reason)
     except OSError as error:
-        return f"it cannot be read ({error.strerror or error})"
+        return f"cannot be read ({error.strerror or error})"
 
 
 def columns(top_k: int) -> list[str]:
-    """The header of the table with so many classes a picture."""
-    further = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("label", "confidence")]
+    """The header of the table with `top_k` classes per image."""
+    further = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "confidence")]
     return ["path", "label", "confidence", "abstained", *further, "error", "bundle"]
 
 
 def row(bundle: Bundle, path: str, answer: np.ndarray | str, top_k: int) -> list[str]:
-    """The row of the picture at `path`, whose `answer` is its probabilities (K,) or why it cannot be used."""
+    """The row of the image at `path`; `answer` is its probabilities (K,), or the reason why it is not usable."""
     if isinstance(answer, str):
         return [printable(path), *[""] * (2 * top_k + 1), answer, _version(bundle)]
     best = np.argsort(-answer, kind="stable")[:top_k]
     label, confidence, *further = [
-        text for place in best for text in (bundle.manifest.classes[place], f"{answer[place]:.6g}")
+        text for index in best for text in (bundle.manifest.classes[index], f"{answer[index]:.6g}")
     ]
     abstained = bundle.manifest.withholds(float(answer[best[0]]))
     return [printable(path), label, confidence, str(abstained).lower(), *further, "", _version(bundle)]
@@ -169,68 +161,69 @@ def _version(bundle: Bundle) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; ends with exit code 1 where it cannot begin or go on, and where no picture could be used."""
+    """The command line; exits with 1 if it cannot start or continue, or if no image was usable."""
     parser = argparse.ArgumentParser(
         "python -m darkroom.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("bundle", metavar="BUNDLE", help="the exported classifier, such as models/bundle")
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, a folder, or a quoted pattern")
+    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="folder of the bundle (default: %(default)s)")
     parser.add_argument(
-        "--output",
-        default="predictions.csv",
-        help="the table, added to where it is there; - prints it (default: %(default)s in this folder)",
+        "--output", default="predictions.csv", help="the table; rows are added; - prints it (default: %(default)s)"
     )
-    parser.add_argument("--int8", action="store_true", help="run the model in 8 bits, where the bundle has one")
-    parser.add_argument(
-        "--threads", type=int, default=cores(), help="pictures are worked on in (default: one a core, %(default)s)"
-    )
-    parser.add_argument("--top-k", type=int, default=1, help="classes a picture (default: %(default)s)")
+    parser.add_argument("--int8", action="store_true", help="run the int8 model, if the bundle has one")
+    parser.add_argument("--threads", type=int, default=cores(), help="default: one per core (%(default)s)")
+    parser.add_argument("--top-k", type=int, default=1, help="classes per image (default: %(default)s)")
     options = parser.parse_args(arguments)
     if min(options.threads, options.top_k) < 1:
-        parser.error("--threads and --top-k must be 1 at least")
+        parser.error("--threads and --top-k must be at least 1")
     try:
         sys.exit(_run(options))
     except DarkroomError as error:
         sys.exit(f"predict: {error}")
-    except BrokenPipeError:  # who reads the standard output has seen enough
+    except BrokenPipeError:  # the reader of the standard output has stopped
         sys.exit(0)
     except OSError as error:
         sys.exit(
-            f"predict: {options.output} cannot be written ({error.strerror or error}): put that right, and the same command goes on."
+            f"predict: {options.output} cannot be written ({error.strerror or error}): fix this and rerun the command, "
+            "which resumes."
         )
     except KeyboardInterrupt:
-        print("predict: stopped; the same command goes on", file=sys.stderr)
+        print("predict: stopped; rerun the command to resume", file=sys.stderr)
         sys.exit(130)
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Does what the command line says; returns the exit code."""
-    places = named(options.paths)
+    """Classify as the options say; returns the exit code."""
+    first = options.paths[0]  # in earlier versions, the bundle
+    if all(Path(first, name).is_file() for name in (MANIFEST, VARIANTS["fp32"])):
+        raise DarkroomError(f"{first} is a bundle, not a folder of images: use --bundle {first}.")
+    paths = expand(options.paths)
     bundle = read(options.bundle, 1, "int8" if options.int8 else "fp32")
     if options.top_k > len(bundle.manifest.classes):
         raise DarkroomError(
-            f"--top-k is {options.top_k}, but {options.bundle} has {len(bundle.manifest.classes)} classes: ask for no more."
+            f"--top-k {options.top_k}: must be at most {len(bundle.manifest.classes)}, the number of classes of "
+            f"{options.bundle}."
         )
-    if not any(wanted for _, wanted in files(places)):
+    if not any(wanted for _, wanted in files(paths)):
         raise DarkroomError(
-            f"{', '.join(options.paths)}: there is no picture, which in a folder ends in {', '.join(EXTENSIONS)}; name another path."
+            f"{', '.join(options.paths)}: no images found. In a folder, images must end in {', '.join(EXTENSIONS)}."
         )
     with opened(options.output, columns(options.top_k), _version(bundle)) as (table, earlier):
         found = Counter(
-            ("earlier" if path in earlier else "new") if wanted else "other" for path, wanted in files(places)
+            ("earlier" if path in earlier else "new") if wanted else "other" for path, wanted in files(paths)
         )
-        new = (path for path, wanted in files(places) if wanted and path not in earlier)
+        new = (path for path, wanted in files(paths) if wanted and path not in earlier)
         rows, errors = len(earlier.hashes), earlier.errors
-        with tqdm(total=found["new"], desc="predict", unit="picture", disable=None) as bar:
+        with tqdm(total=found["new"], desc="predict", unit="image", disable=None) as bar:
             for block in answers(bundle, new, options.threads):
                 table.writelines(line(row(bundle, path, answer, options.top_k)) for path, answer in block)
                 table.flush()
                 rows += len(block)
                 errors += sum(isinstance(answer, str) for _, answer in block)
                 bar.update(len(block))
-    said = (
-        f"{options.output} has {rows} pictures, {errors} of them unusable (see the column error); {found['new']} are new, "
-        f"{found['earlier']} were done before; {found['other']} other files left out"
+    summary = (
+        f"{options.output}: {rows} images, {found['new']} of them new, {found['earlier']} classified earlier; "
+        f"{errors} unusable (see column error); {found['other']} other files skipped"
     )
-    print(said, file=sys.stderr if options.output == "-" else sys.stdout)
+    print(summary, file=sys.stderr if options.output == "-" else sys.stdout)
     return int(errors == rows)

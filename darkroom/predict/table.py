@@ -1,6 +1,7 @@
-"""A table in CSV that grows row by row, and goes on where it was when its writer was killed.
+"""A CSV table that grows row by row and can be resumed after an interruption.
 
-Of its columns the first names what the row is of, the last the version of what made it, and the last but one is empty or an error.
+The first column identifies the row, the last but one holds an error or is empty, and the last is the version of what
+wrote the row.
 """
 
 import csv
@@ -22,22 +23,22 @@ from darkroom.core.errors import DarkroomError
 
 @dataclass(frozen=True)
 class Earlier:
-    """The rows that a table has already."""
+    """The rows that a table already has."""
 
-    hashes: np.ndarray  # (n,) int64 of the paths, sorted: 8 bytes a row, where the paths take a hundred
-    errors: int  # rows that have one
+    hashes: np.ndarray  # (n,) int64 of the paths, sorted: 8 bytes per row; paths would take about 100
+    errors: int  # rows with an error
 
     def __contains__(self, path: str) -> bool:
         sought = hash(printable(path))
-        place = bisect_left(self.hashes, sought)
-        return place < len(self.hashes) and bool(self.hashes[place] == sought)
+        index = bisect_left(self.hashes, sought)
+        return index < len(self.hashes) and bool(self.hashes[index] == sought)
 
 
 @contextmanager
 def opened(output: str, header: list[str], version: str) -> Iterator[tuple[BinaryIO, Earlier]]:
-    """The table to add rows to, on the disk at the end, and the rows that it has; `-` is the standard output.
+    """Open the table for more rows, and read those it has; `-` is the standard output. At the end, flush to the disk.
 
-    Raises DarkroomError where the file is another table, or is being written by another process.
+    Raises DarkroomError if the file is another table, or if another process is writing it.
     """
     if output == "-":
         with open(1, "wb", closefd=False) as table:
@@ -45,48 +46,51 @@ def opened(output: str, header: list[str], version: str) -> Iterator[tuple[Binar
             yield table, Earlier(np.array([], np.int64), 0)
         return
     if os.path.exists(output) and not os.path.isfile(output):
-        raise DarkroomError(f"{output} is no file: name another --output, or - to print the table.")
+        raise DarkroomError(f"{output} is not a file: choose another --output, or - to print the table.")
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     with open(output, "a+b") as table:
         try:
             fcntl.flock(table, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DarkroomError(
-                f"{output} is being written by another run: wait until it ends, or name another --output."
+                f"{output} is being written by another process: wait until it ends, or choose another --output."
             ) from None
         try:
-            earlier = _continue(table, header, version)
+            earlier = _resume(table, header, version)
         except (ValueError, csv.Error) as reason:
             raise DarkroomError(
-                f"{output} cannot be added to ({reason}): name another --output, or move it away."
+                f"{output} cannot be extended ({reason}): choose another --output, or move the file away."
             ) from None
         yield table, earlier
         table.flush()
         os.fsync(table.fileno())
 
 
-def _continue(table: BinaryIO, header: list[str], version: str) -> Earlier:
-    """What the table holds, once a half-written last row is cut off, and the header written; raises ValueError or csv.Error for another table."""
+def _resume(table: BinaryIO, header: list[str], version: str) -> Earlier:
+    """Read the rows, cut off an incomplete last row, and write a missing header.
+
+    Raises ValueError or csv.Error if it is another table.
+    """
     table.seek(0)
-    rows = _whole_rows(table)
+    rows = _complete_rows(table)
     first, end = next(rows, (None, 0))
     if first is None:
         table.seek(0)
         if not line(header).startswith(table.read(len(line(header)))):
-            raise ValueError("it is no table of predictions")
+            raise ValueError("not a table of predictions")
     elif first != header:
-        raise ValueError(f"its columns are not {', '.join(header)}")
+        raise ValueError(f"columns are not {', '.join(header)}")
     hashes, errors = array("q"), 0
-    for fields, place in rows:
+    for fields, row_end in rows:
         if len(fields) != len(header):
             raise ValueError(f"row {len(hashes) + 2} has {len(fields)} columns")
         if fields[-1] != version:
-            raise ValueError(f"it has answers of the bundle {fields[-1]}, and this one is {version}")
+            raise ValueError(f"predictions are from bundle {fields[-1]}, and this is {version}")
         hashes.append(hash(fields[0]))
         errors += fields[-2] != ""
-        end = place
+        end = row_end
     table.seek(end)
-    if line(["", version]) in table.read():  # the end of a whole row: no half-written one
+    if line(["", version]) in table.read():  # the end of a row follows, so this is not an incomplete last row
         raise ValueError(f"row {len(hashes) + 2} is damaged")
     table.truncate(end)
     if not end:
@@ -94,8 +98,8 @@ def _continue(table: BinaryIO, header: list[str], version: str) -> Earlier:
     return Earlier(np.sort(np.array(hashes, np.int64)), errors)
 
 
-def _whole_rows(table: BinaryIO) -> Iterator[tuple[list[str], int]]:
-    """The rows and where each ends, without a last one that is half-written; raises csv.Error for other damage."""
+def _complete_rows(table: BinaryIO) -> Iterator[tuple[list[str], int]]:
+    """Yield each row and its end, without an incomplete last row; raises csv.Error for other damage."""
     read, end = b"", 0
 
     def lines() -> Iterator[str]:
@@ -115,12 +119,12 @@ def _whole_rows(table: BinaryIO) -> Iterator[tuple[list[str], int]]:
 
 
 def printable(name: str) -> str:
-    """The name as UTF-8 can hold it: what Python has as lone surrogates stands as \\udc80 to \\udcff."""
+    """The name as valid UTF-8: lone surrogates are written as \\udc80 to \\udcff."""
     return name.encode(errors="backslashreplace").decode()
 
 
 def line(fields: Sequence[str]) -> bytes:
-    """A row as the file has it."""
+    """A row as bytes of the file."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\r\n").writerow(fields)  # a field with any character of this end is quoted
+    csv.writer(text, lineterminator="\r\n").writerow(fields)  # fields with one of these characters are quoted
     return text.getvalue().removesuffix("\r\n").encode() + b"\n"

@@ -1,7 +1,7 @@
-"""What is left out or repaired before the pictures are packed, and the account of it.
+"""Find images that should not be trained on, and remove them.
 
-Pictures are left out of training, and of validation where they are in the test set too. The test set stays as it is, so that
-results compare with other people's: only what cannot be decoded is missing there.
+Images are removed from training, and from validation if they are also in the test set. The test set is kept as
+published, so that results stay comparable: only images that cannot be decoded are removed from it.
 """
 
 import hashlib
@@ -16,211 +16,197 @@ from darkroom.core.errors import DarkroomError
 from darkroom.preprocess.config import CleanConfig
 from darkroom.preprocess.samples import Samples
 
-RULES = (
-    "unusable",
-    "constant",
-    "aspect",
-    "leak",
-    "conflict",
-    "duplicate",
-    "rare",
-    "near_leak",
-)  # a picture that breaks several is reported for the first
+REMOVED, KEPT, RELABELLED = "removed", "kept", "relabelled"  # the actions of a finding
 
-_DIGEST = 16  # bytes: no two different pictures will ever share one
-_BEFORE = {
-    "train": ("val", "test"),
-    "val": ("test",),
-    "test": (),
-}  # a picture of a split must not be in those: it would leak
+_DIGEST_BYTES = 16  # enough to rule out collisions
+_MUST_NOT_OVERLAP = {"train": ("val", "test"), "val": ("test",), "test": ()}  # by split: an overlap would be a leak
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with one picture, and what was done about it."""
+    """A problem with one image, and the action taken."""
 
     id: str
     split: str
-    rule: str  # one of RULES
+    rule: str  # see `find_problems`, `find_near_leaks` and `relabel.findings`
     detail: str
-    done: str  # "left out" or "kept"
+    action: str  # REMOVED, KEPT or RELABELLED
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one look at all the pixels told."""
+class PixelScan:
+    """Results of one pass over all pixels."""
 
-    firsts: np.ndarray  # (N,) int64: the first place that has the same pixels; a picture's own where it is the first
-    constant: Mapping[int, str]  # by place: the one colour of the whole picture
+    first_equal: np.ndarray  # (N,) int64: index of the first image with the same pixels, possibly the image itself
+    constant: Mapping[int, str]  # index -> colour, for images of a single colour
 
 
-def survey(blocks: Iterable[np.ndarray]) -> Survey:
-    """Looks at every picture of blocks (n, H, W, C) uint8 once. Memory grows by a digest a picture."""
+def scan_pixels(blocks: Iterable[np.ndarray]) -> PixelScan:
+    """Scan all images once, in blocks (n, H, W, C) uint8. Memory grows by one digest per image."""
     digests, constant = bytearray(), {}
     for block in blocks:
-        plain = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
-        start = len(digests) // _DIGEST
-        constant |= {start + int(place): " ".join(map(str, block[place, 0, 0])) for place in np.flatnonzero(plain)}
+        is_constant = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
+        start = len(digests) // _DIGEST_BYTES
+        constant |= {start + int(row): " ".join(map(str, block[row, 0, 0])) for row in np.flatnonzero(is_constant)}
         for image in block:
-            digests += hashlib.blake2b(image.tobytes(), digest_size=_DIGEST).digest()
-    _, firsts, kinds = np.unique(np.frombuffer(digests, f"S{_DIGEST}"), return_index=True, return_inverse=True)
-    return Survey(firsts[kinds], constant)
+            digests += hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest()
+    values = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
+    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
+    return PixelScan(first[inverse], constant)
 
 
-def inspect(
+def find_problems(
     samples: Samples,
-    seen: Survey,
-    unusable: Mapping[int, str],
+    scan: PixelScan,
+    undecodable: Mapping[int, str],
     aspects: np.ndarray,
     classes: Sequence[str],
     rules: CleanConfig,
 ) -> dict[int, Finding]:
-    """What is wrong with which of the samples in a split, by their places: by the rules that are switched on, in their order, one finding each at most.
+    """Apply the enabled rules to all samples that are in a split; return the findings by index.
 
-    unusable:  the file could not be decoded; `unusable` says why, by place.
-    constant:  the whole picture is of one colour.
-    aspect:    one side of the original is so many times the other; `aspects` (N,) float64 holds the ratios, at least 1.
-    leak:      a training picture has the same pixels as one of validation or test, or one of validation as one of test.
-    conflict:  the same pixels appear in the split under another label; nobody knows which is right, so each is reported.
-    duplicate: the same pixels appeared in the split before, under the same label.
-    rare:      its class has fewer than `min_class_size` training pictures left.
+    An image that breaks several rules is reported for the first one, in this order:
+
+    unusable:  the file cannot be decoded; `undecodable` holds the reason by index.
+    constant:  all pixels have the same colour.
+    aspect:    the aspect ratio of the original is too large; `aspects` (N,) float64 holds the ratios, at least 1.
+    leak:      a training image has the same pixels as a validation or test image, or a validation image as a test one.
+    conflict:  images with the same pixels in the same split have different labels. All of them are reported, because it
+               is unknown which label is correct.
+    duplicate: an earlier image in the same split has the same pixels and the same label.
+    rare:      the class has fewer than `min_class_size` training images left.
     """
-    shared = (np.bincount(seen.firsts) > 1)[seen.firsts]  # somebody else has the same pixels
+    is_copied = (np.bincount(scan.first_equal) > 1)[scan.first_equal]
     usable = samples.splits != ""
-    usable[list(unusable)] = False
-    alike: dict[
-        tuple[str, int], dict[int, str]
-    ] = {}  # by split and pixels, then by label: the id of the first such picture
-    for place in np.flatnonzero(usable & shared).tolist():
-        name, label, split = _row(samples, place)
-        alike.setdefault((split, seen.firsts.item(place)), {}).setdefault(label, name)
+    usable[list(undecodable)] = False
+    copies: dict[tuple[str, int], dict[int, str]] = {}  # (split, pixels) -> label -> id of the first such image
+    for index in np.flatnonzero(usable & is_copied).tolist():
+        name, label, split = _row(samples, index)
+        copies.setdefault((split, scan.first_equal.item(index)), {}).setdefault(label, name)
 
-    suspect = shared | (aspects > (rules.max_aspect or np.inf))
-    suspect[[*unusable, *seen.constant]] = True
-    found: dict[int, Finding] = {}
-    for place in np.flatnonzero(suspect & (samples.splits != "")).tolist():
-        (name, label, split), pixels = _row(samples, place), seen.firsts.item(place)
-        same = alike.get((split, pixels), {})
+    suspect = is_copied | (aspects > (rules.max_aspect or np.inf))
+    suspect[[*undecodable, *scan.constant]] = True
+    findings: dict[int, Finding] = {}
+    for index in np.flatnonzero(suspect & (samples.splits != "")).tolist():
+        (name, label, split), pixels = _row(samples, index), scan.first_equal.item(index)
+        same = copies.get((split, pixels), {})
         other = next((other for other in same if other != label), None)
-        leak = next((alike[before, pixels] for before in _BEFORE[split] if (before, pixels) in alike), None)
-        done = "kept" if split == "test" else "left out"
-        if place in unusable:
-            found[place] = Finding(name, split, "unusable", unusable[place], "left out")
-        elif rules.constant and place in seen.constant:
-            found[place] = Finding(name, split, "constant", f"every pixel is {seen.constant[place]}", done)
-        elif rules.max_aspect and aspects[place] > rules.max_aspect:
-            found[place] = Finding(name, split, "aspect", f"one side is {aspects[place]:.3g} times the other", done)
+        leak = next((copies[part, pixels] for part in _MUST_NOT_OVERLAP[split] if (part, pixels) in copies), None)
+        action = KEPT if split == "test" else REMOVED
+        if index in undecodable:
+            findings[index] = Finding(name, split, "unusable", undecodable[index], REMOVED)
+        elif rules.constant and index in scan.constant:
+            findings[index] = Finding(name, split, "constant", f"every pixel is {scan.constant[index]}", action)
+        elif rules.max_aspect and aspects[index] > rules.max_aspect:
+            findings[index] = Finding(name, split, "aspect", f"aspect ratio {aspects[index]:.3g}", action)
         elif rules.leak and leak:
-            found[place] = Finding(name, split, "leak", f"the same pixels as {next(iter(leak.values()))}", done)
+            findings[index] = Finding(name, split, "leak", f"same pixels as {next(iter(leak.values()))}", action)
         elif rules.conflict and other is not None:
-            detail = f"labelled {classes[label]}, but the same pixels as {same[other]}, labelled {classes[other]}"
-            found[place] = Finding(name, split, "conflict", detail, done)
+            detail = f"labelled {classes[label]}, same pixels as {same[other]}, labelled {classes[other]}"
+            findings[index] = Finding(name, split, "conflict", detail, action)
         elif rules.duplicate and same.get(label, name) != name:
-            found[place] = Finding(name, split, "duplicate", f"the same pixels as {same[label]}", done)
-    return found | _rare(samples, found, classes, rules.min_class_size)
+            findings[index] = Finding(name, split, "duplicate", f"same pixels as {same[label]}", action)
+    return findings | _find_rare(samples, findings, classes, rules.min_class_size)
 
 
-def _row(samples: Samples, place: int) -> tuple[str, int, str]:
-    """Id, label and split of one picture."""
-    return samples.ids.item(place), samples.labels.item(place), samples.splits.item(place)
+def _row(samples: Samples, index: int) -> tuple[str, int, str]:
+    """Id, label and split of one image."""
+    return samples.ids.item(index), samples.labels.item(index), samples.splits.item(index)
 
 
-def _rare(samples: Samples, found: Mapping[int, Finding], classes: Sequence[str], least: int) -> dict[int, Finding]:
-    """A finding for each picture, of any split, whose class has too few training pictures once what was found is left out."""
+def _find_rare(
+    samples: Samples, findings: Mapping[int, Finding], classes: Sequence[str], min_class_size: int
+) -> dict[int, Finding]:
+    """A finding for every image whose class has too few training images after the removals in `findings`."""
     kept = samples.splits != ""
-    kept[list(_left_out(found))] = False
+    kept[list(_removed(findings))] = False
     counts = np.bincount(samples.labels[kept & (samples.splits == "train")], minlength=len(classes))
     rare = {}
-    for place in np.flatnonzero(kept & (counts < least)[samples.labels]).tolist():
-        name, label, split = _row(samples, place)
-        rare[place] = Finding(
-            name,
-            split,
-            "rare",
-            f"the class {classes[label]} has fewer than {least} training pictures: {counts[label]}",
-            "left out",
-        )
+    for index in np.flatnonzero(kept & (counts < min_class_size)[samples.labels]).tolist():
+        name, label, split = _row(samples, index)
+        detail = f"{counts[label]} training images of the class {classes[label]}, min_class_size is {min_class_size}"
+        rare[index] = Finding(name, split, "rare", detail, REMOVED)
     return rare
 
 
-def _left_out(found: Mapping[int, Finding]) -> dict[int, str]:
-    """The rules by which pictures are left out, by their places."""
-    return {place: finding.rule for place, finding in found.items() if finding.done == "left out"}
+def _removed(findings: Mapping[int, Finding]) -> dict[int, str]:
+    """Rule by index of the images to remove."""
+    return {index: finding.rule for index, finding in findings.items() if finding.action == REMOVED}
 
 
-def distinct(samples: Samples, seen: Survey) -> np.ndarray:
-    """The places (n,) int64 of the pictures in a split, but for those of one colour; of those with the same pixels the first."""
+def unique_indices(samples: Samples, scan: PixelScan) -> np.ndarray:
+    """Indices (n,) int64 of the images in a split, without constant images and exact duplicates."""
     chosen = samples.splits != ""
-    chosen[list(seen.constant)] = False
-    places = np.flatnonzero(chosen)
-    return places[np.sort(np.unique(seen.firsts[places], return_index=True)[1])]
+    chosen[list(scan.constant)] = False
+    indices = np.flatnonzero(chosen)
+    return indices[np.sort(np.unique(scan.first_equal[indices], return_index=True)[1])]
 
 
-def near_leaks(samples: Samples, seen: Survey, pairs: pd.DataFrame) -> dict[int, Finding]:
-    """Which pictures to leave out, by their places, as near duplicates of others: of validation if those are of the test set, of training if of either.
+def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> dict[int, Finding]:
+    """Find validation images that nearly equal a test image, and training images that nearly equal one of either.
 
-    `pairs` as of `duplicates.near`, among `distinct` pictures; what holds for a picture holds for all with the same pixels. A
-    training picture near to a validation picture that is left out itself stays.
+    `pairs` is the result of `duplicates.find_pairs` on `unique_indices`; a pair stands for all images with the same
+    pixels. Only images of the same class leak: images of one scene nearly equal each other in every class. A training
+    image near a validation image that is itself removed is kept. Returns the findings by index, in order.
     """
-    alike: dict[int, list[int]] = {}  # those with the pixels of a picture in a pair
-    named = np.isin(seen.firsts, seen.firsts[pairs[["first", "second"]].to_numpy(np.int64)])
-    for place in np.flatnonzero(named & (samples.splits != "")).tolist():
-        alike.setdefault(seen.firsts.item(place), []).append(place)
-    found: dict[int, Finding] = {}
+    copies: dict[int, list[int]] = {}  # pixels -> indices of the images with them, for the images in a pair
+    in_pair = np.isin(scan.first_equal, scan.first_equal[pairs[["first", "second"]].to_numpy(np.int64)])
+    for index in np.flatnonzero(in_pair & (samples.splits != "")).tolist():
+        copies.setdefault(scan.first_equal.item(index), []).append(index)
+    findings: dict[int, Finding] = {}
     for split in ("val", "train"):
         for first, second, difference in pairs[["first", "second", "difference"]].itertuples(index=False):
             for one, other in ((first, second), (second, first)):
-                against = (
-                    place
-                    for place in alike[seen.firsts[other]]
-                    if samples.splits[place] in _BEFORE[split] and place not in found
-                )
-                if (near := next(against, None)) is None:
-                    continue
-                for place in alike[seen.firsts[one]]:
-                    if samples.splits[place] == split and place not in found:
-                        detail = f"differs from {samples.ids[near]} by {difference:.2f} grey levels"
-                        found[place] = Finding(samples.ids.item(place), split, "near_leak", detail, "left out")
-    return {place: found[place] for place in sorted(found)}
+                leaked: dict[int, str] = {}  # label -> id of the first image that must not be in training
+                for index in copies[scan.first_equal[other]]:
+                    if samples.splits[index] in _MUST_NOT_OVERLAP[split] and index not in findings:
+                        leaked.setdefault(samples.labels.item(index), samples.ids.item(index))
+                for index in copies[scan.first_equal[one]]:
+                    name, label, current = _row(samples, index)
+                    if current == split and label in leaked and index not in findings:
+                        detail = f"differs from {leaked[label]} by {difference:.2f} grey levels"
+                        findings[index] = Finding(name, split, "near_leak", detail, REMOVED)
+    return {index: findings[index] for index in sorted(findings)}
 
 
-def leave_out(
-    samples: Samples, found: Mapping[int, Finding], classes: Sequence[str]
+def remove(
+    samples: Samples, findings: Mapping[int, Finding], classes: Sequence[str]
 ) -> tuple[Samples, tuple[str, ...]]:
-    """The samples with those that are left out in no split, and the classes that remain, which the labels now count.
+    """Take the images to remove out of their splits; return the samples and the remaining classes.
 
-    Raises DarkroomError where a class is left without a training picture though none of it is too rare, or where fewer than
-    two classes remain.
+    The labels are renumbered for the remaining classes. Raises DarkroomError if a class that is not rare has no
+    training image left, or if fewer than two classes remain.
     """
-    gone = _left_out(found)
-    kept = samples.moved(np.array(list(gone), dtype=np.int64), "")
-    counts = np.bincount(samples.labels[kept.within("train")], minlength=len(classes))
-    rare = {samples.labels.item(place) for place, rule in gone.items() if rule == "rare"}
+    removed = _removed(findings)
+    kept = samples.move(np.array(list(removed), dtype=np.int64), "")
+    counts = np.bincount(samples.labels[kept.indices("train")], minlength=len(classes))
+    rare = {samples.labels.item(index) for index, rule in removed.items() if rule == "rare"}
     for label, name in enumerate(classes):
         if label not in rare and not counts[label]:
-            had = np.flatnonzero((samples.labels == label) & (samples.splits == "train")).tolist()
-            rules = Counter(gone[place] for place in had if place in gone)
-            reasons = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "none"
+            before = np.flatnonzero((samples.labels == label) & (samples.splits == "train")).tolist()
+            rules = Counter(removed[index] for index in before if index in removed)
+            reasons = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "0"
             raise DarkroomError(
-                f"The class {name!r} has no training picture left: it had {len(had)}, of which were left out: {reasons}; "
-                "add pictures of it to the dataset, switch the rule off in preprocess.clean, or leave small classes out with its min_class_size."
+                f"The class {name!r} has no training image left: removed {reasons} of {len(before)}. "
+                "Add images of it, disable the rule in preprocess.clean, or raise preprocess.clean.min_class_size."
             )
     remaining = [label for label in range(len(classes)) if label not in rare]
     if len(remaining) < 2:
         raise DarkroomError(
-            "Fewer than two classes have enough training pictures: lower preprocess.clean.min_class_size, or add pictures."
+            f"{len(remaining)} of {len(classes)} classes have enough training images, at least 2 are needed: "
+            "lower preprocess.clean.min_class_size, or add images."
         )
-    return replace(kept, labels=np.searchsorted(remaining, samples.labels)), tuple(
-        classes[label] for label in remaining
-    )
+    labels = np.searchsorted(remaining, samples.labels)
+    return replace(kept, labels=labels), tuple(classes[label] for label in remaining)
 
 
-def refuse_too_many(unusable: Mapping[int, str], samples: Samples, most: float) -> None:
-    """Raises DarkroomError where more than the share `most` of the pictures are unusable, with a few of them."""
-    if len(unusable) <= most * len(samples):
+def check_decoded(undecodable: Mapping[int, str], samples: Samples, max_bad_fraction: float) -> None:
+    """Raise DarkroomError, with a few examples, if more than `max_bad_fraction` of the images cannot be decoded."""
+    if len(undecodable) <= max_bad_fraction * len(samples):
         return
-    some = "; ".join(f"{samples.ids[place]} ({reason})" for place, reason in list(unusable.items())[:3])
+    examples = [f"{samples.ids[index]} ({reason})" for index, reason in list(undecodable.items())[:3]]
+    more = "; ..." if len(undecodable) > len(examples) else ""
     raise DarkroomError(
-        f"{len(unusable)} of {len(samples)} pictures cannot be used, more than preprocess.max_bad_fraction = {most:g} allows: {some}"
-        f"{'; ...' if len(unusable) > 3 else ''}. Repair or remove them, or raise the limit."
+        f"{len(undecodable)} of {len(samples)} images cannot be decoded, and preprocess.max_bad_fraction is "
+        f"{max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from darkroom.core.params import Section
+from darkroom.core.params import NameOrNone, Section
 from darkroom.inputs.config import ImageConfig
 
 
@@ -16,11 +16,11 @@ def _csv_name(name: str) -> str:
 
 
 class CleanConfig(Section):
-    """Which examples are removed from the data."""
+    """Which examples are removed; see darkroom/preprocess/cleaning.py."""
 
     constant: bool
     leak: bool
-    near_leak: Annotated[float, Field(ge=0, le=64)]
+    near_leak: Annotated[float, Field(ge=0, le=64)]  # grey levels
     conflict: bool
     duplicate: bool
     max_aspect: Annotated[float, Field(ge=0)]
@@ -28,7 +28,7 @@ class CleanConfig(Section):
 
 
 class PreprocessConfig(ImageConfig):
-    """From raw files to packed arrays."""
+    """How raw files become packed arrays."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,5 +37,5 @@ class PreprocessConfig(ImageConfig):
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     clean: CleanConfig
-    relabel: Annotated[str, AfterValidator(_csv_name)]
+    relabel: Annotated[NameOrNone, AfterValidator(_csv_name)]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]

@@ -1,4 +1,4 @@
-"""The packed store of a dataset, written: see darkroom/core/arrays.py, which reads it."""
+"""Write the packed arrays of a dataset; `darkroom/core/arrays.py` reads them."""
 
 import hashlib
 import tempfile
@@ -20,16 +20,16 @@ _BLOCK_BYTES = 2**22  # of pixels in memory at a time
 
 
 class Pack:
-    """Pictures of one shape in a temporary file: written once, a block at a time, then read as often as needed.
+    """Images of one shape in a temporary file, written once in blocks and then read as often as needed.
 
-    However many they are, only a block of them is in memory. Use it in a `with` statement, which removes the file.
+    Only one block is in memory at a time. Use it in a `with` statement, which removes the file.
     """
 
     def __init__(self, folder: str | Path, shape: tuple[int, int, int]):
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self.shape = shape
+        self.shape = shape  # height, width, channels
         self._file = tempfile.TemporaryFile(prefix=TEMPORARY, dir=folder)  # noqa: SIM115 - __exit__ closes it
-        self._size = int(np.prod(shape))  # bytes of a picture
+        self._image_bytes = int(np.prod(shape))
 
     def __enter__(self) -> "Pack":
         return self
@@ -38,25 +38,25 @@ class Pack:
         self._file.close()
 
     def keep(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Passes blocks (n, H, W, C) uint8 on, and writes each to the end of the file."""
+        """Append each of the blocks (n, H, W, C) uint8 to the file, and yield it."""
         for block in blocks:
             self._file.seek(0, 2)
             self._file.write(np.ascontiguousarray(block).data)
             yield block
 
-    def take(self, places: np.ndarray) -> np.ndarray:
-        """The pictures at `places` (n,), in that order: (n, H, W, C) uint8."""
-        images = np.empty((len(places), *self.shape), np.uint8)
-        for image, place in zip(images, places.tolist(), strict=True):
-            self._file.seek(place * self._size)
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The images (n, H, W, C) uint8 at `indices` (n,), in that order."""
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        for image, index in zip(images, indices.tolist(), strict=True):
+            self._file.seek(index * self._image_bytes)
             self._file.readinto(image.data)
         return images
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All pictures in order, in blocks (n, H, W, C) uint8."""
-        whole, start = max(1, _BLOCK_BYTES // self._size) * self._size, 0
-        while block := self._read(start, whole):
-            start += whole
+        """All images in order, in blocks (n, H, W, C) uint8."""
+        size, start = max(1, _BLOCK_BYTES // self._image_bytes) * self._image_bytes, 0
+        while block := self._read(start, size):
+            start += size
             yield np.frombuffer(block, np.uint8).reshape(-1, *self.shape)
 
     def _read(self, start: int, size: int) -> bytes:
@@ -65,17 +65,18 @@ class Pack:
 
 
 def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, classes: Sequence[str]) -> Manifest:
-    """Writes the splits of `samples`, whose pictures `pack` holds in the same order, and their manifest, whole or not at all.
+    """Write the splits of `samples` and their manifest atomically to `folder`; return the manifest.
 
-    A picture whose split is "" is left out. `classes` are those of `dataset` that are left.
-    Returns the manifest written.
+    `pack` holds the images in the order of `samples`. Images whose split is "" are skipped. `classes` are the remaining
+    classes of `dataset`.
     """
-    places = {name: samples.within(name) for name in SPLITS}
+    indices = {name: samples.indices(name) for name in SPLITS}
+    counts = {name: len(indices[name]) for name in SPLITS}
     with new_folder(folder) as temporary:
-        digests, levels = _write_images(temporary, pack, samples.splits, {name: len(places[name]) for name in SPLITS})
+        digests, levels = _write_inputs(temporary, pack, samples.splits, counts)
         for name in SPLITS:
             for field, column in (("labels", samples.labels), ("ids", samples.ids)):
-                array = column[places[name]]
+                array = column[indices[name]]
                 np.save(temporary / f"{name}.{field}.npy", array, allow_pickle=False)
                 digests[name].update(f"{field} {array.dtype.str} {array.shape}".encode())
                 digests[name].update(array.view(np.uint8).reshape(-1) if array.size else b"")
@@ -89,17 +90,20 @@ def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, cl
             shape=pack.shape,
             mean=mean,
             std=std,
-            counts={name: len(places[name]) for name in SPLITS},
+            counts=counts,
             sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written
 
 
-def _write_images(
+def _write_inputs(
     folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Writes <split>.inputs.npy in one pass over the pack; returns a running SHA-256 by split, and the training pictures' levels (C, 256)."""
+    """Write <split>.inputs.npy in one pass over the pack.
+
+    Returns a running SHA-256 by split, and the levels (C, 256) of the training images; see `count_levels`.
+    """
     levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
     with ExitStack() as stack:
         files, digests = {}, {}
@@ -121,14 +125,16 @@ def _write_images(
 
 
 def count_levels(images: np.ndarray) -> np.ndarray:
-    """How often each value appears in each channel of images (N, H, W, C) uint8: (C, 256) int64."""
-    return np.stack(
-        [np.bincount(images[..., channel].reshape(-1), minlength=256) for channel in range(images.shape[-1])]
-    )
+    """Count how often each value occurs in each channel of images (N, H, W, C) uint8: (C, 256) int64."""
+    channels = (images[..., channel].reshape(-1) for channel in range(images.shape[-1]))
+    return np.stack([np.bincount(values, minlength=256) for values in channels])
 
 
 def channel_statistics(levels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by channel, on the scale 0..1, from counts of the values (C, 256) int64: exact, whatever the order."""
+    """Mean and standard deviation by channel, on the scale 0..1, from the counts `levels` (C, 256) int64.
+
+    Exact: the result does not depend on the order of the images.
+    """
     values = np.arange(256) / 255
     count = levels.sum(axis=1)
     mean = levels @ values / count

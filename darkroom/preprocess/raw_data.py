@@ -1,4 +1,4 @@
-"""A dataset as it came: its samples, and its pixels a block at a time."""
+"""Read a dataset as fetched: its samples, and its pixels in blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,101 +13,96 @@ from tqdm import tqdm
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, index
 from darkroom.datasets.descriptions import ImageFolder, Published
-from darkroom.datasets.formats import DESCRIPTION, decode
+from darkroom.datasets.formats import decode
 from darkroom.inputs import image
 from darkroom.preprocess.config import PreprocessConfig
-from darkroom.preprocess.samples import Samples, published
+from darkroom.preprocess.samples import Samples, published_samples
 
-LARGEST_AUTO = (
-    64  # pixels a side of what preprocess.image_size = auto makes of larger pictures, or of pictures that differ
-)
-_BLOCK = 1024  # pictures decoded, or entries read, at a time
+MAX_AUTO_SIZE = 64  # pixels per side with preprocess.image_size = auto, for larger images or images of mixed sizes
+_BLOCK = 1024  # images decoded, or index entries read, at a time
+_FETCH_AGAIN = "run `dvc repro --force fetch` to fetch the raw files again"
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A dataset as it came; its pictures stay where they are until they are asked for."""
+    """A dataset as fetched; its images are decoded on demand."""
 
     description: Published | ImageFolder
     samples: Samples
-    shape: tuple[int, int, int]  # height, width, channels of the pictures that it gives
-    aspects: np.ndarray  # (N,) float64: how many times one side of the original is the other, at least 1
-    take: Callable[
-        [np.ndarray], list[np.ndarray | str]
-    ]  # the pictures at places (n,), each (H, W, C) uint8, or why it cannot be decoded
+    shape: tuple[int, int, int]  # height, width, channels of the decoded images
+    aspects: np.ndarray  # (N,) float64: longer side of the original / shorter side
+    take: Callable[[np.ndarray], list[np.ndarray | str]]  # indices (n,) -> (H, W, C) uint8, or why not decodable
 
-    def blocks(self, unusable: dict[int, str]) -> Iterator[np.ndarray]:
-        """All pictures in the order of the samples, as blocks (n, H, W, C) uint8.
+    def blocks(self, undecodable: dict[int, str]) -> Iterator[np.ndarray]:
+        """All images in the order of the samples, in blocks (n, H, W, C) uint8.
 
-        One that cannot be decoded is black, and `unusable` gets its place and why.
+        An image that cannot be decoded is black, and its index and the reason are added to `undecodable`.
         """
-        with tqdm(total=len(self.samples), desc="decode", unit="picture", leave=False, disable=None) as bar:
+        with tqdm(total=len(self.samples), desc="decode", unit="image", leave=False, disable=None) as bar:
             for start in range(0, len(self.samples), _BLOCK):
-                found = self.take(np.arange(start, min(start + _BLOCK, len(self.samples))))
-                unusable |= {place: why for place, why in enumerate(found, start) if isinstance(why, str)}
-                yield np.stack([np.zeros(self.shape, np.uint8) if isinstance(one, str) else one for one in found])
-                bar.update(len(found))
+                block = self.take(np.arange(start, min(start + _BLOCK, len(self.samples))))
+                undecodable |= {number: reason for number, reason in enumerate(block, start) if isinstance(reason, str)}
+                yield np.stack([np.zeros(self.shape, np.uint8) if isinstance(one, str) else one for one in block])
+                bar.update(len(block))
 
 
 def read(folder: str | Path, settings: PreprocessConfig) -> Raw:
-    """Opens the raw files, or the index of pictures, that the fetch stage left in `folder`.
+    """Open the raw files, or the index of an image folder, that the stage fetch wrote to `folder`.
 
-    Of an index it holds the samples and 48 bytes more a picture; published files it holds whole. Raises DarkroomError where
-    files are missing or broken, and so does `take` where a picture is no longer the one that was indexed.
+    Published files are held in memory; of an image folder, only the samples and 48 bytes per image are. Raises
+    DarkroomError if files are missing or invalid; `take` raises it if an image changed after it was indexed.
     """
     folder = Path(folder)
+    path = folder / descriptions.DESCRIPTION
     try:
-        description = descriptions.parse((folder / DESCRIPTION).read_text(encoding="utf-8"), folder / DESCRIPTION)
+        description = descriptions.parse(path.read_text(encoding="utf-8"), path)
         if isinstance(description, ImageFolder):
-            return _pictures(description, index.read(folder), settings)
+            return _image_folder(description, index.read(folder), settings)
         return _published(description, folder, settings)
     except FileNotFoundError as error:
-        raise DarkroomError(
-            f"{error.filename} is missing: run `dvc repro --force fetch` to fetch the raw files anew."
-        ) from None
+        raise DarkroomError(f"{error.filename} is missing: {_FETCH_AGAIN}.") from None
     except ValueError as error:
-        raise DarkroomError(f"{folder}: {error}: run `dvc repro --force fetch` to fetch the raw files anew.") from None
+        raise DarkroomError(f"{folder}: {error}: {_FETCH_AGAIN}.") from None
 
 
 def _published(description: Published, folder: Path, settings: PreprocessConfig) -> Raw:
     (train, train_labels), (test, test_labels) = decode(description, folder)
     height, width, channels = train.shape[1:]
-    shape = (*_side(settings, height, width), _channels(settings, channels))
+    shape = (*_size(settings, height, width), _channels(settings, channels))
 
-    def take(places: np.ndarray) -> list[np.ndarray | str]:
-        chosen = [train[place] if place < len(train) else test[place - len(train)] for place in places.tolist()]
+    def take(indices: np.ndarray) -> list[np.ndarray | str]:
+        chosen = [train[number] if number < len(train) else test[number - len(train)] for number in indices.tolist()]
         if shape == train.shape[1:]:
             return chosen
-        originals = (Image.fromarray(image.squeeze(-1) if channels == 1 else image) for image in chosen)
+        originals = (Image.fromarray(one.squeeze(-1) if channels == 1 else one) for one in chosen)
         return [image.pixels(original, shape[:2], shape[2], settings.resize) for original in originals]
 
-    samples = published(train_labels, test_labels)
+    samples = published_samples(train_labels, test_labels)
     return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), take)
 
 
-def _pictures(description: ImageFolder, entries: Iterator[index.Entry], settings: PreprocessConfig) -> Raw:
-    blocks = iter(
-        lambda: list(islice(entries, _BLOCK)), []
-    )  # entries take five times the memory of columns, so there are never many
-    ids, labels, splits, groups, digests, problems, sizes = map(
-        np.concatenate, zip(*(_columns(block, description.classes) for block in blocks), strict=True)
-    )
-    if not (usable := problems == "").any():
+def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], settings: PreprocessConfig) -> Raw:
+    # Entries take five times as much memory as columns, so only one block of them exists at a time.
+    blocks = iter(lambda: list(islice(entries, _BLOCK)), [])
+    columns = zip(*(_columns(block, description.classes) for block in blocks), strict=True)
+    ids, labels, splits, groups, digests, problems, sizes = map(np.concatenate, columns)
+    usable = problems == ""
+    if not usable.any():
         raise DarkroomError(
-            f"{description.folder}: none of its {len(ids)} files is a picture, for example {ids[0]}: {problems[0]}."
+            f"{description.folder}: none of its {len(ids)} files is a usable image; {ids[0]}: {problems[0]}."
         )
-    alike = (sizes[usable, :2] == sizes[usable][0, :2]).all()
-    height, width = sizes[usable][0, :2].tolist() if alike else (LARGEST_AUTO, LARGEST_AUTO)
-    shape = (*_side(settings, height, width), _channels(settings, sizes[:, 2].max().item()))
+    same_size = (sizes[usable, :2] == sizes[usable][0, :2]).all()
+    height, width = sizes[usable][0, :2].tolist() if same_size else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
+    shape = (*_size(settings, height, width), _channels(settings, sizes[:, 2].max().item()))
 
-    def pixels(place: int) -> np.ndarray | str:
-        """The picture, or why there is none."""
-        if problems[place]:
-            return problems[place]
-        path = ids.item(place)
+    def pixels(number: int) -> np.ndarray | str:
+        """The image, or why it cannot be decoded."""
+        if problems[number]:
+            return problems[number]
+        path = ids.item(number)
         try:
             contents = index.contents_of(description.folder, path)
-            if index.digest(contents).encode() != digests[place]:
+            if index.digest(contents).encode() != digests[number]:
                 raise DarkroomError(
                     f"{description.folder / path} was changed while the pipeline ran: run `dvc repro` again."
                 )
@@ -115,25 +110,20 @@ def _pictures(description: ImageFolder, entries: Iterator[index.Entry], settings
         except image.Unusable as reason:
             return str(reason)
 
-    def take(places: np.ndarray) -> list[np.ndarray | str]:
+    def take(indices: np.ndarray) -> list[np.ndarray | str]:
         with ThreadPoolExecutor() as decoders:
-            return list(decoders.map(pixels, places.tolist()))
+            return list(decoders.map(pixels, indices.tolist()))
 
-    return Raw(
-        description,
-        Samples(ids, labels, splits, groups),
-        shape,
-        sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1)),
-        take,
-    )
+    aspects = sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1))
+    return Raw(description, Samples(ids, labels, splits, groups), shape, aspects, take)
 
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Ids, labels, splits, groups, digests, problems, and sizes (height, width, channels) of some entries."""
-    numbers = {name: number for number, name in enumerate(classes)}
+    """Ids, labels, splits, groups, digests, problems, and sizes (height, width, channels) of the entries."""
+    labels = {name: label for label, name in enumerate(classes)}
     return (
         np.array([entry.path for entry in entries]),
-        np.array([numbers[entry.label] for entry in entries]),
+        np.array([labels[entry.label] for entry in entries]),
         np.array([entry.split or "train" for entry in entries]),
         np.array([entry.group for entry in entries]),
         np.array([entry.blake2b for entry in entries], dtype="S32"),
@@ -142,11 +132,11 @@ def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np
     )
 
 
-def _side(settings: PreprocessConfig, height: int, width: int) -> tuple[int, int]:
-    """The height and width of the network's pictures, from those of the originals."""
+def _size(settings: PreprocessConfig, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the decoded images, given those of the originals."""
     if settings.image_size != "auto":
         return settings.image_size, settings.image_size
-    return (height, width) if max(height, width) <= LARGEST_AUTO else (LARGEST_AUTO, LARGEST_AUTO)
+    return (height, width) if max(height, width) <= MAX_AUTO_SIZE else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
 
 
 def _channels(settings: PreprocessConfig, channels: int) -> int:

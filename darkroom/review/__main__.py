@@ -1,64 +1,82 @@
-"""The review of a change: what it did to the classifier, and whether that is real."""
+"""Review a change: what it did to the classifier, and whether the difference is real.
+
+It reads the tracked files of both sides and needs neither data nor training.
+
+exit codes:
+  0  the two were compared
+  1  the numbers of NEW were edited by hand, or what --fail-on names is the case
+  2  they cannot be compared, or the command is wrong
+"""
 
 import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
-from darkroom.review import page, result, revision
-from darkroom.review.compare import as_json, compare
+from darkroom.review import lock, result, revision
+from darkroom.review.compare import Review, as_json, compare
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m darkroom.review", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m darkroom.review", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("old", help="the revision to compare with: a branch, a tag, a commit")
-    parser.add_argument("new", nargs="?", help="the revision that is reviewed (default: the workspace as it stands)")
+    parser.add_argument("old", metavar="OLD", help="the revision to compare with: a branch, a tag or a commit")
+    parser.add_argument(
+        "new", metavar="NEW", nargs="?", help="the revision under review (default: the workspace as it is)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of Markdown")
-    parser.add_argument("--html", metavar="FILE", help="write one page to a file too")
+    parser.add_argument("--html", metavar="FILE", help="also write an HTML page to FILE")
     parser.add_argument(
         "--fail-on",
         action="append",
         choices=("regression", "stale"),
         default=[],
-        help="end with code 1 where the new one is worse, or where its dvc.lock is not of its files; may be given twice. "
-        "Always with 1 where its numbers were edited, with 2 where the two cannot be compared, as where numbers contradict each other",
+        help="exit with code 1 if NEW is significantly worse (regression), or if its dvc.lock is not current (stale); "
+        "can be given twice",
     )
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
 
     try:
         sides = (revision.find(chosen.old), revision.find(chosen.new) if chosen.new else revision.WORKSPACE)
         review = compare(*map(result.read, sides))
     except DarkroomError as error:
-        _print(
-            json.dumps({"verdict": "not comparable", "reason": str(error)})
-            if chosen.json
-            else f"## Not comparable\n\n{error}"
-        )
+        refused = {"verdict": "not comparable", "reason": str(error)}
+        _print(json.dumps(refused) if chosen.json else f"## Not comparable\n\n{error}")
         sys.exit(2)
-    _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if chosen.json else page.markdown(review))
-    if chosen.html:
-        write_text(chosen.html, page.html(review))
-    stale = review.stale.get(review.new.revision.name, ())  # the old one is as it is: the review warns of it
-    edited = any(" left " in said for said in stale)  # what a stage left is not what is there
-    sys.exit(
-        int(
-            edited
-            or ("regression" in chosen.fail_on and review.verdict == "worse")
-            or ("stale" in chosen.fail_on and bool(stale))
-        )
-    )
+    _report(review, chosen.json, chosen.html)
+    sys.exit(_code(review, chosen.fail_on))
+
+
+def _report(review: Review, as_text: bool, html: str | None) -> None:
+    from darkroom.review import page
+
+    _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if as_text else page.markdown(review))
+    if html:
+        try:
+            write_text(html, page.html(review))
+        except OSError as error:
+            print(f"review: --html {html} cannot be written ({error.strerror}): choose another file.", file=sys.stderr)
+            sys.exit(2)
+
+
+def _code(review: Review, fail_on: Sequence[str]) -> int:
+    stale = review.new.stale  # the old side is history: the review only warns
+    edited = any(finding.kind in lock.EDITED for finding in stale)
+    regression = "regression" in fail_on and review.verdict == "worse"
+    return int(edited or regression or ("stale" in fail_on and bool(stale)))
 
 
 def _print(text: str) -> None:
-    """Prints, and goes on where nobody reads any further, as in `| head`."""
+    """Print, without an error if the reader stops early, as in `| head`."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails again when it exits
 
 
 if __name__ == "__main__":

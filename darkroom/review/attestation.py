@@ -1,20 +1,22 @@
-"""What a reproduction of a commit found, written down in metrics/attestation.json (`python -m darkroom.verify` makes it).
+"""What a reproduction of a commit found, recorded in metrics/attestation.json by `python -m darkroom.verify`.
 
-An attestation is of a dvc.lock and not of a commit, since committing it makes another commit: it holds wherever dvc.lock has
-the very bytes that were verified. It is a record for those who trust who wrote it, and no proof against a forger.
+An attestation is about a dvc.lock, not a commit, since committing it makes another commit. It holds wherever dvc.lock
+has exactly the bytes that were verified. It is a record for people who trust its author; it cannot prevent forgery.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from enum import StrEnum
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.review import lock
+from darkroom.review.lock import Finding
 from darkroom.review.revision import Revision
 
 FILE = "metrics/attestation.json"
@@ -31,145 +33,169 @@ class _Strict(BaseModel):
 
 
 class Machine(_Strict):
-    """What computed."""
+    """The hardware that computed."""
 
-    processor: Text  # with the number of cores that it might use
-    features: tuple[Text, ...]  # of the processor: those that decide how sums are rounded
+    processor: Text  # with the number of cores that the run could use
+    features: tuple[Text, ...]  # instruction sets that determine how sums are rounded
     device: Text  # of the training: a GPU's name, or the number of CPU threads
     precision: Text
     system: Text
 
 
 class Change(_Strict):
-    """A number, or whether something is true, as committed and as found; None where it is missing."""
+    """A number or boolean as committed and as found; None if it is missing."""
 
     committed: bool | float | None
     found: bool | float | None
 
 
 class Output(_Strict):
-    """An output of a stage, by the digests that DVC takes; `found` is None where the stage did not leave it."""
+    """An output of a stage, by DVC's digests; `found` is None if the stage did not write it."""
 
     stage: Text
     path: Text
     locked: Md5
     found: Md5 | None
     same: bool
-    numbers: dict[str, Change] = {}  # of a tracked JSON of numbers, by dotted name: those that differ
-    answers: Annotated[int, Field(ge=0)] = 0  # of the predictions: how many pictures are answered differently
+    numbers: dict[str, Change] = {}  # of a tracked JSON file: the values that differ, by dotted key
+    predictions: Annotated[int, Field(ge=0)] = 0  # of metrics/predictions.csv: how many differ
 
     @model_validator(mode="after")
     def _agrees(self) -> "Output":
         if self.same != (self.locked == self.found):
-            raise ValueError(
-                f"{self.path} is said to be {'the same' if self.same else 'different'}, but its digests say otherwise"
-            )
-        if self.same and (self.numbers or self.answers):
-            raise ValueError(f"{self.path} is said to be the same, but numbers of it to differ")
+            raise ValueError(f"`same` of {self.path} contradicts its digests")
+        if self.same and (self.numbers or self.predictions):
+            raise ValueError(f"{self.path} is marked as the same, but has differences")
         return self
 
 
 class Attestation(_Strict):
-    """All that is known of one reproduction."""
+    """All that is known about one reproduction."""
 
     commit: Commit
     lock_sha256: Sha256
-    same: bool  # every output, to the bit
+    same: bool  # whether every output is identical bit for bit
     started: Text  # ISO 8601, UTC
     seconds: Annotated[float, Field(gt=0)]
     machine: Machine
-    versions: dict[Text, Text | None]  # Python, and the packages that requirements.txt pins, as installed
-    data: dict[
-        Text, Annotated[int, Field(ge=1)]
-    ]  # files that git does not have and that came from the working tree, by where they lie
+    versions: dict[Text, Text | None]  # Python and the packages that the requirements pin, as installed
+    data: dict[Text, Annotated[int, Field(ge=1)]]  # number of files taken from the working tree, by path
     params: dict[str, Any]
     outputs: Annotated[tuple[Output, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _agrees(self) -> "Attestation":
         if self.same != all(output.same for output in self.outputs):
-            raise ValueError(
-                f"it says that {'all outputs are the same' if self.same else 'outputs differ'}, but its outputs say otherwise"
-            )
+            raise ValueError("`same` contradicts the outputs")
         return self
 
     @property
     def differing(self) -> list[Output]:
-        """The outputs that came out otherwise."""
+        """The outputs that are not the same."""
         return [output for output in self.outputs if not output.same]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, without the defaults."""
+        return json.loads(self.model_dump_json(exclude_defaults=True))
+
+
+class State(StrEnum):
+    """What an attestation is worth for a revision."""
+
+    NONE = "none"  # there is no attestation
+    REPRODUCED = "reproduced"
+    DIFFERENT = "different"
+    OTHER_LOCK = "other_lock"  # it is about another dvc.lock
+    STALE_LOCK = "stale_lock"  # it is about this dvc.lock, which does not belong to the revision's files
+    INVALID = "invalid"  # it contradicts itself or its dvc.lock
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What an attestation is worth for a revision, and a sentence on that: without its subject, the revision, and its full stop."""
+    """A state, with the attestation if it could be read, and the reason if it is invalid or the lock is stale."""
 
-    state: Literal["none", "reproduced", "different", "outdated", "invalid"]
-    sentence: str
+    state: State
+    attested: Attestation | None = None
+    reason: str = ""
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether there is an attestation that does not hold."""
+        return self.state in (State.OTHER_LOCK, State.STALE_LOCK, State.INVALID)
+
+    def __str__(self) -> str:
+        """A sentence without its subject, the revision, and without its full stop."""
+        if self.state == State.NONE:
+            return "is not attested"
+        if self.state == State.INVALID:
+            return f"is not attested: the attestation was edited or damaged ({self.reason})"
+        if self.state == State.OTHER_LOCK:
+            return f"is not attested: the attestation is about another dvc.lock, that of {self.attested.commit[:12]}"
+        if self.state == State.STALE_LOCK:
+            return f"is not attested: its dvc.lock is not current ({self.reason})"
+        machine = self.attested.machine
+        where = f"on {machine.processor} ({machine.device}, {machine.precision}), at {self.attested.commit[:12]}"
+        if self.state == State.REPRODUCED:
+            return f"is reproduced bit for bit, all {len(self.attested.outputs)} outputs, {where}"
+        differing = self.attested.differing
+        count = f"{len(differing)} of {len(self.attested.outputs)} outputs differ, the first is {differing[0].path}"
+        return f"is not reproduced bit for bit {where}: {count}{_effect(differing)}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        differing = [output.path for output in self.attested.differing] if self.attested else []
+        commit = self.attested.commit if self.attested else None
+        return {"state": self.state, "commit": commit, "differing": differing, "reason": self.reason}
 
 
-def standing(contents: bytes | None, revision: Revision, mismatches: Sequence[str]) -> Standing:
-    """What the attestation in `contents`, of a file, says of a revision whose dvc.lock has these mismatches (lock.mismatches).
+def standing(contents: bytes | None, revision: Revision, stale: Sequence[Finding]) -> Standing:
+    """What the attestation in `contents`, of a file, is worth for a revision; `stale` is its `lock.mismatches`.
 
-    Raises DarkroomError where its dvc.lock is missing or broken.
+    Raises DarkroomError if its dvc.lock is missing or broken.
     """
     if contents is None:
-        return Standing("none", "is not attested")
+        return Standing(State.NONE)
     try:
         attested = _parse(contents)
         if attested.lock_sha256 != lock_digest(revision):
-            return Standing(
-                "outdated",
-                f"is not attested: the attestation is of another dvc.lock, that of commit {attested.commit[:12]}",
-            )
-        _hold_to(attested, revision)
-        if mismatches:
-            return Standing(
-                "outdated",
-                f"is not attested: the attestation is of dvc.lock, which is not of its files ({mismatches[0]})",
-            )
+            return Standing(State.OTHER_LOCK, attested)
+        _require_consistent(attested, revision)
     except ValueError as error:
-        return Standing("invalid", f"is not attested: the attestation was edited or damaged ({error})")
-    if attested.same:
-        return Standing(
-            "reproduced", f"is reproduced to the bit, all {len(attested.outputs)} outputs, {_where(attested)}"
-        )
-    first = attested.differing[0]
-    count = f"{len(attested.differing)} of {len(attested.outputs)} outputs"
-    return Standing(
-        "different",
-        f"is not reproduced to the bit {_where(attested)}: {count} differ, the first {first.path}{_most(attested)}",
-    )
+        return Standing(State.INVALID, reason=str(error))
+    if stale:
+        return Standing(State.STALE_LOCK, attested, str(stale[0]))
+    return Standing(State.REPRODUCED if attested.same else State.DIFFERENT, attested)
 
 
 def _parse(contents: bytes) -> Attestation:
-    """Raises ValueError, in few words, where it is no attestation or contradicts itself."""
+    """Raises ValueError, in a few words, if it is not an attestation or contradicts itself."""
     if len(contents) > MAX_BYTES:
         raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
     try:
         return Attestation.model_validate_json(contents)
     except ValidationError as error:
-        mistake = error.errors()[0]
-        key = ".".join(str(part) for part in mistake["loc"])
-        said = mistake["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{key}: {said}" if key else said) from None
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{key}: {message}" if key else message) from None
 
 
-def _hold_to(attested: Attestation, revision: Revision) -> None:
-    """Raises ValueError where the attestation and the dvc.lock that it is of contradict each other."""
+def _require_consistent(attested: Attestation, revision: Revision) -> None:
+    """Raises ValueError if the attestation and the dvc.lock that it is about contradict each other."""
     stages = lock.stages(revision)
     known = {(name, out["path"]): out.get("md5") for name, stage in stages.items() for out in stage.get("outs", ())}
-    told = {(output.stage, output.path): output.locked for output in attested.outputs}
-    if len(told) < len(attested.outputs) or told != known:
+    attested_outputs = {(output.stage, output.path): output.locked for output in attested.outputs}
+    if len(attested_outputs) < len(attested.outputs) or attested_outputs != known:
         raise ValueError("its outputs are not those of dvc.lock")
     if attested.params != used_params(stages):
         raise ValueError("its parameters are not those of dvc.lock")
     contents = Revision(attested.commit, attested.commit).read(lock.FILE)
     if contents is not None and _sha256(contents) != attested.lock_sha256:
-        raise ValueError(f"the commit {attested.commit[:12]} that it names has another dvc.lock")
+        raise ValueError(f"its commit {attested.commit[:12]} has another dvc.lock")
 
 
 def used_params(stages: Mapping[str, Mapping]) -> dict[str, Any]:
-    """The parameters that the stages of a dvc.lock ran with."""
+    """The parameters that the stages of a dvc.lock ran with, by key as dvc.yaml names them."""
     return {
         key: value
         for stage in stages.values()
@@ -178,33 +204,20 @@ def used_params(stages: Mapping[str, Mapping]) -> dict[str, Any]:
 
 
 def lock_digest(revision: Revision) -> str:
-    """The SHA-256 of a revision's dvc.lock; raises DarkroomError where it has none."""
+    """The SHA-256 of a revision's dvc.lock. Raises DarkroomError if it is missing."""
     contents = revision.read(lock.FILE)
     if contents is None:
         raise DarkroomError(f"{lock.FILE} is missing in {revision.name}: run `dvc repro` and commit it.")
     return _sha256(contents)
 
 
-def as_json(attested: Attestation) -> dict[str, Any]:
-    """The attestation as plain values, without what is as a matter of course."""
-    return json.loads(attested.model_dump_json(exclude_defaults=True))
-
-
 def _sha256(contents: bytes) -> str:
     return hashlib.sha256(contents).hexdigest()
 
 
-def _where(attested: Attestation) -> str:
-    return f"on {attested.machine.processor} ({attested.machine.device}, {attested.machine.precision}), at {attested.commit[:12]}"
-
-
-def _most(attested: Attestation) -> str:
-    """What the differences come to: the accuracy and the predictions, where they differ."""
-    said = [
-        f"{name} {change.committed} → {change.found}"
-        for output in attested.differing
-        for name, change in output.numbers.items()
-        if name == "accuracy"
-    ]
-    said += [f"other answers: {output.answers}" for output in attested.differing if output.answers]
-    return f"; {', '.join(said)}" if said else ""
+def _effect(differing: Sequence[Output]) -> str:
+    """How large the differences are: the accuracy and the predictions, if they differ."""
+    accuracies = (output.numbers["accuracy"] for output in differing if "accuracy" in output.numbers)
+    parts = [f"accuracy {change.committed} → {change.found}" for change in accuracies]
+    parts += [f"{output.predictions} predictions differ" for output in differing if output.predictions]
+    return f"; {', '.join(parts)}" if parts else ""

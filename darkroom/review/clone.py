@@ -1,4 +1,4 @@
-"""A clean clone of a commit in a temporary folder, in which its pipeline runs as on a machine that has never seen the project."""
+"""A clean clone of a commit in a temporary folder, in which its pipeline runs as on a new machine."""
 
 import contextlib
 import json
@@ -16,19 +16,13 @@ from darkroom.core.errors import DarkroomError
 from darkroom.review import revision
 from darkroom.review.revision import WORKSPACE, Revision
 
-_OF_A_HOOK = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_PREFIX",
-    "DVC_STAGE",
-    "DVC_ROOT",
-)  # variables that would lead out of the clone
+# Variables of a git hook or a running stage, which point outside the clone
+_FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "DVC_STAGE", "DVC_ROOT")
 
 
 @dataclass(frozen=True)
 class Clone:
-    """The project's folder in a clone, and the environment of what runs there."""
+    """The project's folder in a clone, and the environment for the commands that run there."""
 
     project: Path
     environment: Mapping[str, str]
@@ -36,17 +30,17 @@ class Clone:
 
 @contextlib.contextmanager
 def clone(found: Revision, keep: bool) -> Iterator[Clone]:
-    """Clones the repository that the working directory lies in and checks a commit out; the clone is removed in the end unless `keep`."""
+    """A clone of the working directory's repository with a commit checked out; removed at the end unless `keep`."""
     top, prefix = revision.place()
     folder = Path(tempfile.mkdtemp(prefix="darkroom-verify-"))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # the stages' `python` is this one
     settings = {
-        "PATH": path,
+        # The stages run `python`, which must be this one
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
         "DVC_NO_ANALYTICS": "1",
         "DVC_SITE_CACHE_DIR": str(folder / "dvc"),
     }
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK} | settings
+    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN} | settings
     try:
         _git(environment, "clone", "--quiet", "--shared", "--no-checkout", str(top), str(folder / top.name))
         _git(environment, "-C", str(folder / top.name), "checkout", "--quiet", "--detach", found.commit)
@@ -59,9 +53,9 @@ def clone(found: Revision, keep: bool) -> Iterator[Clone]:
 
 
 def bring(paths: set[str], into: Clone) -> dict[str, int]:
-    """Brings what lies at these paths in the working tree and not in the clone there; returns how many files, by path.
+    """Bring the files at these paths of the working tree that the clone lacks; return how many, by path.
 
-    By hard links where it is one file system, so that nothing is copied: other links the index of pictures refuses, rightly.
+    Uses hard links within one file system, so nothing is copied; the index of a data set rejects symbolic links.
     """
     brought = {}
     for path in sorted(paths):
@@ -80,7 +74,7 @@ def bring(paths: set[str], into: Clone) -> dict[str, int]:
 
 
 def changed_inputs(paths: set[str], within: Clone) -> dict[str, str]:
-    """Those of the paths that are not what the clone's dvc.lock says was read: "modified", or "deleted" where they are missing."""
+    """Those of the paths that differ from the clone's dvc.lock: "modified", or "deleted" if they are missing."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"],
         cwd=within.project,
@@ -90,17 +84,18 @@ def changed_inputs(paths: set[str], within: Clone) -> dict[str, str]:
         check=False,
     )
     if done.returncode:
+        reason = _last_line(done.stderr)
         raise DarkroomError(
-            f"DVC cannot read the clone ({_last_line(done.stderr)}): commit .dvc/config and dvc.yaml, and verify again."
+            f"`dvc status` failed in the clone ({reason}): commit .dvc/config and dvc.yaml, then retry."
         )
     entries = [entry for stage in json.loads(done.stdout).values() for entry in stage if isinstance(entry, dict)]
     return {path: how for entry in entries for path, how in entry.get("changed deps", {}).items() if path in paths}
 
 
 def reproduce(within: Clone) -> None:
-    """Runs all stages of the pipeline, whose output is seen as it comes; whatever stops this process stops them.
+    """Run all stages of the pipeline and show their output; if this process is interrupted, they stop too.
 
-    Forced, so DVC takes nothing from its cache, nor does it leave anything there. Raises DarkroomError where a stage fails.
+    DVC takes nothing from its cache and adds nothing to it. Raises DarkroomError if a stage fails.
     """
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit"]
     process = subprocess.Popen(
@@ -110,21 +105,17 @@ def reproduce(within: Clone) -> None:
         code = process.wait()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the stages too: nothing in the clone is worth an orderly end
+            os.killpg(process.pid, signal.SIGKILL)  # the stages too: nothing in the clone needs an orderly shutdown
         process.wait()
         raise
     if code:
-        raise DarkroomError(
-            "A stage failed in the clone, as is said above: put that right and verify again (with --keep the clone stays, to look into)."
-        )
+        raise DarkroomError("A stage failed in the clone (see above): correct it and retry; --keep keeps the clone.")
 
 
 def _git(environment: Mapping[str, str], *arguments: str) -> None:
     done = subprocess.run(["git", *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DarkroomError(
-            f"git could not clone the repository ({_last_line(done.stderr)}): put that right and verify again."
-        )
+        raise DarkroomError(f"git could not clone the repository: {_last_line(done.stderr)}.")
 
 
 def _last_line(text: str) -> str:

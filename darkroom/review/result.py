@@ -1,10 +1,10 @@
-"""What a revision says of its classifier: the tracked numbers and predictions, read and held to each other."""
+"""Read the tracked numbers and predictions of a revision, and check them against each other."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,69 +16,91 @@ from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.review.revision import Revision
 
-METRICS = tuple(
-    f"metrics/{name}.json" for name in ("evaluate", "train", "robustness", "explain", "export", "preprocess")
+EVALUATE, TRAIN, ROBUSTNESS, EXPORT, DATA = (
+    f"metrics/{name}.json" for name in ("evaluate", "train", "robustness", "export", "preprocess")
 )
+METRICS = (EVALUATE, TRAIN, ROBUSTNESS, "metrics/explain.json", EXPORT, DATA)
 COSTS = tuple(
     f"metrics/cost/{stage}.json"
     for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "explain", "export")
 )
-PREDICTIONS, SEEDS = "metrics/predictions.csv", "metrics/seeds.json"
+PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
+SEEDS = "metrics/seeds.json"
+_TEXTS = ("recipe", "reason")  # the last words of the keys whose values are texts
 
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of one revision, by path and dotted name; its predictions, sorted by id; its parameters, by dotted name."""
+    """The numbers of one revision by file and dotted key, and its predictions and parameters."""
 
     revision: Revision
-    metrics: Mapping[str, Mapping[str, Any]]  # of METRICS, those that it has
-    costs: Mapping[str, Mapping[str, Any]]
-    predictions: pd.DataFrame  # id, label, predicted, confidence, and since they are written label_probability
+    metrics: Mapping[str, Mapping[str, Any]]  # the files of METRICS that exist
+    costs: Mapping[str, Mapping[str, Any]]  # the files of COSTS that exist
+    predictions: pd.DataFrame  # id, label, predicted, confidence, in newer revisions label_probability; sorted by id
+    corruptions: pd.DataFrame  # corruption, severity, accuracy; no rows if there is no such file
     params: Mapping[str, Any]
-    seeds: Mapping[
-        str, float
-    ]  # mean, std and n of the accuracy over trainings with several seeds; empty where nobody measured
+    seeds: Mapping[str, Any]  # mean, std and n of the accuracy over seeds, and their recipe; empty if not measured
 
 
 def read(revision: Revision) -> Result:
     """The result of a revision.
 
-    Raises DarkroomError where metrics/evaluate.json or the predictions are missing or broken, where a number is none, or
-    where they contradict each other.
+    Raises DarkroomError if metrics/evaluate.json or the predictions are missing or broken, if a value is not a finite
+    number, or if they contradict each other.
     """
     metrics = {path: found for path in METRICS if (found := _numbers(revision, path)) is not None}
-    if METRICS[0] not in metrics:
-        raise DarkroomError(f"{revision.name} has no {METRICS[0]}: run `dvc repro` there and commit metrics/.")
-    predictions = _predictions(revision)
-    evaluated = metrics[METRICS[0]]
-    right = float((predictions["label"] == predictions["predicted"]).mean())
-    if evaluated.get("samples") != len(predictions) or not math.isclose(
-        evaluated.get("accuracy") or -1, right, abs_tol=1e-9
-    ):
-        raise DarkroomError(
-            f"{METRICS[0]} of {revision.name} tells of {evaluated.get('samples')} pictures and an accuracy of {evaluated.get('accuracy')}, "
-            f"its {PREDICTIONS} of {len(predictions)} and {right:.6g}: one was edited or is of another run; run `dvc repro` and commit both."
-        )
-    tested = metrics.get(METRICS[-1], {}).get("test", len(predictions))
-    if tested != len(predictions):
-        raise DarkroomError(
-            f"{METRICS[-1]} of {revision.name} tells of {tested} test pictures, its {PREDICTIONS} of {len(predictions)}: "
-            "a run ended half-way or was not committed whole; run `dvc repro` and commit both."
-        )
-    costs = {path: found for path in COSTS if (found := _numbers(revision, path)) is not None}
-    return Result(revision, metrics, costs, predictions, flat(_params(revision)), _numbers(revision, SEEDS) or {})
+    if EVALUATE not in metrics:
+        raise DarkroomError(f"{EVALUATE} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
+    predictions = _csv(revision, PREDICTIONS, ["id", "label", "predicted"], ["confidence"], ["label_probability"])
+    if predictions is None:
+        raise DarkroomError(f"{PREDICTIONS} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
+    twice = predictions["id"][predictions["id"].duplicated()]
+    if len(twice):
+        raise DarkroomError(f"{PREDICTIONS} of {revision.name} has duplicate ids ({twice.iloc[0]}): run `dvc repro`.")
+    _require_same_run(revision, metrics, predictions)
+    seeds = _numbers(revision, SEEDS) or {}
+    if seeds and any(seeds.get(key) is None for key in ("mean", "std", "n")):
+        raise DarkroomError(f"{SEEDS} of {revision.name} needs mean, std and n: run `python -m darkroom.seeds` again.")
+    corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], ["accuracy"])
+    return Result(
+        revision,
+        metrics,
+        {path: found for path in COSTS if (found := _numbers(revision, path)) is not None},
+        predictions.sort_values("id", ignore_index=True),
+        pd.DataFrame(columns=["corruption", "severity", "accuracy"]) if corruptions is None else corruptions,
+        flat(_params(revision)),
+        seeds,
+    )
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings, by dotted name."""
+    """The leaves of nested mappings, by dotted key."""
     leaves: dict[str, Any] = {}
     for key, value in values.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
 
 
+def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predictions: pd.DataFrame) -> None:
+    evaluated, rows = metrics[EVALUATE], len(predictions)
+    accuracy = float((predictions["label"] == predictions["predicted"]).mean())
+    said = evaluated.get("accuracy")
+    if evaluated.get("samples") != rows or not math.isclose(-1 if said is None else said, accuracy, abs_tol=1e-9):
+        raise DarkroomError(
+            f"{EVALUATE} and {PREDICTIONS} of {revision.name} contradict each other: {evaluated.get('samples')} "
+            f"samples with accuracy {said}, but {rows} rows with accuracy {accuracy:.6g}. One was edited or is of "
+            "another run: run `dvc repro` and commit both."
+        )
+    tested = metrics.get(DATA, {}).get("test", rows)
+    if tested != rows:
+        raise DarkroomError(
+            f"{DATA} and {PREDICTIONS} of {revision.name} contradict each other: {tested} test examples, but {rows} "
+            "rows. A run failed, or only part of it was committed: run `dvc repro` and commit all of metrics/."
+        )
+
+
 def _numbers(revision: Revision, path: str) -> dict[str, Any] | None:
-    """The leaves of a JSON file of numbers, by dotted name; None where there is no such file."""
+    """The leaves of a JSON file of numbers, by dotted key; None if there is no such file."""
     contents = revision.read(path)
     if contents is None:
         return None
@@ -86,48 +108,43 @@ def _numbers(revision: Revision, path: str) -> dict[str, Any] | None:
         leaves = flat(json.loads(contents))
     except (ValueError, AttributeError) as error:
         raise DarkroomError(
-            f"{path} of {revision.name} is no JSON of numbers ({error}): run `dvc repro` to make it anew."
+            f"{path} of {revision.name} is not a JSON object of numbers ({error}): run `dvc repro`."
         ) from None
-    for name, value in leaves.items():
-        if not (
-            isinstance(value, bool | int | None)
-            or (isinstance(value, float) and math.isfinite(value))
-            or name.endswith("reason")
-        ):
-            raise DarkroomError(
-                f"{path} of {revision.name} says {name} = {value}, which is no number: run `dvc repro` to make it anew."
-            )
+    for key, value in leaves.items():
+        number = isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value))
+        if not number and not (isinstance(value, str) and key.endswith(_TEXTS)):
+            raise DarkroomError(f"{path} of {revision.name}: {key} = {value} is not a finite number: run `dvc repro`.")
     return leaves
 
 
-def _predictions(revision: Revision) -> pd.DataFrame:
-    contents = revision.read(PREDICTIONS)
+def _csv(
+    revision: Revision, path: str, texts: Sequence[str], numbers: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame | None:
+    """The named columns of a CSV file, and those of `optional` (numbers) that it has; None if there is no file."""
+    contents = revision.read(path)
     if contents is None:
-        raise DarkroomError(f"{revision.name} has no {PREDICTIONS}: run `dvc repro` there and commit metrics/.")
+        return None
 
     def broken(why: str) -> DarkroomError:
-        return DarkroomError(f"{PREDICTIONS} of {revision.name} {why}: run `dvc repro` to make it anew.")
+        return DarkroomError(f"{path} of {revision.name} {why}: run `dvc repro`.")
 
     try:
-        rows = list(csv.DictReader(io.StringIO(contents.decode(), newline=""), strict=True))
-        table = pd.DataFrame(rows)
-        missing = {"id", "label", "predicted", "confidence"} - set(table.columns)
+        table = pd.DataFrame(list(csv.DictReader(io.StringIO(contents.decode(), newline=""), strict=True)))
+        missing = {*texts, *numbers} - set(table.columns)
         if missing:
             raise broken(f"has no column {', '.join(sorted(missing))}")
-        numbers = [name for name in ("confidence", "label_probability") if name in table]
-        table = table.astype(dict.fromkeys(numbers, float))
+        numbers = [*numbers, *(name for name in optional if name in table)]
+        table = table[[*texts, *numbers]].astype(dict.fromkeys(numbers, float))
     except (ValueError, TypeError, csv.Error) as error:
         raise broken(f"cannot be read ({error})") from None
     if table.isna().any(axis=None) or not np.isfinite(table[numbers]).all(axis=None):
-        raise broken("has rows with something missing")
-    twice = table["id"][table["id"].duplicated()]
-    if len(twice):
-        raise broken(f"names {twice.iloc[0]} twice")
-    return table.sort_values("id", ignore_index=True)
+        raise broken("has empty cells")
+    return table
 
 
 def _params(revision: Revision) -> dict[str, Any]:
     try:
-        return dict(yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader))  # a SafeLoader
+        return dict(yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader))  # Loader is a SafeLoader
     except (yaml.YAMLError, DarkroomError, TypeError, ValueError) as error:
-        raise DarkroomError(f"{params.PATH} of {revision.name} cannot be read ({error}): put it right.") from None
+        reason = " ".join(str(error).split())
+        raise DarkroomError(f"{params.PATH} of {revision.name} is not valid YAML: {reason}.") from None

@@ -1,4 +1,4 @@
-"""The tracked files of one version of the project: of a commit, or of the workspace as it stands."""
+"""The tracked files of one version of the project: a commit, or the workspace as it is."""
 
 import os
 import subprocess
@@ -11,18 +11,26 @@ from darkroom.core.errors import DarkroomError
 
 @dataclass(frozen=True)
 class Revision:
-    """A version; `commit` is its full hash, or "" for the workspace."""
+    """A version. `commit` is its full hash, or "" for the workspace. All paths are relative to the project's folder."""
 
     name: str
     commit: str
 
     def read(self, path: str) -> bytes | None:
-        """The contents of a file, by its path in the project's folder; None where there is none."""
+        """The contents of a file; None if there is no such file."""
         if self.commit:
             blob = _tree(self.commit, os.getcwd()).get(path)
             return _contents(blob) if blob else None
         file = Path(path)
         return file.read_bytes() if file.is_file() else None
+
+    def is_file(self, path: str) -> bool:
+        """Whether there is a file of this path."""
+        return path in _tree(self.commit, os.getcwd()) if self.commit else Path(path).is_file()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or a folder of this path."""
+        return self.is_file(path) or (bool(self.files(path)) if self.commit else Path(path).exists())
 
     def files(self, folder: str) -> list[str]:
         """The paths of the files in a folder and below, sorted."""
@@ -30,57 +38,60 @@ class Revision:
             return sorted(path for path in _tree(self.commit, os.getcwd()) if path.startswith(f"{folder}/"))
         return sorted(path.as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
-    def tracked(self, folder: str) -> list[str]:
-        """Those of `files` that git has, or would have with the next commit."""
+    def tracked(self, path: str) -> list[str]:
+        """The file of this path, or the files in the folder, that git has or will have in the next commit; sorted."""
         if self.commit:
-            return self.files(folder)
-        listed = os.fsdecode(_git("--literal-pathspecs", "ls-files", "-z", "--", f"{folder}/").stdout).split("\0")[:-1]
+            return [path] if self.is_file(path) else self.files(path)
+        listed = os.fsdecode(_git("--literal-pathspecs", "ls-files", "-z", "--", path).stdout).split("\0")[:-1]
         return sorted({path for path in listed if Path(path).is_file()})
+
+    def had(self, path: str) -> bool:
+        """Whether git has ever had anything at this path, in this revision or before it."""
+        return bool(_git("--literal-pathspecs", "log", "-1", "--format=%H", self.commit or "HEAD", "--", path).stdout)
 
 
 WORKSPACE = Revision("the workspace", "")
 
 
 def find(name: str) -> Revision:
-    """The revision that git knows by this name; raises DarkroomError where it knows none."""
+    """The revision that git knows by this name. Raises DarkroomError if there is none."""
     done = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if done.returncode == 0:
         return Revision(name, done.stdout.decode().strip())
     shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
     remedy = (
-        "this clone is shallow: `git fetch --unshallow` brings the history"
+        "this clone is shallow; run `git fetch --unshallow`"
         if shallow
-        else "`git branch -a` and `git log` list what there is"
+        else "`git branch -a` and `git log` list the revisions"
     )
-    raise DarkroomError(f"git knows no revision {name!r} here: {remedy}.")
+    raise DarkroomError(f"git knows no revision {name!r}: {remedy}.")
 
 
 def changed(old: Revision, new: Revision) -> list[str]:
-    """The paths of the files that differ between a commit and another revision, sorted; in the workspace also what git neither has nor ignores.
+    """The paths of the files that differ between a commit and another revision, sorted.
 
-    A folder of which git has nothing is one path, with a slash at its end.
+    The workspace includes files that git neither tracks nor ignores; a folder without tracked files is one path, which
+    ends in a slash.
     """
     done = _git("diff", "--name-only", "--relative", "-z", old.commit, *([new.commit] if new.commit else []), "--")
-    added = (
-        b""
-        if new.commit
-        else _git("ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z").stdout
-    )
-    return sorted(set(os.fsdecode(done.stdout + added).split("\0")[:-1]))
+    listed = done.stdout
+    if not new.commit:
+        options = ("--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z")
+        listed += _git("ls-files", *options).stdout
+    return sorted(set(os.fsdecode(listed).split("\0")[:-1]))
 
 
 def place() -> tuple[Path, str]:
-    """The folder of the git repository that the working directory lies in, and the path from there to here."""
+    """The root of the git repository of the working directory, and the path from there to the working directory."""
     top, prefix = _git("rev-parse", "--show-toplevel", "--show-prefix").stdout.decode().split("\n")[:2]
     return Path(top), prefix
 
 
 @cache  # a commit does not change, and each call of git costs milliseconds
 def _tree(commit: str, folder: str) -> dict[str, str]:
-    """The files of a commit in `folder`, the working directory, and below: git's name for the contents of each, by its path from there."""
-    entries = (
-        entry.split("\t", 1) for entry in os.fsdecode(_git("ls-tree", "-r", "-z", commit, "./").stdout).split("\0")[:-1]
-    )
+    """The files of a commit in `folder`, which must be the working directory: git's blob of each, by path."""
+    listed = os.fsdecode(_git("ls-tree", "-r", "-z", commit, "./").stdout)
+    entries = (entry.split("\t", 1) for entry in listed.split("\0")[:-1])
     return {path: described.split()[2] for described, path in entries if " blob " in described}
 
 
@@ -93,9 +104,9 @@ def _git(*arguments: str) -> subprocess.CompletedProcess:
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
-        raise DarkroomError("The command git is not on this machine: install it.") from None
+        raise DarkroomError("The command git is not installed: install it.") from None
     if b"not a git repository" in done.stderr:
         raise DarkroomError(
-            f"{Path.cwd()} is in no git repository: change into the project's folder, or run `git init`."
+            f"{Path.cwd()} is not in a git repository: change into the project's folder, or run `git init`."
         )
     return done

@@ -1,8 +1,8 @@
-"""Serves a bundle over HTTP: a page to try it at /, the API's description at /docs, measurements at /metrics.
+"""Serve a bundle over HTTP: a page to try it at /, the API's documentation at /docs, metrics at /metrics.
 
-  curl --data-binary @shoe.png -H 'content-type: image/png' localhost:8000/v1/predict
+  curl --data-binary @shoe.png -H 'content-type: image/png' http://127.0.0.1:8000/v1/predict
 
-Clients must send the API key that the environment variable DARKROOM_API_KEY holds, if any, as `Authorization: Bearer KEY` or
+If the environment variable DARKROOM_API_KEY is set, clients must send its value as `Authorization: Bearer KEY` or
 `X-API-Key: KEY`.
 """
 
@@ -36,17 +36,17 @@ def _serve(settings: Settings) -> None:
     from darkroom.serve.service import Service
 
     heap.return_large_blocks()
-    with server.bind(settings.host, settings.port) as door:
+    with server.bind(settings.host, settings.port) as listener:
         service = Service(settings)
         log = AccessLog(settings.log_format)
         running = server.Server(app.build(service, log), service)
         gc.set_threshold(
             50_000
-        )  # else it would look again and again through the many lists of a long JSON while they are made: 3 times slower
-        gc.freeze()  # else to look for garbage among all that was made so far would hold up an answer for 27 ms now and then
-        print(_greeting(service.bundle, *door.getsockname()[:2]), file=sys.stderr, flush=True)
+        )  # the default runs the collector many times while a long JSON is parsed: 3 times slower
+        gc.freeze()  # scanning all objects created so far would delay a response by 27 ms now and then
+        print(_greeting(service.bundle, *listener.getsockname()[:2]), file=sys.stderr, flush=True)
         try:
-            running.run([door])
+            running.run([listener])
         finally:
             service.close()
             log.close()
@@ -54,7 +54,8 @@ def _serve(settings: Settings) -> None:
 
 def _greeting(bundle: "Bundle", host: str, port: int) -> str:
     manifest, address = bundle.manifest, f"[{host}]" if ":" in host else host
-    return f"http://{address}:{port} serves {manifest.title}: {len(manifest.classes)} classes, {manifest.model}, version {bundle.version}"
+    facts = f"{len(manifest.classes)} classes, {manifest.model}, version {bundle.version}"
+    return f"http://{address}:{port} serves {manifest.title} ({facts})"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m darkroom.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "bundle", nargs="?", type=Path, default=default.bundle, help=f"the bundle's folder (default: {default.bundle})"
+        "--bundle", type=Path, default=default.bundle, help=f"folder of the bundle (default: {default.bundle})"
     )
     parser.add_argument(
         "--int8",
@@ -71,29 +72,25 @@ def _parser() -> argparse.ArgumentParser:
         action="store_const",
         const="int8",
         default="fp32",
-        help="run the 8-bit model, if it passed its gates",
+        help="run the int8 model, if the bundle has one",
     )
     for name, kind, meaning in (
-        ("host", str, "the address to listen at; one that others can reach needs a key"),
-        ("port", _number(int, 0, 65535), "0: any that is free"),
-        ("threads", _number(int, 1, 1024), "how many pictures are worked on at the same time"),
-        (
-            "queue",
-            _number(int, 1, 10**6),
-            "how many pictures are taken on at the same time, with those that wait; more get 429",
-        ),
+        ("host", str, "address to listen on; needs an API key if other machines can reach it"),
+        ("port", _number(int, 0, 65535), "port to listen on; 0: any free port"),
+        ("threads", _number(int, 1, 1024), "worker threads; each processes one image at a time"),
+        ("queue", _number(int, 1, 10**6), "maximum number of images in the service, waiting or in progress (else 429)"),
         (
             "timeout",
             _number(float, 0.01, 3600),
-            "seconds for a request to arrive (else 408), and again for its answer (else 504)",
+            "seconds for a request to arrive (else 408), and again for its response (else 504)",
         ),
-        ("max-bytes", _number(int, 1, 2**31), "size of a request (else 413)"),
-        ("max-pixels", _number(int, 1, 10**9), "size of a picture, if the bundle allows as much (else 422)"),
-        ("max-files", _number(int, 1, 1024), "files of a request (else 400)"),
+        ("max-bytes", _number(int, 1, 2**31), "maximum size of a request (else 413)"),
+        ("max-pixels", _number(int, 1, 10**9), "maximum size of an image; the bundle may allow less (else 422)"),
+        ("max-files", _number(int, 1, 1024), "maximum number of files in a request (else 400)"),
         (
             "drain-delay",
             _number(float, 0, 3600),
-            "seconds at SIGTERM during which probes say `not ready` and requests are still taken",
+            "seconds after SIGTERM in which the service reports `not ready` but still accepts requests",
         ),
     ):
         value = getattr(default, name.replace("-", "_"))
@@ -108,24 +105,24 @@ def _parser() -> argparse.ArgumentParser:
         "--log-format",
         choices=("json", "text", "off"),
         default=default.log_format,
-        help="of a line for each request (default: json)",
+        help="format of the access log, one line per request on the standard output (default: json)",
     )
     parser.add_argument(
-        "--allow-reload", action="store_true", help="let clients exchange the bundle: POST /v1/reload and /v1/rollback"
+        "--allow-reload", action="store_true", help="enable POST /v1/reload and /v1/rollback, which replace the bundle"
     )
     parser.add_argument(
-        "--allow-anonymous", action="store_true", help="listen at an address that others can reach without a key"
+        "--allow-anonymous", action="store_true", help="allow a --host that other machines can reach without an API key"
     )
     return parser
 
 
-def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
+def _number(kind: type, lowest: float, highest: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        if not least <= (value := kind(text)) <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most}")
+        if not lowest <= (value := kind(text)) <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not between {lowest} and {highest}")
         return value
 
-    parse.__name__ = kind.__name__  # which argparse names where the text is no number
+    parse.__name__ = kind.__name__  # argparse shows it if the text is not a number
     return parse
 
 

@@ -1,4 +1,4 @@
-"""How much the service takes on at once. What is more is refused before any work is done for it."""
+"""Admission control: refuse a request before any work is done for it if the service is full."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,37 +9,38 @@ RETRY_AFTER = 1  # seconds
 
 
 class Admission:
-    """Counts the pictures in the service, waiting or worked on, and the bytes that it holds of requests. For the event loop's thread alone."""
+    """Counts the images in the service, waiting or in progress, and the bytes held for requests. Not thread-safe."""
 
-    def __init__(self, max_pictures: int, max_bytes: int):
-        self.max_pictures, self.max_bytes = max_pictures, max_bytes
-        self.pictures = self.bytes = 0
+    def __init__(self, max_images: int, max_bytes: int):
+        self.max_images, self.max_bytes = max_images, max_bytes
+        self.images = self.bytes = 0
 
     @property
     def full(self) -> bool:
-        """Whether not even one picture more is taken."""
-        return self.pictures >= self.max_pictures
+        """Whether not even one more image is accepted."""
+        return self.images >= self.max_images
 
     @contextmanager
-    def take(self, pictures: int, size: int) -> Iterator[None]:
-        """Holds room for so many pictures of `size` bytes; raises Problem 413 where there never is so much, 429 where there is not now."""
-        if pictures > self.max_pictures:
-            raise Problem(
-                413, f"The request holds {pictures:,} pictures; at most {self.max_pictures:,} are taken at once."
-            )
-        if self.pictures + pictures > self.max_pictures:
+    def take(self, images: int, size: int) -> Iterator[None]:
+        """Hold capacity for `images` images of `size` bytes in total.
+
+        Raises Problem 413 if the service can never hold that many, 429 if it cannot hold them now.
+        """
+        if images > self.max_images:
+            raise Problem(413, f"The request has {images:,} images; the limit is {self.max_images:,}.")
+        if self.images + images > self.max_images:
             raise refusal()
         with self.holding() as hold:
             hold(size)
-            self.pictures += pictures
+            self.images += images
             try:
                 yield
             finally:
-                self.pictures -= pictures
+                self.images -= images
 
     @contextmanager
     def holding(self) -> Iterator[Callable[[int], int]]:
-        """Yields a function that takes in so many bytes more and returns how many they are now; it raises Problem 429 where that is too much."""
+        """Yield a function that adds bytes and returns the total held here; it raises Problem 429 beyond the limit."""
         held = 0
 
         def hold(size: int) -> int:
@@ -57,5 +58,5 @@ class Admission:
 
 
 def refusal() -> Problem:
-    """What a request gets that finds the service full."""
-    return Problem(429, "The service is full: try again in a second.", {"retry-after": str(RETRY_AFTER)})
+    """The response to a request that finds the service full."""
+    return Problem(429, "The service is full: retry in a second.", {"retry-after": str(RETRY_AFTER)})

@@ -1,4 +1,4 @@
-"""The whole HTTP application of a service."""
+"""The complete HTTP application."""
 
 from functools import cache
 from typing import Any
@@ -16,29 +16,23 @@ from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Service
 
-_SCHEMES = {
+_SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
 
 
 def build(service: Service, log: AccessLog) -> ASGIApp:
-    """The routes of `service` behind their gate, which notes every request in `log`."""
+    """All routes of `service` behind the gate, which records each request in `log`."""
     app = FastAPI(
         title="Darkroom",
         version="1",
-        description="Classifies pictures.",
+        description="An image classifier.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    for part in (
-        predict_api,
-        status_api,
-        inference_protocol,
-        page,
-        *([admin_api] if service.settings.allow_reload else []),
-    ):
+    for part in (predict_api, status_api, inference_protocol, page, admin_api):
         app.include_router(part.router(service))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -50,8 +44,8 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
         return HTMLResponse(docs_page.html(app.openapi()))
 
     if service.settings.api_key:
-        plain = app.openapi
-        app.openapi = cache(lambda: _with_key(plain()))  # the way to extend it that FastAPI documents
+        without_key = app.openapi
+        app.openapi = cache(lambda: _with_key(without_key()))  # FastAPI's documented way to extend the document
     return Gate(app, [*app.openapi()["paths"], *page.FILES, "/docs", "/openapi.json"], service, log)
 
 
@@ -60,29 +54,29 @@ async def _problem(_: Request, problem: Problem) -> JSONResponse:
 
 
 async def _http_exception(_: Request, error: HTTPException) -> JSONResponse:
-    """What the router itself refuses: an unknown path, or a method that is not for it."""
+    """The router's own errors: an unknown path, or a method that the path does not support."""
     return Problem(error.status_code, f"{error.detail}.", error.headers).response()
 
 
 async def _invalid_parameter(_: Request, error: RequestValidationError) -> JSONResponse:
-    mistake = error.errors()[0]
-    return Problem(400, f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}.").response()
+    first = error.errors()[0]
+    return Problem(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.").response()
 
 
 async def _unexpected(_: Request, __: Exception) -> JSONResponse:
-    return Problem(500, "The service failed at this request; its log says why.").response()
+    return Problem(500, "Internal error. The service's log has the traceback.").response()
 
 
 def _with_key(document: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI document, which says now where the API key is needed."""
-    document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+    """The OpenAPI document with the security schemes of the paths that need the API key."""
+    document.setdefault("components", {})["securitySchemes"] = _SECURITY_SCHEMES
     [(status, response)] = responses(401).items()
-    answer = {
+    unauthorized = {
         "description": response["description"],
         "content": {"application/json": {"schema": Error.model_json_schema()}},
     }
     for path, operations in document["paths"].items():
         for operation in operations.values() if is_guarded(path) else []:
-            operation["security"] = [{name: []} for name in _SCHEMES]
-            operation["responses"][str(status)] = answer
+            operation["security"] = [{name: []} for name in _SECURITY_SCHEMES]
+            operation["responses"][str(status)] = unauthorized
     return document

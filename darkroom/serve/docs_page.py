@@ -1,4 +1,4 @@
-"""The OpenAPI document as a page for people, which needs no script and no network."""
+"""The OpenAPI document as an HTML page that needs no scripts and no network."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; background: #fff }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1c1c1c; background: #fff }
 code, pre { font: 14px/1.45 ui-monospace, monospace } pre { background: #f3f3f3; padding: .75rem; overflow-x: auto }
 section { border-top: 1px solid #ccc; margin-top: 2rem } table { border-collapse: collapse }
 td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
@@ -14,8 +15,8 @@ td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
 
 
 def html(document: Mapping[str, Any]) -> str:
-    """One page with every operation of an OpenAPI document."""
-    title = escape(document["info"]["title"])
+    """A page with all operations and schemas of an OpenAPI document."""
+    title, description = (escape(document["info"].get(name, "")) for name in ("title", "description"))
     operations = [
         (path, method, operation)
         for path, methods in document["paths"].items()
@@ -23,9 +24,10 @@ def html(document: Mapping[str, Any]) -> str:
     ]
     return "\n".join(
         [
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}: the API</title>',
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body><main><h1>{title}: the API</h1>',
-            f'<p>{escape(document["info"].get("description", ""))} For programs: <a href="openapi.json">openapi.json</a>.</p>',
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title} API</title>',
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>',
+            f"<body><main><h1>{title} API</h1>",
+            f'<p>{description} Machine-readable: <a href="openapi.json">openapi.json</a>.</p>',
             *(line for operation in operations for line in _section(*operation)),
             "<section><h2>Schemas</h2>",
             *(_schema(name, schema) for name, schema in document.get("components", {}).get("schemas", {}).items()),
@@ -35,8 +37,8 @@ def html(document: Mapping[str, Any]) -> str:
 
 
 def _section(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[str]:
-    yield f"<section><h2><code>{method.upper()} {escape(path)}</code></h2><p><strong>{escape(operation.get('summary', ''))}.</strong>"
-    yield f"{escape(operation.get('description', ''))}</p>"
+    yield f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>"
+    yield f"<p><strong>{escape(operation.get('summary', ''))}.</strong> {escape(operation.get('description', ''))}</p>"
     if operation.get("security"):
         yield "<p>Needs the API key.</p>"
     if parameters := operation.get("parameters"):
@@ -50,18 +52,18 @@ def _section(path: str, method: str, operation: Mapping[str, Any]) -> Iterator[s
         )
     yield _table(
         ("Status", "Type", "Schema", ""),
-        [row for code, answer in operation["responses"].items() for row in _answer(code, answer)],
+        [row for code, response in operation["responses"].items() for row in _response(code, response)],
     )
     yield "</section>"
 
 
-def _answer(code: str, answer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for kind, content in answer.get("content", {"": {}}).items():
-        yield code, kind, _short(content.get("schema", {})), answer["description"]
+def _response(code: str, response: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for kind, content in response.get("content", {"": {}}).items():
+        yield code, kind, _short(content.get("schema", {})), response["description"]
 
 
 def _short(schema: Mapping[str, Any]) -> str:
-    """A schema in a few words; what it refers to by name is under Schemas."""
+    """A schema in a few words; named schemas are shown in full in the section Schemas."""
     if "$ref" in schema:
         return schema["$ref"].rpartition("/")[2]
     if choices := schema.get("anyOf") or schema.get("oneOf"):
@@ -74,13 +76,11 @@ def _short(schema: Mapping[str, Any]) -> str:
 
 
 def _schema(name: str, schema: Mapping[str, Any]) -> str:
-    return f'<details id="{escape(name)}"><summary><code>{escape(name)}</code></summary><pre>{escape(json.dumps(schema, indent=2))}</pre></details>'
+    name, text = escape(name), escape(json.dumps(schema, indent=2))
+    return f'<details id="{name}"><summary><code>{name}</code></summary><pre>{text}</pre></details>'
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    columns = "".join(f'<th scope="col">{name}</th>' for name in head)
     cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        "<table><thead><tr>"
-        + "".join(f'<th scope="col">{name}</th>' for name in head)
-        + f"</tr></thead><tbody>{cells}</tbody></table>"
-    )
+    return f"<table><thead><tr>{columns}</tr></thead><tbody>{cells}</tbody></table>"

@@ -1,9 +1,7 @@
-"""POST /v1/explain: a picture in, what the model looked at in it out."""
+"""POST /v1/explain: show which parts of an image the prediction depends on."""
 
 import base64
 import io
-import json
-from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -13,13 +11,13 @@ from pydantic import BaseModel, Field
 from darkroom.bundle.classifier import Bundle
 from darkroom.explain import occlusion
 from darkroom.inputs.image import Unusable
-from darkroom.serve.predict_api import PICTURES, Model
-from darkroom.serve.problems import Problem, responses
+from darkroom.serve import predict_api
+from darkroom.serve.problems import responses
 from darkroom.serve.service import Service
 
 
 class Window(BaseModel):
-    """A part of the picture, in pixels of the model's input."""
+    """A part of the image, in pixels of the model's input."""
 
     top: int
     left: int
@@ -28,81 +26,75 @@ class Window(BaseModel):
 
 
 class Explanation(BaseModel):
-    """What speaks for the most probable class, by covering windows of the picture in black, one at a time."""
+    """An occlusion map for the most probable class: windows of the image are covered in black, one at a time."""
 
     label: str = Field(description="The most probable class.")
-    probability: float = Field(description="Of that class, for the picture as it is.")
-    covered: float = Field(description="The same with the most telling window covered: the lowest of all windows.")
-    window: Window = Field(description="The most telling one.")
+    probability: float = Field(description="The probability of this class for the whole image.")
+    covered: float = Field(description="Its probability with the most important window covered: the lowest of all.")
+    window: Window = Field(description="The most important window.")
     map: list[list[float]] = Field(
-        description="By row and column: how much the class's log-odds fall with a pixel covered, the mean over its windows."
+        description="By row and column: the decrease of the class's log-odds with the pixel covered, averaged over its "
+        "windows. Above 0 the pixel is evidence for the class, below 0 against it."
     )
-    picture: str = Field(description="The pixels that the model saw, a PNG as a data URI.")
-    model: Model
+    image: str = Field(description="The pixels that the model saw: a PNG file as a data URI.")
+    model: predict_api.ModelVersion
 
 
 def router(service: Service) -> APIRouter:
-    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in PICTURES}
     routes = APIRouter()
 
     @routes.post(
         "/v1/explain",
-        summary="Show what the model looked at",
+        summary="Explain a prediction",
         response_model=None,
         responses={200: {"model": Explanation}, **responses(400, 408, 413, 415, 422, 429, 504)},
-        openapi_extra={"requestBody": {"required": True, "content": content}},
+        openapi_extra={"requestBody": {"required": True, "content": predict_api.IMAGE_CONTENT}},
     )
     async def explain(request: Request) -> Response:
-        """One picture as the body, as for /v1/predict. It costs as much as up to 170 pictures, and takes up to a quarter of the service's queue."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if not kind.startswith("image/") and kind != "application/octet-stream":
-            raise Problem(415, f"The content type {kind!r} is not taken: send a picture as image/*.")
+        """Send one image as the body, as for /v1/predict.
+
+        An explanation costs as much as up to 170 predictions. It takes up to a quarter of the service's queue.
+        """
+        kind = predict_api.media_type(request)
+        if not predict_api.is_image(kind):
+            raise predict_api.unsupported(kind, "an image as image/*")
         contents = await service.body(request)
-        places = min(
-            1 + occlusion.SIDE**2, (service.settings.queue + 3) // 4
-        )  # else one person's look would shut others out
-        answer = await service.run(lambda bundle: _explained(service, bundle, contents), places, len(contents))
-        return Response(answer, media_type="application/json")
+        quarter = (service.settings.queue + 3) // 4  # so that explanations cannot shut out all other requests
+        images = min(1 + occlusion.WINDOWS_PER_SIDE**2, quarter)
+        return await service.run(lambda bundle: _explained(service, bundle, contents), images, len(contents))
 
     return routes
 
 
-def _explained(service: Service, bundle: Bundle, contents: bytes) -> str:
-    """An `Explanation` as JSON; raises Problem 422 for what is no usable picture."""
+def _explained(service: Service, bundle: Bundle, contents: bytes) -> Response:
+    """A response with an `Explanation`; raises Problem 422 if `contents` is not a usable image."""
     try:
         image = service.decode(bundle, contents)
     except Unusable as error:
-        raise Problem(422, f"The picture cannot be used: {error}.") from None
+        raise predict_api.unusable(str(error)) from None
     height, width, _ = image.shape
     windows = occlusion.windows(height, width)
-    logits, probabilities = service.answer(bundle, occlusion.covered(image, windows))
+    logits, probabilities = service.predict(bundle, occlusion.covered(image, windows))
     best = int(probabilities[0].argmax())
     scores = occlusion.log_odds(logits / bundle.manifest.temperature, best)
-    telling = int(scores[1:].argmin())
-    answer = {
+    key = int(scores[1:].argmin())
+    rows, columns = windows[key]
+    window = Window(
+        top=rows.start, left=columns.start, height=rows.stop - rows.start, width=columns.stop - columns.start
+    )
+    explanation = {
         "label": bundle.manifest.classes[best],
         "probability": float(probabilities[0, best]),
-        "covered": float(probabilities[1 + telling, best]),
-        "window": _place(windows[telling]),
-        "map": occlusion.falls(scores, windows, height, width).round(4).tolist(),
-        "picture": _png(image),
-        "model": {"version": bundle.version, "sha256": bundle.sha256},
+        "covered": float(probabilities[1 + key, best]),
+        "window": window.model_dump(),
+        "map": occlusion.score_drops(scores, windows, height, width).round(4).tolist(),
+        "image": _data_uri(image),
     }
-    return json.dumps(answer, allow_nan=False, separators=(",", ":"))
+    return predict_api.json_response(bundle, explanation)
 
 
-def _place(window: occlusion.Window) -> dict[str, Any]:
-    rows, columns = window
-    return {
-        "top": rows.start,
-        "left": columns.start,
-        "height": rows.stop - rows.start,
-        "width": columns.stop - columns.start,
-    }
-
-
-def _png(image: np.ndarray) -> str:
-    """A picture (H, W, C) uint8 as a data URI."""
+def _data_uri(image: np.ndarray) -> str:
+    """An image (H, W, C) uint8 as the data URI of a PNG file."""
     file = io.BytesIO()
     Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What every request passes before and after the routes: the API key, the refusal of what is too much, the account of how it ended."""
+"""ASGI middleware for every request: checks the API key, refuses requests to a full service, logs and counts."""
 
 import asyncio
 import hmac
@@ -14,25 +14,23 @@ from darkroom.serve.admission import refusal
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
 
-GUARDED = ("/v1/", "/v2", "/metrics")  # by the API key
-OPEN = ("/v2/health/",)  # all the same, for probes
-WORK = {
+GUARDED = ("/v1/", "/v2", "/metrics")  # need the API key
+OPEN = ("/v2/health/",)  # except these, for probes
+WORK = {  # routes that process images
     "/v1/predict",
     "/v1/explain",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",
-}  # what takes up pictures
-_PAUSE = (
-    0.05  # seconds until a refusal: clients that come again at once would take the processor from those that are served
-)
+}
+_REFUSAL_DELAY = 0.05  # seconds: clients that retry at once would otherwise take CPU time from accepted requests
 _logger = logging.getLogger("darkroom.serve")
 
 
 class Gate:
-    """An ASGI application around another one: plain ASGI, since every request pays for it, and a refused one for nothing else."""
+    """An ASGI application around another one. Plain ASGI, as it adds to the time of every request."""
 
     def __init__(self, app: ASGIApp, routes: Iterable[str], service: Service, log: AccessLog):
-        """`routes` are the paths of `app`, with their parameters in braces."""
+        """`routes` are the paths of `app`, with path parameters in braces."""
         self._app, self._service, self._log = app, service, log
         self._paths = {route for route in routes if "{" not in route}
         self._patterns = {route: compile_path(route)[0] for route in routes if "{" in route}
@@ -43,11 +41,11 @@ class Gate:
             return await self._app(scope, receive, send)
         started, status, work, route = perf_counter(), 0, Work(), self._route(scope["path"])
 
-        async def noting(message: Message) -> None:
+        async def recording(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if not self._service.ready:  # whoever comes again is to find another server
+                if not self._service.ready:  # the next request of this client should reach another server
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
@@ -55,14 +53,12 @@ class Gate:
         try:
             if problem := self._refusal(scope, route):
                 if problem.status == 429:
-                    await asyncio.sleep(_PAUSE)
-                await problem.response()(scope, receive, noting)
+                    await asyncio.sleep(_REFUSAL_DELAY)
+                await problem.response()(scope, receive, recording)
             else:
-                await self._app(scope, receive, noting)
-        except Exception:
-            _logger.exception(
-                "%s %s failed", scope["method"], route
-            )  # the application has answered, and raises it for the log
+                await self._app(scope, receive, recording)
+        except Exception:  # the application has sent a response before it raised this
+            _logger.exception("%s %s failed", scope["method"], route)
         finally:
             CURRENT.reset(token)
             seconds = perf_counter() - started
@@ -70,31 +66,31 @@ class Gate:
             self._log.add(scope["method"], route, status, seconds, work)
 
     def _refusal(self, scope: Scope, route: str) -> Problem | None:
-        """Why a request goes no further, found out without a look at its body."""
-        if self._key and is_guarded(scope["path"]) and not self._is_known(scope):
+        """Why a request is refused before its body is read, if it is."""
+        if self._key and is_guarded(scope["path"]) and not self._has_key(scope):
             return Problem(
                 401,
-                "Send the API key, as Authorization: Bearer KEY or as X-API-Key: KEY.",
+                "The API key is missing or wrong: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`.",
                 {"www-authenticate": "Bearer"},
             )
         if self._service.admission.full and scope["method"] == "POST" and route in WORK:
             return refusal()
         return None
 
-    def _is_known(self, scope: Scope) -> bool:
-        """Whether the key is there, and no wrong one beside it; to compare a nearly right one takes as long."""
+    def _has_key(self, scope: Scope) -> bool:
+        """Whether the key was sent, and no wrong key with it. Compares in constant time."""
         sent = list(_keys(scope))
         return bool(sent) and all([hmac.compare_digest(key, self._key) for key in sent])
 
     def _route(self, path: str) -> str:
-        """The route that a path belongs to, "-" for none: paths can be made up without end, routes cannot."""
+        """The route of a path, or "-": label values must be few, but clients can request any number of paths."""
         if path in self._paths:
             return path
         return next((route for route, pattern in self._patterns.items() if pattern.match(path)), "-")
 
 
 def is_guarded(path: str) -> bool:
-    """Whether the API key is needed there, if there is one."""
+    """Whether a path needs the API key, if one is set."""
     return path.startswith(GUARDED) and not path.startswith(OPEN)
 
 

@@ -1,16 +1,16 @@
-"""Memory that decoding large pictures took goes back to the system once they are done; what onnxruntime took is bundle.run's to give back."""
+"""Return the memory of decoded images to the system. bundle.classifier does the same for ONNX Runtime."""
 
 import ctypes
 
-_M_MMAP_THRESHOLD = -3  # of mallopt(3)
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
 _LARGE = 2**20  # bytes
 
 
 def return_large_blocks() -> None:
-    """Tells glibc to ask the system for each large block and to give it back; without glibc nothing is done.
+    """Make glibc map each large block separately and unmap it when freed. Does nothing without glibc.
 
-    By itself glibc takes the first large block that is freed for the usual size and keeps the next ones: after a few pictures of
-    50 million pixels a process would hold 0.6 GB for good. What is smaller stays with glibc, for the next one.
+    By default glibc raises its threshold to the size of the first large block freed, and keeps later blocks: after a
+    few images of 50 million pixels the process would hold 0.6 GB for good. Smaller blocks stay with glibc for reuse.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:

@@ -1,7 +1,7 @@
-"""The JSON of the Open Inference Protocol, version 2: what a request for inference holds, and the answers of a server.
+"""Messages of the Open Inference Protocol, version 2: inference requests and the server's responses.
 
-https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md, with Triton's extensions
-for binary data and classification. What a request holds beyond this is ignored, as the protocol wants.
+https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md, with Triton's
+extensions for binary data and classification. As the protocol requires, unknown fields of a request are ignored.
 """
 
 from typing import Annotated, Any, Literal
@@ -14,9 +14,8 @@ from darkroom.serve.problems import Problem
 Name = Annotated[str, Field(max_length=100)]
 Dimension = Annotated[int, Field(ge=1, lt=2**31)]
 _Pixel = {"type": "integer", "minimum": 0, "maximum": 255}
-Pixels = Annotated[
-    list[Any], WithJsonSchema({"type": "array", "items": {"anyOf": [_Pixel, {"type": "array"}]}})
-]  # checked in tensors.py, all at once
+# tensors.py checks the elements, which is much faster than pydantic
+Pixels = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"anyOf": [_Pixel, {"type": "array"}]}})]
 
 
 class _Message(BaseModel):
@@ -25,32 +24,32 @@ class _Message(BaseModel):
 
 class RequestParameters(_Message):
     binary_data_output: bool = Field(
-        False, description="Send the outputs as bytes behind the JSON, but for those that say otherwise."
+        False, description="Send the outputs as bytes after the JSON, unless an output says otherwise."
     )
 
 
 class InputParameters(_Message):
     binary_data_size: int | None = Field(
-        None, ge=0, description="How many bytes of this input follow the JSON, in place of `data`."
+        None, ge=0, description="The number of bytes of this input after the JSON, instead of `data`."
     )
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
 class OutputParameters(_Message):
-    binary_data: bool | None = Field(None, description="Send this output as bytes behind the JSON.")
+    binary_data: bool | None = Field(None, description="Send this output as bytes after the JSON.")
     classification: int | None = Field(
-        None, ge=1, description="Send so many of the largest values, as texts `value:index:class`."
+        None, ge=1, description="Send this number of largest values, as strings `value:index:class`."
     )
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
 class RequestInput(_Message):
     name: Name = Field(description="`images`")
-    shape: list[Dimension] = Field(min_length=4, max_length=4, description="Pictures, height, width, channels.")
+    shape: list[Dimension] = Field(min_length=4, max_length=4, description="Images, height, width, channels.")
     datatype: Literal["UINT8"]
     parameters: InputParameters = InputParameters()
     data: Pixels | None = Field(
-        None, description="The pixels, 0 to 255, flat in row-major order or nested as the shape says."
+        None, description="The pixels, 0 to 255: flat in row-major order, or nested to the shape."
     )
 
 
@@ -60,29 +59,29 @@ class RequestOutput(_Message):
 
 
 class InferenceRequest(_Message):
-    id: str | None = Field(None, description="Comes back with the answer.")
+    id: str | None = Field(None, description="Returned with the response.")
     parameters: RequestParameters = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)
-    outputs: list[RequestOutput] = Field([], max_length=2, description="All outputs where none is named.")
+    outputs: list[RequestOutput] = Field([], max_length=2, description="All outputs if empty.")
 
 
-class AnswerParameters(_Message):
-    binary_data_size: int = Field(description="How many bytes of this output follow the JSON, in place of `data`.")
+class ResponseParameters(_Message):
+    binary_data_size: int = Field(description="The number of bytes of this output after the JSON, instead of `data`.")
 
 
-class AnswerOutput(_Message):
+class ResponseOutput(_Message):
     name: str
     datatype: Literal["FP32", "BYTES"]
     shape: list[int]
-    parameters: AnswerParameters | None = None
+    parameters: ResponseParameters | None = None
     data: list[float] | list[str] | None = Field(None, description="Flat, in row-major order.")
 
 
-class InferenceAnswer(_Message):
+class InferenceResponse(_Message):
     model_name: str
     model_version: str
     id: str | None = None
-    outputs: list[AnswerOutput]
+    outputs: list[ResponseOutput]
 
 
 class TensorMetadata(_Message):
@@ -105,11 +104,11 @@ class ServerMetadata(_Message):
     extensions: list[str]
 
 
-class Live(_Message):
+class ServerLive(_Message):
     live: bool
 
 
-class Ready(_Message):
+class ServerReady(_Message):
     live: bool
     ready: bool
 
@@ -120,21 +119,22 @@ class ModelReady(_Message):
 
 
 def parse(text: bytes) -> InferenceRequest:
-    """The request for inference in a JSON text; raises Problem 400, which names the first mistake."""
+    """Parse an inference request; raises Problem 400 with the first error."""
     try:
-        return InferenceRequest.model_validate(
-            from_json(text)
-        )  # model_validate_json would hold three times as much memory
+        return InferenceRequest.model_validate(from_json(text))  # model_validate_json takes three times the memory
     except ValidationError as error:
-        mistake = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, mistake["loc"])) or "The request"
-        raise Problem(400, f"{where}: {mistake['msg']}.") from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "The request"
+        raise Problem(400, f"{where}: {first['msg']}.") from None
     except ValueError as error:
-        raise Problem(400, f"The request is no JSON ({error}).") from None
+        raise Problem(400, f"The request is not valid JSON ({error}).") from None
 
 
 def request_schema() -> dict[str, Any]:
-    """The JSON schema of a request, whole in itself: an OpenAPI document has no place for its definitions where a body may be JSON or bytes."""
+    """The JSON schema of a request without references.
+
+    FastAPI adds no definitions for a request body that it does not parse itself.
+    """
     whole = InferenceRequest.model_json_schema()
     definitions = whole.pop("$defs")
 

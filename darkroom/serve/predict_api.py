@@ -1,6 +1,7 @@
-"""POST /v1/predict: pictures in, classes with their probabilities out."""
+"""POST /v1/predict: classify images."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,91 +14,118 @@ from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Outcome, Service
 
 MULTIPART = "multipart/form-data"
-PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
-
+FILE = {"type": "string", "format": "binary"}
+IMAGE_CONTENT = {  # OpenAPI's description of a body with one image
+    kind: {"schema": FILE} for kind in ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+}
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-class Model(BaseModel):
-    """Which bundle answered."""
+class ModelVersion(BaseModel):
+    """The bundle that was used."""
 
-    version: str = Field(description="The first 12 hex digits of its manifest's SHA-256.")
-    sha256: str = Field(description="Of the ONNX file.")
+    version: str = Field(description="The first 12 hex digits of the SHA-256 of the bundle's manifest.")
+    sha256: str = Field(description="The SHA-256 of the ONNX file.")
 
 
-class Class(BaseModel):
+class ClassProbability(BaseModel):
     label: str
     probability: float
 
 
-class Answer(BaseModel):
-    """What a picture shows."""
+class ImagePrediction(BaseModel):
+    """The prediction for one image."""
 
     label: str = Field(description="The most probable class.")
-    confidence: float = Field(description="Its probability.")
+    confidence: float = Field(description="The probability of this class.")
     abstained: bool = Field(
-        description="Whether the confidence is below the bundle's threshold, so that the answer should not be relied on."
+        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then."
     )
-    classes: list[Class] = Field(description="The `top_k` most probable classes, the most probable first.")
+    classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
     decode_ms: float
     inference_ms: float
 
 
-class Prediction(Answer):
-    model: Model
+class Prediction(ImagePrediction):
+    """The response to a request with one image."""
+
+    model: ModelVersion
 
 
 class Predictions(BaseModel):
-    model: Model
-    results: list[Answer | Error] = Field(description="One for each file, in their order.")
+    """The response to a request with several files."""
+
+    model: ModelVersion
+    results: list[ImagePrediction | Error] = Field(description="One per file, in the order of the files.")
 
 
 def router(service: Service) -> APIRouter:
-    file = {"type": "string", "format": "binary"}
-    files = {"type": "array", "items": file, "minItems": 1, "maxItems": service.settings.max_files}
+    files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": service.settings.max_files}
     form = {"type": "object", "properties": {"files": files}, "required": ["files"], "additionalProperties": False}
-    content = {kind: {"schema": file} for kind in PICTURES} | {MULTIPART: {"schema": form}}
     routes = APIRouter()
 
     @routes.post(
         "/v1/predict",
-        summary="Classify pictures",
+        summary="Classify images",
         response_model=None,
         responses={200: {"model": Prediction | Predictions}, **responses(400, 408, 413, 415, 422, 429, 504)},
-        openapi_extra={"requestBody": {"required": True, "content": content}},
+        openapi_extra={"requestBody": {"required": True, "content": IMAGE_CONTENT | {MULTIPART: {"schema": form}}}},
     )
     async def predict(
-        request: Request, top_k: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5
+        request: Request, top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5
     ) -> Response:
-        """One picture as the body (JPEG, PNG, WebP, BMP, TIFF or GIF; any `image/*` type or `application/octet-stream`), or several as
-        the files of a form, under any name. A file of a form that is no usable picture has an `error` in its place and fails no other."""
-        content_type = request.headers.get("content-type", "")
-        match content_type.partition(";")[0].strip().lower():
-            case "multipart/form-data":
-                contents = multipart.files(content_type, await service.body(request), service.settings.max_files)
-                outcomes = await service.pictures(contents)
-                answer: dict[str, Any] = {"results": [_result(outcome, top_k) for outcome in outcomes]}
-            case kind if kind.startswith("image/") or kind == "application/octet-stream":
-                outcomes = await service.pictures([await service.body(request)])
-                answer = _result(outcomes[0], top_k)
-                if "error" in answer:
-                    raise Problem(422, f"The picture cannot be used: {answer['error']}.")
-            case kind:
-                raise Problem(
-                    415, f"The content type {kind!r} is not taken: send a picture as image/*, or files as {MULTIPART}."
-                )
-        return Response(
-            _ENCODER.encode({"model": model_of(outcomes[0].bundle), **answer}), media_type="application/json"
-        )
+        """Send one image as the body, or several as the files of a form.
+
+        Supported formats: JPEG, PNG, WebP, BMP, TIFF and GIF. The content type of one image is any `image/*` or
+        `application/octet-stream`. Form fields may have any name. A form file that is not a usable image gets an
+        `error` as its result; the other files are not affected.
+        """
+        kind = media_type(request)
+        if kind == MULTIPART:
+            content_type = request.headers["content-type"]
+            contents = multipart.files(content_type, await service.body(request), service.settings.max_files)
+            outcomes = await service.classify(contents)
+            return json_response(outcomes[0].bundle, {"results": [_result(outcome, top_k) for outcome in outcomes]})
+        if is_image(kind):
+            [outcome] = await service.classify([await service.body(request)])
+            if outcome.error is not None:
+                raise unusable(outcome.error)
+            return json_response(outcome.bundle, _result(outcome, top_k))
+        raise unsupported(kind, f"an image as image/*, or files as {MULTIPART}")
 
     return routes
 
 
-def model_of(bundle: Bundle) -> dict[str, str]:
+def media_type(request: Request) -> str:
+    """The content type of a request without its parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_image(kind: str) -> bool:
+    """Whether a body of this media type is taken as an image."""
+    return kind.startswith("image/") or kind == "application/octet-stream"
+
+
+def unsupported(kind: str, allowed: str) -> Problem:
+    return Problem(415, f"The content type {kind!r} is not supported: send {allowed}.")
+
+
+def unusable(reason: str) -> Problem:
+    return Problem(422, f"The image cannot be used: {reason}.")
+
+
+def model_version(bundle: Bundle) -> dict[str, str]:
+    """The fields of `ModelVersion`."""
     return {"version": bundle.version, "sha256": bundle.sha256}
 
 
+def json_response(bundle: Bundle, fields: Mapping[str, Any]) -> Response:
+    """A response with the bundle's version and `fields`."""
+    return Response(_ENCODER.encode({"model": model_version(bundle), **fields}), media_type="application/json")
+
+
 def _result(outcome: Outcome, top_k: int) -> dict[str, Any]:
+    """The fields of `ImagePrediction` or `Error`."""
     if outcome.probabilities is None:
         return {"error": outcome.error}
     names, probabilities = outcome.bundle.manifest.classes, outcome.probabilities

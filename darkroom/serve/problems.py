@@ -1,4 +1,4 @@
-"""What a client is told when its request cannot be answered."""
+"""Error responses of the API."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 
 class Problem(Exception):
-    """Ends a request: answered as the JSON {"error": message} with this status and these headers, whatever raised it."""
+    """Ends a request with this HTTP status, these headers and the JSON body {"error": message}."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None):
         super().__init__(message)
@@ -19,7 +19,7 @@ class Problem(Exception):
 
 
 class Error(BaseModel):
-    """The body of every answer that is none."""
+    """Why a request or an image failed."""
 
     error: str
 
@@ -27,18 +27,18 @@ class Error(BaseModel):
 _MEANINGS = {
     400: "The request is malformed.",
     401: "The API key is missing or wrong.",
-    404: "There is nothing of this name.",
+    404: "Not found.",
     408: "The request did not arrive in time.",
-    409: "Not possible in the present state.",
-    413: "The request holds more than is taken.",
-    415: "The body is of a type that is not taken.",
-    422: "What was sent cannot be used.",
-    429: "The service is full: try again after as many seconds as the header Retry-After says.",
-    503: "The service takes no new requests.",
-    504: "The answer was not ready in time.",
+    409: "Not possible in the current state.",
+    413: "The request or an image in it is too large.",
+    415: "The content type or content encoding is not supported.",
+    422: "The content cannot be used.",
+    429: "The service is full. Retry after the number of seconds in the header Retry-After.",
+    503: "The service accepts no new requests.",
+    504: "The response was not ready in time.",
 }
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """FastAPI's description of the problems of a route."""
+    """FastAPI's `responses` argument for these error statuses."""
     return {status: {"model": Error, "description": _MEANINGS[status]} for status in statuses}

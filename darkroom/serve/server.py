@@ -1,7 +1,8 @@
-"""uvicorn, with the manners that a service needs: it leaves in order, and it does not wait for ever for anybody."""
+"""The HTTP server: uvicorn with a graceful shutdown and with limits for slow clients."""
 
 import asyncio
 import contextlib
+import errno
 import math
 import signal
 import socket
@@ -18,16 +19,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from darkroom.core.errors import DarkroomError
 from darkroom.serve.service import Service
 
-_BACKLOG = 2048  # connections that wait to be taken
-_KEEP_ALIVE = 75  # seconds that a connection may idle between two requests: longer than usual clients hold one
-_LINGER = 0.3  # seconds for requests that are on their way over open connections when the door closes
-_LAST = 7  # seconds for accepted requests to end, then
-_HEADER = 2**16  # bytes
-_PIPELINE = 256  # requests of a connection that wait for the answer to an earlier one
+_BACKLOG = 2048  # connections that wait to be accepted
+_KEEP_ALIVE = 75  # seconds that a connection may idle between requests: longer than common clients keep one open
+_LINGER = 0.3  # seconds at shutdown for requests that are on their way over open connections
+_GRACE = 7  # seconds at shutdown for accepted requests to finish
+_MAX_HEADER = 2**16  # bytes
+_MAX_PIPELINE = 256  # requests of a connection that wait for the response to an earlier one
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens at the address: who comes early waits. Raises DarkroomError where it cannot be had."""
+    """A listening socket, which queues early connections. Raises DarkroomError if the address is not available."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -38,14 +39,21 @@ def bind(host: str, port: int) -> socket.socket:
         bound.listen(_BACKLOG)
         return bound
     except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise DarkroomError(
+                f"--port {port} is already in use on {host}: stop the other process, or choose another --port."
+            ) from error
         raise DarkroomError(
-            f"{host} port {port} cannot be served at ({error}): end what uses it, or choose another --host or --port."
+            f"Cannot listen on {host}, port {port} ({error}): choose another --host or --port."
         ) from error
 
 
 class Server(uvicorn.Server):
-    """Ends, at SIGTERM or SIGINT, with exit code 0: first the service is not ready any more, after its drain delay nobody is let in, and
-    then what was accepted is answered. A second signal cuts the delay short, as does Ctrl-C."""
+    """Shuts down at SIGTERM or SIGINT with exit code 0.
+
+    First it reports not ready. After the drain delay it accepts no new connections and finishes the accepted requests.
+    SIGINT, and a second signal of either kind, skip the drain delay.
+    """
 
     def __init__(self, app: ASGIApp, service: Service):
         settings = service.settings
@@ -62,7 +70,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 backlog=_BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=_LAST,
+                timeout_graceful_shutdown=_GRACE,
             )
         )
         self._service = service
@@ -77,7 +85,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or monotonic() >= self._closing_time
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        waiting = [connection for door in sockets or [] for connection in _waiting(door)]
+        waiting = [connection for listener in sockets or [] for connection in _waiting(listener)]
         for server in self.servers:
             server.close()
         protocol = partial(
@@ -88,30 +96,27 @@ class Server(uvicorn.Server):
         )
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(protocol, connection)
-        await asyncio.sleep(_LINGER)  # else a request that had been sent would meet a closed connection
+        await asyncio.sleep(_LINGER)  # else a request that was already sent would meet a closed connection
         await super().shutdown(sockets)
 
 
-def _waiting(door: socket.socket) -> Iterator[socket.socket]:
-    """The connections that clients have made and nobody has taken yet: to close the door would reset them."""
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accept the connections that are still queued: closing the listener would reset them."""
     with contextlib.suppress(BlockingIOError):
         while True:
-            yield door.accept()[0]
+            yield listener.accept()[0]
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, which by itself waits without end for a request and for a client that does not read, and holds headers of any
-    length and any number of requests."""
+    """uvicorn's connection with limits: by itself it waits for ever for slow clients, and buffers any amount."""
 
     def __init__(self, *arguments: Any, patience: float, **named: Any):
         super().__init__(*arguments, **named)
-        self._patience = patience  # seconds from a request's first byte to its last, and for a client to read on
-        self._deadline: asyncio.TimerHandle | None = None  # of the request on its way
-        self._reading: asyncio.TimerHandle | None = None  # of the client that has not read all of its answers
-        self._running: RequestResponseCycle | None = None  # the request that is being answered
-        self._header = (
-            0  # bytes since the last of a body, or of a request: of a header, a trailer, or what begins no request
-        )
+        self._patience = patience  # seconds for a whole request to arrive, and for a client to continue reading
+        self._deadline: asyncio.TimerHandle | None = None  # for the request that is arriving
+        self._reading: asyncio.TimerHandle | None = None  # for the client to read its responses
+        self._running: RequestResponseCycle | None = None  # the request in progress
+        self._header = 0  # bytes since the last body or request: a header, a trailer, or bytes that begin no request
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -120,11 +125,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._header += len(data)
         super().data_received(data)
-        if len(self.pipeline) > _PIPELINE:
+        if len(self.pipeline) > _MAX_PIPELINE:
             self.transport.close()
-        elif self._header > _HEADER and not self.transport.is_closing():
-            self.send_400_response(f"The header has more than {_HEADER:,} bytes.")
-        elif self._header and self._deadline.cancelled():  # what came begins no request
+        elif self._header > _MAX_HEADER and not self.transport.is_closing():
+            self.send_400_response(f"The request header has more than {_MAX_HEADER:,} bytes.")
+        elif self._header and self._deadline.cancelled():  # the bytes begin no request
             self._await_request()
 
     def on_message_begin(self) -> None:
@@ -155,11 +160,11 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         for timer in filter(None, (self._deadline, self._reading)):
             timer.cancel()
-        self.cycle = (
-            self._running
-        )  # uvicorn tells one request that nobody waits for it any more: by itself the last that came
+        # uvicorn tells only one request about the disconnect: by default the last to arrive, not the one in progress
+        self.cycle = self._running
         super().connection_lost(error)
-        self.pipeline.clear()  # each of these holds the connection that holds it: they would stay until the garbage is looked through
+        # break the reference cycles with this connection, which would otherwise wait for the garbage collector
+        self.pipeline.clear()
         self.cycle = self._running = None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:
@@ -173,11 +178,11 @@ class Connection(HttpToolsProtocol):
 
     def _await_reading(self) -> None:
         if not self._reading:
-            self._look(math.inf)
+            self._check_reading(math.inf)
 
-    def _look(self, left: float) -> None:
-        """Ends the connection where no less than `left` bytes, those of the look before, wait for the client to read."""
+    def _check_reading(self, before: float) -> None:
+        """Abort the connection if the client has read nothing since the last check, when `before` bytes waited."""
         waiting = self.transport.get_write_buffer_size()
-        if waiting >= left:
+        if waiting >= before:
             self.transport.abort()
-        self._reading = self.loop.call_later(self._patience, self._look, waiting) if waiting else None
+        self._reading = self.loop.call_later(self._patience, self._check_reading, waiting) if waiting else None

@@ -1,4 +1,4 @@
-"""How the service runs."""
+"""The options of the service and their defaults."""
 
 import ipaddress
 import re
@@ -14,21 +14,19 @@ _KEY = "[!-~]+"  # visible ASCII characters
 
 @dataclass(frozen=True)
 class Settings:
-    """Every option with its default."""
+    """All options of the service."""
 
     bundle: Path = Path("models/bundle")
     variant: str = "fp32"  # or int8
     host: str = "127.0.0.1"
     port: int = 8000
-    threads: int = field(default_factory=cores)  # each works on one picture at a time
-    queue: int = 128  # pictures in the service at the same time, those that wait with those that are worked on
-    timeout: float = 5.0  # seconds for a request to arrive, and again for its answer
-    max_bytes: int = 16 * 2**20  # of a request's body
-    max_pixels: int = (
-        25_000_000  # of one picture, where the bundle allows so many: to decode one takes up to 26 bytes a pixel
-    )
-    max_files: int = 32  # of one request
-    drain_delay: float = 1.0  # seconds at SIGTERM from "not ready" to a closed door
+    threads: int = field(default_factory=cores)  # one image per thread
+    queue: int = 128  # images in the service, waiting or in progress
+    timeout: float = 5.0  # seconds for a request to arrive, and again for its response
+    max_bytes: int = 16 * 2**20  # per request body
+    max_pixels: int = 25_000_000  # per image; the bundle may allow less. Decoding takes up to 26 bytes per pixel
+    max_files: int = 32  # per request
+    drain_delay: float = 1.0  # seconds between SIGTERM and refusing new connections
     log_format: str = "json"  # or text, off
     allow_reload: bool = False
     allow_anonymous: bool = False
@@ -36,14 +34,16 @@ class Settings:
 
 
 def check(settings: Settings) -> None:
-    """Raises DarkroomError for a service that would be open to strangers, or closed to all."""
+    """Raise DarkroomError if the API key is unusable, or if others could reach the service without a key."""
     if settings.api_key and not re.fullmatch(_KEY, settings.api_key):
         raise DarkroomError(
-            f"The key in {KEY_VARIABLE} holds a space, a line end or another character that headers do not carry: make one of visible ASCII characters alone."
+            f"{KEY_VARIABLE} contains a character that an HTTP header cannot carry, such as a space or a line break: "
+            "use visible ASCII characters only."
         )
     if not settings.api_key and not settings.allow_anonymous and not _is_loopback(settings.host):
         raise DarkroomError(
-            f"Whoever reaches {settings.host} could use the service: set {KEY_VARIABLE} to a key that clients have to send, or allow it with --allow-anonymous."
+            f"--host {settings.host} can be reached from other machines, but {KEY_VARIABLE} is not set: "
+            "set it to a key that clients must send, or use --allow-anonymous."
         )
 
 

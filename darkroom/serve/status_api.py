@@ -1,4 +1,4 @@
-"""How the service is and what it serves: probes, the model's description, metrics."""
+"""Health probes, the description of the model, and metrics."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -11,11 +11,11 @@ from darkroom.serve.service import Service
 from darkroom.serve.telemetry import CONTENT_TYPE
 
 
-class Live(BaseModel):
+class Liveness(BaseModel):
     status: Literal["live"] = "live"
 
 
-class Ready(BaseModel):
+class Readiness(BaseModel):
     ready: bool
 
 
@@ -23,42 +23,42 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["status"])
 
     @routes.get("/health/live", summary="Liveness probe")
-    async def live() -> Live:
-        """Whether the process answers."""
-        return Live()
+    async def live() -> Liveness:
+        """Whether the process responds."""
+        return Liveness()
 
     @routes.get(
-        "/health/ready", summary="Readiness probe", responses={503: {"model": Ready, "description": "Not ready"}}
+        "/health/ready", summary="Readiness probe", responses={503: {"model": Readiness, "description": "Not ready."}}
     )
-    async def ready(response: Response) -> Ready:
-        """Whether new requests are welcome: not while the service drains, before it ends."""
+    async def ready(response: Response) -> Readiness:
+        """Whether the service accepts new requests. It reports not ready before it shuts down."""
         response.status_code = 200 if service.ready else 503
-        return Ready(ready=service.ready)
+        return Readiness(ready=service.ready)
 
     @routes.get(
         "/v1/model",
-        summary="What is served",
+        summary="Describe the model",
         responses={200: {"content": {"application/json": {"schema": description_schema()}}}},
     )
     async def model() -> dict[str, Any]:
-        """The bundle's manifest, and what identifies it: `version` by the manifest, `sha256` by the ONNX file."""
+        """The bundle's manifest, with `version` (from the manifest's SHA-256) and `sha256` (of the ONNX file)."""
         return description(service.bundle)
 
     @routes.get(
         "/metrics",
-        summary="Measurements for Prometheus",
+        summary="Metrics for Prometheus",
         response_class=Response,
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def metrics() -> Response:
-        """Requests, latencies, queue, predicted classes, confidence, abstentions, drift."""
+        """Requests, latencies, queue length, predicted classes, confidence, abstentions and drift."""
         return Response(service.metrics(), media_type=CONTENT_TYPE)
 
     return routes
 
 
 def description(bundle: Bundle) -> dict[str, Any]:
-    """What clients may know of a bundle."""
+    """The public description of a bundle: its manifest without the drift reference."""
     return {"version": bundle.version, "sha256": bundle.sha256, "variant": bundle.variant} | {
         name: value for name, value in asdict(bundle.manifest).items() if name != "reference"
     }
@@ -69,11 +69,7 @@ def description_schema() -> dict[str, Any]:
     schema = TypeAdapter(Manifest).json_schema(mode="serialization")
     del schema["properties"]["reference"]
     schema["properties"] |= {name: {"type": "string"} for name in ("version", "sha256", "variant")}
-    schema["properties"]["shape"] = {
-        "type": "array",
-        "items": {"type": "integer"},
-        "minItems": 3,
-        "maxItems": 3,
-    }  # FastAPI spoils its `prefixItems`
+    # FastAPI does not preserve the `prefixItems` that pydantic writes here
+    schema["properties"]["shape"] = {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}
     schema["required"] = list(schema["properties"])
     return schema

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics. Each service has a registry of its own."""
+"""Prometheus metrics, served at /metrics. Each service has its own registry."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from darkroom.serve.admission import Admission
 __all__ = ["CONTENT_TYPE", "Telemetry"]
 
 _SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
-_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+_PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 
 
 class Telemetry:
-    """All measurements of a service; may be used from several threads."""
+    """All metrics of a service. Thread-safe."""
 
     def __init__(self, admission: Admission):
         self._registry = registry = CollectorRegistry()
@@ -25,59 +25,60 @@ class Telemetry:
         self._requests = Counter("darkroom_requests", "Requests answered.", ["route", "code"], registry=registry)
         self._seconds = Histogram(
             "darkroom_request_seconds",
-            "From a request's header to its answer.",
+            "Time from the header of a request to the end of its response.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
         )
         self._shed = Counter("darkroom_shed", "Requests refused because the service was full.", registry=registry)
         self._decode = Histogram(
-            "darkroom_decode_seconds", "Decoding of a picture file.", buckets=_SECONDS, registry=registry
+            "darkroom_decode_seconds", "Time to decode one image file.", buckets=_SECONDS, registry=registry
         )
         self._inference = Histogram(
-            "darkroom_inference_seconds", "A run of the model.", buckets=_SECONDS, registry=registry
+            "darkroom_inference_seconds", "Time of one model run.", buckets=_SECONDS, registry=registry
         )
-        self._predictions = Counter(
-            "darkroom_predictions", "Pictures by predicted class.", ["label"], registry=registry
-        )
+        self._predictions = Counter("darkroom_predictions", "Images by predicted class.", ["label"], registry=registry)
         self._confidence = Histogram(
-            "darkroom_confidence", "Largest probability of a picture.", buckets=_SHARES, registry=registry
+            "darkroom_confidence", "Largest probability per image.", buckets=_PROBABILITIES, registry=registry
         )
-        self._abstentions = Counter("darkroom_abstentions", "Answers below the bundle's threshold.", registry=registry)
+        self._abstentions = Counter(
+            "darkroom_abstentions", "Predictions below the bundle's confidence threshold.", registry=registry
+        )
         self._drift = Gauge(
-            "darkroom_drift", "Population stability index against validation.", ["feature"], registry=registry
+            "darkroom_drift",
+            "Population stability index of recent images against validation.",
+            ["feature"],
+            registry=registry,
         )
         self._model = Gauge("darkroom_model_info", "The bundle in use.", ["version", "sha256"], registry=registry)
-        self._running = Gauge(
-            "darkroom_pictures_running", "Pictures that threads work on; the others in flight wait.", registry=registry
-        )
-        Gauge("darkroom_pictures_in_flight", "Pictures taken on and not yet answered.", registry=registry).set_function(
-            lambda: admission.pictures
-        )
-        Gauge("darkroom_pictures_limit", "How many are taken on at most.", registry=registry).set(
-            admission.max_pictures
+        self._running = Gauge("darkroom_images_running", "Images in progress in worker threads.", registry=registry)
+        Gauge(
+            "darkroom_images_in_flight", "Images in the service, waiting or in progress.", registry=registry
+        ).set_function(lambda: admission.images)
+        Gauge("darkroom_images_limit", "Maximum of darkroom_images_in_flight.", registry=registry).set(
+            admission.max_images
         )
 
     def serving(self, bundle: Bundle) -> None:
-        """Says which bundle is in use from now on."""
+        """Record the bundle that is in use from now on."""
         self._model.clear()
         self._model.labels(bundle.version, bundle.sha256).set(1)
 
     def ended(self, route: str, code: int, seconds: float) -> None:
-        """Counts a request."""
+        """Count a request."""
         self._requests.labels(route, code).inc()
         self._seconds.labels(route).observe(seconds)
         if code == 429:
             self._shed.inc()
 
     @contextmanager
-    def running(self, pictures: int) -> Iterator[None]:
-        """While a thread works on so many."""
-        self._running.inc(pictures)
+    def running(self, images: int) -> Iterator[None]:
+        """Count `images` as in progress."""
+        self._running.inc(images)
         try:
             yield
         finally:
-            self._running.dec(pictures)
+            self._running.dec(images)
 
     def decoded(self, seconds: float) -> None:
         self._decode.observe(seconds)
@@ -85,8 +86,8 @@ class Telemetry:
     def inferred(self, seconds: float) -> None:
         self._inference.observe(seconds)
 
-    def answered(self, bundle: Bundle, probabilities: np.ndarray) -> None:
-        """Counts the answers (N, K) of a run."""
+    def predicted(self, bundle: Bundle, probabilities: np.ndarray) -> None:
+        """Count predictions by their probabilities (N, K)."""
         manifest = bundle.manifest
         for label, confidence in zip(probabilities.argmax(1).tolist(), probabilities.max(1).tolist(), strict=True):
             self._predictions.labels(manifest.classes[label]).inc()
@@ -95,7 +96,7 @@ class Telemetry:
                 self._abstentions.inc()
 
     def text(self, drift: Mapping[str, float]) -> bytes:
-        """Everything, with the drift watch's scores by feature, in Prometheus's format."""
+        """All metrics in Prometheus's text format, with the drift scores by feature."""
         self._drift.clear()
         for feature, score in drift.items():
             self._drift.labels(feature).set(score)

@@ -1,12 +1,13 @@
-"""Tensors as the Open Inference Protocol sends them: as lists in JSON, or as bytes behind it.
+"""Tensors of the Open Inference Protocol: as lists in JSON, or as bytes after the JSON.
 
     datatype   numpy     JSON                    bytes
     UINT8      uint8     integers, 0 to 255      one each
     FP32       float32   numbers                 four each, little-endian
-    BYTES      object    texts                   UTF-8, the length before each as four bytes, little-endian
+    BYTES      object    strings                 UTF-8, each after its length as four bytes, little-endian
 
-Both are row-major and without padding; a list is flat or nested as the shape says. The bytes of several tensors follow each
-other in the order in which the JSON names them: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+Both are row-major without padding. A list is flat or nested to the shape. The bytes of several tensors follow each
+other in the order of the JSON:
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
 import math
@@ -24,35 +25,41 @@ DATATYPES = {np.dtype(np.uint8): "UINT8", np.dtype(np.float32): "FP32", np.dtype
 
 
 def split(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
-    """The JSON of a body and the bytes behind it, by the value of the header Inference-Header-Content-Length.
+    """Split a body into the JSON and the bytes after it.
 
-    None: all is JSON. Raises Problem 400 where it is no such length.
+    `json_length` is the header Inference-Header-Content-Length; None means that the whole body is JSON. Raises
+    Problem 400 if it is not a valid length.
     """
     if json_length is None:
         return body, memoryview(b"")
     if not re.fullmatch(r"[0-9]{1,18}", json_length) or not 1 <= int(json_length) <= len(body):
         raise Problem(
-            400, f"Inference-Header-Content-Length must be the length of the JSON, 1 to the body's {len(body):,} bytes."
+            400,
+            "Inference-Header-Content-Length must be the length of the JSON, "
+            f"from 1 to the body's {len(body):,} bytes.",
         )
     return body[: int(json_length)], memoryview(body)[int(json_length) :]
 
 
 def pixels_of_list(values: list[Any], shape: Sequence[int]) -> np.ndarray:
-    """The UINT8 tensor of a list from JSON; raises Problem 400 unless it is flat or nested as `shape`, and of integers 0 to 255."""
+    """A uint8 tensor from a JSON list.
+
+    Raises Problem 400 unless the list is flat or nested to `shape`, and holds integers from 0 to 255.
+    """
     if values and isinstance(values[0], list):
         values = _flattened(values, shape)
     elif len(values) != math.prod(shape):
         raise Problem(400, f"data has length {len(values):,}, but the shape {list(shape)} needs {math.prod(shape):,}.")
-    if not set(map(type, values)) <= {int}:  # bool is refused: it is an int to Python alone
-        raise Problem(400, "data of UINT8 must hold integers.")
+    if not set(map(type, values)) <= {int}:  # excludes bool, which is a subclass of int only in Python
+        raise Problem(400, "data of datatype UINT8 must be integers.")
     try:
         return np.frombuffer(bytes(values), np.uint8).reshape(shape)
     except ValueError:
-        raise Problem(400, "data of UINT8 must be between 0 and 255.") from None
+        raise Problem(400, "data of datatype UINT8 must be between 0 and 255.") from None
 
 
 def pixels_of_bytes(raw: bytes | memoryview, shape: Sequence[int]) -> np.ndarray:
-    """The UINT8 tensor of so many bytes, not copied and thus read-only; raises Problem 400 unless they are as many as `shape` needs."""
+    """A uint8 tensor from bytes, a read-only view. Raises Problem 400 unless their number fits `shape`."""
     if len(raw) != math.prod(shape):
         raise Problem(
             400, f"The binary data has {len(raw):,} bytes, but the shape {list(shape)} needs {math.prod(shape):,}."
@@ -61,7 +68,7 @@ def pixels_of_bytes(raw: bytes | memoryview, shape: Sequence[int]) -> np.ndarray
 
 
 def to_list(tensor: np.ndarray) -> list[Any]:
-    """The elements of a tensor for JSON, flat."""
+    """The elements of a tensor as a flat list for JSON."""
     return tensor.ravel().tolist()
 
 
@@ -74,7 +81,7 @@ def to_bytes(tensor: np.ndarray) -> bytes:
 
 
 def classification(values: np.ndarray, count: int, labels: Sequence[str]) -> np.ndarray:
-    """The `count` largest of each row of values (N, K), largest first, as texts "value:index:label": (N, at most K) object.
+    """The `count` largest values per row of (N, K), largest first, as strings "value:index:label" (N, <= K) object.
 
     https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_classification.md
     """
@@ -91,6 +98,6 @@ def _flattened(values: list[Any], shape: Sequence[int]) -> list[Any]:
     lists: list[Any] = [values]
     for length in shape:
         if not all(isinstance(one, list) and len(one) == length for one in lists):
-            raise Problem(400, f"data must be flat, or nested as its shape {list(shape)} says.")
+            raise Problem(400, f"data must be flat or nested to its shape {list(shape)}.")
         lists = list(chain.from_iterable(lists))
     return lists

@@ -1,7 +1,7 @@
-"""The training pictures a batch a step: drawn, varied and normalised, on the device.
+"""The batches of training inputs: drawn, augmented and normalised on the device.
 
-What a step shows depends on the seed, the epoch and the step alone (see `randomness`): not on what was shown before, nor
-on whether the pictures are held on the device or read from disk as they are needed.
+A batch depends only on the seed, the epoch and the step (see darkroom/core/randomness.py): not on earlier batches, nor
+on whether the inputs are held in memory or read from disk.
 """
 
 import math
@@ -18,129 +18,115 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed, numpy_generator
-from darkroom.models import normalisation
+from darkroom.models.normalisation import normalise
 from darkroom.train import augmentation, memory
 from darkroom.train.config import AugmentConfig
 from darkroom.train.objective import Batch
 
-HELD_SHARE = 0.5  # of the memory that is free: pictures that take more are read from disk as they are needed
-READERS = 8  # threads that read: a disk answers many at a time, each after a while
+MAX_MEMORY_FRACTION = 0.5  # of the free memory; inputs that need more are read from disk batch by batch
+READERS = 8  # threads that read from disk: a disk answers many requests at a time, each with some latency
 
 
 class Batches:
-    """Epochs of batches of the split `train`, whose pictures are held on the device if they fit, else prefetched."""
+    """Epochs of batches of the training split; its inputs are held on the device if they fit, else prefetched."""
 
     def __init__(
         self, train: Split, manifest: Manifest, augment: AugmentConfig, batch_size: int, seed: int, device: torch.device
     ):
         if batch_size > len(train):
             raise DarkroomError(
-                f"train.batch_size = {batch_size} is more than the {len(train)} training pictures: lower it."
+                f"train.batch_size = {batch_size} is larger than the training set of {len(train)} examples: lower it."
             )
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
-        self.steps = math.ceil(len(train) / batch_size)  # of a whole epoch
+        self.steps = math.ceil(len(train) / batch_size)  # per epoch
         self.augment = _resolve(augment, manifest.augmentation)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
-        self.held = (
-            torch.from_numpy(arrays.read_whole(train.inputs)).to(device) if _fits(train.inputs, device) else None
-        )
+        fits = train.inputs.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
+        self.in_memory = torch.from_numpy(arrays.read_whole(train.inputs)).to(device) if fits else None
 
     def sample(self, n: int) -> Tensor:
-        """Some pictures as they are, normalised (n, C, H, W) float32 or all if there are fewer: to fit a stem to."""
+        """`n` random inputs without augmentation, normalised (n, C, ...) float32; all inputs if there are fewer."""
         chosen = numpy_generator(self.seed, "stem").permutation(len(self.train))[:n]
-        images = np.empty((len(chosen), *self.train.inputs.shape[1:]), np.uint8)
-        arrays.read_into(images, self.train.inputs, np.sort(chosen))
-        return normalisation.normalise(torch.from_numpy(images).to(self.device), self.manifest.mean, self.manifest.std)
+        inputs = np.empty((len(chosen), *self.train.inputs.shape[1:]), np.uint8)
+        arrays.read_into(inputs, self.train.inputs, np.sort(chosen))
+        return normalise(torch.from_numpy(inputs).to(self.device), self.manifest.mean, self.manifest.std)
 
     def epoch(self, epoch: int, first: int, last: int) -> Iterator[Batch]:
-        """The steps `first` up to but not including `last` of an epoch, all counted from 0.
+        """The batches of the steps `first` (inclusive) to `last` (exclusive) of an epoch, all counted from 0.
 
-        Yields pictures (N, C, H, W) float32 and what they show: classes (N,) int64, or where pictures are mixed the shares
-        of all classes (N, K) float32. All batches of an epoch have the same size, or one picture less.
+        All batches of an epoch have the same size, or one example less.
         """
         order = torch.randperm(len(self.labels), generator=self._generator("order", epoch))
         batches = torch.tensor_split(order, self.steps)[first:last]
-        for step, (batch, images) in enumerate(self._drawn(batches), epoch * self.steps + first):
-            yield self._mixed(self._varied(images, batch, epoch, step), self.labels[batch.to(self.device)], step)
+        for step, (indices, inputs) in enumerate(self._load(batches), epoch * self.steps + first):
+            yield self._mix(self._augment(inputs, indices, epoch, step), self.labels[indices.to(self.device)], step)
 
-    def _drawn(self, batches: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each batch's indices (N,) and its pictures (N, H, W, C) uint8 on the device."""
-        if self.held is not None:
-            yield from ((batch, self.held[batch.to(self.device)]) for batch in batches)
+    def _load(self, batches: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The indices (N,) of each batch, and its inputs (N, ..., C) uint8 on the device."""
+        if self.in_memory is not None:
+            yield from ((indices, self.in_memory[indices.to(self.device)]) for indices in batches)
             return
         with ThreadPoolExecutor(READERS) as pool:
-            pending = [self._begin_to_read(batch, pool) for batch in batches[:1]]
-            for batch, following in pairwise((*batches, None)):
-                images, parts = pending.pop()
-                pending = [self._begin_to_read(following, pool)] if following is not None else []
+            pending = [self._start_reading(indices, pool) for indices in batches[:1]]
+            for indices, following in pairwise((*batches, None)):
+                inputs, parts = pending.pop()
+                pending = [self._start_reading(following, pool)] if following is not None else []
                 for part in parts:
                     part.result()
-                yield batch, images.to(self.device, non_blocking=True)
+                yield indices, inputs.to(self.device, non_blocking=True)
 
-    def _begin_to_read(self, batch: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
-        """The pictures of `batch`, (N, H, W, C) uint8, that are whole once the parts are done."""
-        images = torch.empty(
-            (len(batch), *self.train.inputs.shape[1:]), dtype=torch.uint8, pin_memory=self.device.type == "cuda"
-        )
-        parts = zip(images.tensor_split(READERS), batch.tensor_split(READERS), strict=True)
-        return images, [
-            pool.submit(arrays.read_into, part.numpy(), self.train.inputs, places.numpy()) for part, places in parts
+    def _start_reading(self, indices: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
+        """The inputs (N, ..., C) uint8 at `indices`; they are complete when all futures are done."""
+        shape = (len(indices), *self.train.inputs.shape[1:])
+        inputs = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        parts = zip(inputs.tensor_split(READERS), indices.tensor_split(READERS), strict=True)
+        return inputs, [
+            pool.submit(arrays.read_into, part.numpy(), self.train.inputs, chosen.numpy()) for part, chosen in parts
         ]
 
-    def _varied(self, images: Tensor, batch: Tensor, epoch: int, step: int) -> Tensor:
-        """The pictures (N, H, W, C) uint8 of `batch` (N,) varied for this step and normalised: (N, C, H, W) float32."""
-        n, height, width, _ = images.shape
-        generator, augment, device = self._generator("augment", step), self.augment, self.device
+    def _augment(self, inputs: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
+        """Augment the inputs (N, ..., C) uint8 for this step, and normalise them to (N, C, ...) float32."""
+        n, generator, augment, device = len(inputs), self._generator("augment", step), self.augment, self.device
         if augment.flip == "alternating":
-            images = augmentation.flip(
-                images, augmentation.alternating_flips(batch, epoch, self._generator("flips")).to(device)
-            )
+            flipped = augmentation.alternating_flips(indices, epoch, self._generator("flips"))
+            inputs = augmentation.flip(inputs, flipped.to(device))
         elif augment.flip == "random":
-            images = augmentation.flip(images, (torch.rand(n, generator=generator) < 0.5).to(device))
+            inputs = augmentation.flip(inputs, (torch.rand(n, generator=generator) < 0.5).to(device))
         if augment.shift:
-            images = augmentation.shift(
-                images, torch.randint(-augment.shift, augment.shift + 1, (n, 2), generator=generator).to(device)
-            )
+            offsets = torch.randint(-augment.shift, augment.shift + 1, (n, 2), generator=generator)
+            inputs = augmentation.shift(inputs, offsets.to(device))
         if augment.random_erasing:
             colour = torch.tensor([round(255 * m) for m in self.manifest.mean], dtype=torch.uint8, device=device)
-            images = augmentation.erase(
-                images,
-                augmentation.random_boxes(n, height, width, augment.random_erasing, generator).to(device),
-                colour,
-            )
-        images = normalisation.normalise(images, self.manifest.mean, self.manifest.std)
+            boxes = augmentation.random_boxes(n, *inputs.shape[1:3], augment.random_erasing, generator)
+            inputs = augmentation.erase(inputs, boxes.to(device), colour)
+        inputs = normalise(inputs, self.manifest.mean, self.manifest.std)
         if augment.min_crop_area < 1:
-            images = augmentation.crop(
-                images, augmentation.random_crops(n, augment.min_crop_area, generator).to(device)
-            )
-        return images
+            windows = augmentation.random_crops(n, augment.min_crop_area, generator)
+            inputs = augmentation.crop(inputs, windows.to(device))
+        return inputs
 
-    def _mixed(self, images: Tensor, labels: Tensor, step: int) -> Batch:
-        """The batch, each picture mixed with another of the same batch where mixup or CutMix asks for it."""
-        ways = [way for way in ("mixup", "cutmix") if getattr(self.augment, way)]
-        if not ways:
-            return Batch(images, labels)
+    def _mix(self, inputs: Tensor, labels: Tensor, step: int) -> Batch:
+        """The batch, its inputs blended with others of the same batch if mixup or CutMix is on."""
+        methods = [name for name in ("mixup", "cutmix") if getattr(self.augment, name)]
+        if not methods:
+            return Batch(inputs, labels)
         random = numpy_generator(self.seed, "mix", step)
-        way = ways[random.integers(len(ways))]
-        share = random.beta(getattr(self.augment, way), getattr(self.augment, way))
-        partner = torch.from_numpy(random.permutation(len(labels))).to(self.device)
-        if way == "mixup":
-            images = augmentation.mixup(images, partner, share)
+        method = methods[random.integers(len(methods))]
+        weight = random.beta(getattr(self.augment, method), getattr(self.augment, method))
+        partners = torch.from_numpy(random.permutation(len(labels))).to(self.device)
+        if method == "mixup":
+            inputs = augmentation.mixup(inputs, partners, weight)
         else:
-            images, share = augmentation.cutmix(images, partner, share, *random.random(2))
-        shown = one_hot(labels, len(self.manifest.classes)).float()
-        return Batch(images, share * shown + (1 - share) * shown[partner])
+            inputs, weight = augmentation.cutmix(inputs, partners, weight, *random.random(2))
+        targets = one_hot(labels, len(self.manifest.classes)).float()
+        return Batch(inputs, weight * targets + (1 - weight) * targets[partners])
 
     def _generator(self, *counters: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))
 
 
-def _fits(images: np.ndarray, device: torch.device) -> bool:
-    return images.nbytes <= HELD_SHARE * memory.free(device)
-
-
 def _resolve(wanted: AugmentConfig, suitable: Augmentation) -> AugmentConfig:
-    """The augmentation with every "auto" replaced by what suits the dataset."""
+    """Replace every "auto" by what suits the dataset."""
     flip = ("alternating" if suitable.flip else "none") if wanted.flip == "auto" else wanted.flip
     shift = suitable.shift if wanted.shift == "auto" else wanted.shift
     return wanted.model_copy(update={"flip": flip, "shift": shift})

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from darkroom.core.params import PositiveInt, Section, Share
+from darkroom.core.params import Fraction, PositiveInt, Section
 
 
 class AugmentConfig(Section):
@@ -23,11 +23,11 @@ class TrainConfig(Section):
     """The training recipe."""
 
     renamed: ClassVar = {
-        "grad_accumulation": "grad_accumulation",
-        "grad_clip_norm": "grad_clip_norm",
-        "warmup_fraction": "warmup_fraction",
+        "accumulate": "grad_accumulation",
+        "clip_norm": "grad_clip_norm",
+        "warmup": "warmup_fraction",
         "weights": "keep_weights",
-        "checkpoint_steps": "checkpoint_steps",
+        "checkpoint_every": "checkpoint_steps",
     }
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
@@ -37,13 +37,13 @@ class TrainConfig(Section):
     grad_accumulation: PositiveInt
     optimizer: Literal["sgd", "adamw", "muon"]
     lr: Annotated[float, Field(gt=0)]
-    momentum: Share
+    momentum: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
     schedule: Literal["constant", "cosine", "linear"]
-    warmup_fraction: Share
-    label_smoothing: Share
+    warmup_fraction: Fraction
+    label_smoothing: Fraction
     grad_clip_norm: Annotated[float, Field(ge=0)]
-    ema_decay: Share
+    ema_decay: Fraction
     early_stopping: Annotated[int, Field(ge=0)]
     keep_weights: Literal["best", "last"]
     checkpoint_steps: Annotated[int, Field(ge=0)]

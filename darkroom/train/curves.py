@@ -6,15 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from darkroom.core.outputs import write_csv
+from darkroom.train.gradients import LayerGradients
 from darkroom.train.trainer import Record
 
 
 def write(folder: str | Path, records: Sequence[Record]) -> None:
-    """Write curves.csv, one row per epoch, and gradients.csv, one row per epoch and layer, to `folder`."""
+    """Write curves.csv, one row per epoch, and gradients.csv, one row per epoch and layer, each atomically."""
     write_csv(Path(folder, "curves.csv"), pd.DataFrame([record.curves() for record in records]))
-    layers = [
-        {"epoch": record.epoch, "layer": name, **layer._asdict()}
-        for record in records
-        for name, layer in record.layers.items()
-    ]
-    write_csv(Path(folder, "gradients.csv"), pd.DataFrame(layers))
+    rows = [
+        (record.epoch, name, *measured) for record in records for name, measured in record.layers.items()
+    ]  # none if no step was measured
+    write_csv(Path(folder, "gradients.csv"), pd.DataFrame(rows, columns=["epoch", "layer", *LayerGradients._fields]))

@@ -1,4 +1,4 @@
-"""What a network costs in arithmetic, and what the machine can do of it at best."""
+"""Floating-point operations (FLOPs) of a network, and the peak FLOPs per second of the machine."""
 
 import copy
 import time
@@ -7,28 +7,25 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-_BATCH = 2  # batch norm needs more than one picture to train
+_BATCH = 2  # batch norm needs more than one example in training mode
 
 
-def operations(network: nn.Module, shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Operations a picture of `shape` (height, width, channels): of the forward pass, and of forward and backward pass.
+def count(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
+    """FLOPs per example of `shape` (channels last): of the forward pass, and of forward and backward pass together.
 
-    By PyTorch's own counter: convolutions and matrix products, a multiplication and an addition as two. The network is
-    left as it was.
+    Counts convolutions and matrix products, a multiply-add as two operations. Does not change the network.
     """
-    network = (
-        copy.deepcopy(network).to("meta").train()
-    )  # where nothing is computed, and no fused kernel hides from the counter
-    height, width, channels = shape
+    network = copy.deepcopy(network).to("meta").train()  # on "meta" nothing is computed, and no fused kernel is used
+    inputs = torch.zeros(_BATCH, *shape, device="meta").movedim(-1, 1)
     with FlopCounterMode(display=False) as forward:
-        logits = network(torch.zeros(_BATCH, channels, height, width, device="meta"))
+        logits = network(inputs)
     with FlopCounterMode(display=False) as backward:
         logits.sum().backward()
     return forward.get_total_flops() // _BATCH, (forward.get_total_flops() + backward.get_total_flops()) // _BATCH
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 0.5) -> float:
-    """The most operations a second that products of two square matrices reach here and now: the best of those in `seconds`."""
+    """FLOPs per second of a product of two square matrices: the fastest of those measured in `seconds`."""
     left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
     best, end = float("inf"), time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):

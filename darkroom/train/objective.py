@@ -1,6 +1,7 @@
-"""What a training minimises, and what a batch holds: the part that other ways of learning exchange.
+"""What a training minimises, and what a batch holds: the part to exchange for another way of learning.
 
-The trainer draws batches, splits them for gradient accumulation, and steps; an objective turns a batch into a loss.
+The trainer draws batches, splits them for gradient accumulation and takes steps; an objective turns a batch into a
+loss.
 """
 
 from typing import NamedTuple, Protocol
@@ -10,35 +11,35 @@ from torch.nn.functional import cross_entropy
 
 
 class Batch(NamedTuple):
-    """Inputs and what they show, on the device."""
+    """Inputs and their targets, on the device."""
 
-    inputs: Tensor  # (N, ...) float32, normalised
-    targets: Tensor  # (N,) int64 class indices, or (N, K) float32 class probabilities where inputs are mixed
+    inputs: Tensor  # (N, C, ...) float32, normalised
+    targets: Tensor  # (N,) int64 class indices, or (N, K) float32 class probabilities if inputs are mixed
 
     def split(self, parts: int) -> list["Batch"]:
-        """The batch in nearly equal parts, for gradient accumulation."""
+        """Split into `parts` batches of nearly equal size, for gradient accumulation."""
         return [Batch(*tensors) for tensors in zip(*(tensor.tensor_split(parts) for tensor in self), strict=True)]
 
 
 class Objective(Protocol):
-    """How a network learns from a batch."""
+    """Turns a batch into a loss."""
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The mean loss over the batch, and the number of correct predictions; each a scalar on the device."""
+        """The mean loss over the batch, and the number of correct predictions; scalars on the device."""
         ...
 
 
 class Supervised:
-    """Cross-entropy against the labels.
+    """Cross-entropy with label smoothing.
 
-    `label_smoothing`: Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.
+    Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.
     """
 
     def __init__(self, label_smoothing: float):
         self.label_smoothing = label_smoothing
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See `Objective.loss`. A mixed input counts as correct if its most probable class is predicted."""
+        """See `Objective.loss`. The prediction for a mixed input is correct if it is the most probable target class."""
         logits = network(batch.inputs)
         loss = cross_entropy(logits.float(), batch.targets, label_smoothing=self.label_smoothing)
         labels = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)

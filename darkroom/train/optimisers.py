@@ -8,16 +8,16 @@ from torch import Tensor, nn
 
 from darkroom.train.config import TrainConfig
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)  # whose weights multiply what comes in
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)  # layers that multiply inputs by weights
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum whose every step is orthogonalised, for convolutions and matrices.
+    """Nesterov momentum with orthogonalised updates, for convolutions and matrices.
 
-    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. A step is scaled by
-    0.2 sqrt(max(rows, columns)), so that its root mean square is about AdamW's and one learning rate serves both:
-    Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982. torch.optim.Muon takes matrices only.
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. An update is scaled by
+    0.2 sqrt(max(rows, columns)), so that its root mean square is about AdamW's and one learning rate fits both: Liu et
+    al., "Muon is scalable for LLM training", arXiv 2502.16982. torch.optim.Muon takes only matrices.
     """
 
     def __init__(self, parameters, lr: float, momentum: float, weight_decay: float):
@@ -25,22 +25,22 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
-        """Takes one step along the gradients that have been accumulated."""
+        """Take one step along the accumulated gradients."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is None:
                     continue
                 average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 average.lerp_(weight.grad, 1 - group["momentum"])
-                step = orthogonalise(weight.grad.lerp(average, group["momentum"]).flatten(1))
+                update = orthogonalise(weight.grad.lerp(average, group["momentum"]).flatten(1))
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(step.view_as(weight), alpha=-0.2 * math.sqrt(max(step.shape)) * group["lr"])
+                weight.add_(update.view_as(weight), alpha=-0.2 * math.sqrt(max(update.shape)) * group["lr"])
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix (R, C) with the singular vectors of `matrix` and singular values near 1, float32: U V^T of its SVD, roughly.
+    """Approximate U V^T of the singular value decomposition U S V^T of `matrix` (R, C): (R, C) float32.
 
-    By Newton-Schulz iterations in bfloat16, which needs only matrix products.
+    By Newton-Schulz iterations in bfloat16, which need only matrix products; the singular values end near 1.
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.bfloat16()
@@ -54,7 +54,7 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 
 
 class Optimisers:
-    """One or two optimisers that step as one, at a learning rate that is set from outside."""
+    """One or two optimisers that step together, with a learning rate that is set for each step."""
 
     def __init__(self, network: nn.Module, settings: TrainConfig):
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -62,9 +62,7 @@ class Optimisers:
         others = {id(weight) for weight in heads}
         matrices = [weight for weight in layer_weights(network) if id(weight) not in others]
         chosen = {id(parameter) for parameter in heads + matrices}
-        vectors = [
-            parameter for parameter in trained if id(parameter) not in chosen
-        ]  # biases, norms and positions are not decayed
+        vectors = [parameter for parameter in trained if id(parameter) not in chosen]  # biases, norms, positions
         decay = settings.weight_decay
         if settings.optimizer == "sgd":
             groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -81,9 +79,9 @@ class Optimisers:
         self.parameters = trained
 
     def step(self, lr: float, scaler: torch.amp.GradScaler) -> None:
-        """Takes one step of every member at the learning rate `lr`, and clears the gradients.
+        """Take one step of every member at the learning rate `lr`, and clear the gradients.
 
-        Where `scaler` is enabled, a step whose fp16 gradients overflowed anywhere is left out by every member.
+        With an enabled `scaler`, all members skip the step if any fp16 gradient has overflowed.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         overflowed = (
@@ -99,7 +97,7 @@ class Optimisers:
 
 
 def layer_weights(network: nn.Module) -> list[Tensor]:
-    """The trained weights of the network's convolutions and dense, recurrent and attention layers: what multiplies its inputs."""
+    """The trained weights of convolutions and of dense, recurrent and attention layers; not their biases."""
     layers = (layer for layer in network.modules() if isinstance(layer, LAYERS))
     weights = (weight for layer in layers for weight in layer.parameters(recurse=False))
     return [weight for weight in weights if weight.ndim >= 2 and weight.requires_grad]
@@ -108,18 +106,18 @@ def layer_weights(network: nn.Module) -> list[Tensor]:
 def schedule(settings: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:
     """The learning rate as a function of the step, counted from 0 over the whole training.
 
-    After the linear warm-up: constant; cosine down to 0 (Loshchilov and Hutter, "SGDR", ICLR 2017); linear, a straight
-    line down to 0 (Smith, "Super-convergence", 2018).
+    After the linear warm-up: constant, cosine decay to 0 (Loshchilov and Hutter, "SGDR", ICLR 2017), or linear decay to
+    0 (Smith, "Super-convergence", 2018).
     """
     total = round(settings.epochs * steps_per_epoch)
-    rising = round(settings.warmup_fraction * total)
+    warmup = round(settings.warmup_fraction * total)
 
     def rate(step: int) -> float:
-        if step < rising:
-            return settings.lr * (step + 1) / rising
-        done = (step - rising) / max(1, total - rising)
+        if step < warmup:
+            return settings.lr * (step + 1) / warmup
+        progress = (step - warmup) / max(1, total - warmup)
         if settings.schedule == "cosine":
-            return settings.lr * (1 + math.cos(math.pi * done)) / 2
-        return settings.lr * (1 - done) if settings.schedule == "linear" else settings.lr
+            return settings.lr * (1 + math.cos(math.pi * progress)) / 2
+        return settings.lr * (1 - progress) if settings.schedule == "linear" else settings.lr
 
     return rate

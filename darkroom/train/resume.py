@@ -1,7 +1,7 @@
-"""A training's state on disk, so that the same command, killed at any moment, goes on where it was.
+"""The saved state of a training, so that an interrupted training resumes and gives the same result bit for bit.
 
-The state is no output of DVC's: it lies apart, under a name that is a hash of all that determines the training. Whatever
-of this changes, the training starts afresh, and never from an old state.
+The state is not an output of DVC. Its file name is a hash of everything that determines the training. If any of that
+changes, the training starts from the beginning, never from an old state.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from darkroom.models.checkpoints import Description
 from darkroom.train.trainer import Trainer
 
 FOLDER = Path(".darkroom/resume")
-KEPT = 3  # states of other trainings, the newest: someone may go back to one that was interrupted
+KEPT = 3  # newest states of other trainings that are kept: a user may return to an interrupted one
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Resume:
@@ -37,64 +37,57 @@ class Resume:
         self.path = FOLDER / f"{self.key}.safetensors"
 
     def restore(self, trainer: Trainer) -> bool:
-        """Sets `trainer` to the saved state, if there is one; returns whether there was.
+        """Restore the saved state into `trainer` if there is one; return whether there was.
 
-        Raises DarkroomError where the state is damaged, or another training's.
+        Raises DarkroomError if the state is damaged or belongs to another training.
         """
-        _clear_leftovers()
+        _remove_leftovers()
         if not self.path.exists():
             return False
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata()
             if metadata["key"] != self.key:
-                raise ValueError("it is another training's")
+                raise ValueError("it belongs to another training")
             trainer.restore(load_file(self.path), json.loads(metadata["values"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise DarkroomError(
-                f"The saved training state {self.path} cannot be used ({error}): delete it to start the training afresh."
+                f"The saved training state {self.path} cannot be used ({error}): delete it to start from the beginning."
             ) from error
         return True
 
     def save(self, trainer: Trainer) -> None:
-        """Replaces the saved state by that of `trainer`, whole or not at all; clears the oldest of other trainings."""
+        """Replace the saved state by that of `trainer`, atomically; remove the oldest states of other trainings."""
         tensors, values = trainer.state()
         with new_file(self.path) as temporary:
-            plain = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
-            temporary.write_bytes(
-                to_bytes(plain, {"key": self.key, "values": json.dumps(values)})
-            )  # not save_file, which hides that a disk is full
-        others = sorted(
-            (path for path in FOLDER.glob("[!.]*.safetensors") if path != self.path),
-            key=lambda path: path.stat().st_mtime,
-        )
-        for path in others[:-KEPT]:
+            on_cpu = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+            # Not save_file, which hides the system's error when the disk is full.
+            temporary.write_bytes(to_bytes(on_cpu, {"key": self.key, "values": json.dumps(values)}))
+        others = (path for path in FOLDER.glob("[!.]*.safetensors") if path != self.path)
+        for path in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT]:
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Clears the saved state, once the training's results are safe."""
+        """Remove the saved state, once the results of the training are written."""
         self.path.unlink(missing_ok=True)
-        _clear_leftovers()
+        _remove_leftovers()
 
 
-def _clear_leftovers() -> None:
-    """Removes what killed trainings left half-written: of all trainings, since only one runs in a project at a time."""
+def _remove_leftovers() -> None:
+    """Remove the partial files of killed trainings; only one training runs in a project at a time."""
     for leftover in FOLDER.glob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 
 def _key(description: Description) -> str:
-    """A hash of the determinants, the code that is loaded, the libraries' versions and the processor's abilities."""
-    modules = {
-        Path(module.__file__).resolve() for module in list(sys.modules.values()) if getattr(module, "__file__", None)
-    }
-    sources = sorted(
-        path for path in modules if path.is_relative_to(_ROOT / "darkroom") or path.is_relative_to(_ROOT / "stages")
-    )
+    """A hash of the description, the loaded code, the versions of the libraries and the processor's features."""
+    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    code = {Path(file).resolve() for file in modules if file}
+    ours = sorted(path for path in code if any(path.is_relative_to(_ROOT / room) for room in ("darkroom", "stages")))
     device = torch.device(description.params["device"])
-    everything = {
+    determinants = {
         **asdict(description),
-        "code": {str(path.relative_to(_ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sources},
+        "code": {str(path.relative_to(_ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in ours},
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "numpy")},
@@ -106,4 +99,4 @@ def _key(description: Description) -> str:
             torch.get_num_threads(),
         ],
     }
-    return hashlib.blake2b(json.dumps(everything, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(json.dumps(determinants, sort_keys=True).encode(), digest_size=16).hexdigest()

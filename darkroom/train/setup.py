@@ -1,4 +1,4 @@
-"""Build a training from parameters and data: network, device, precision, trainer."""
+"""Build a training from parameters and data: network, device, precision, objective, trainer."""
 
 import torch
 
@@ -17,10 +17,10 @@ from darkroom.train.trainer import Trainer
 def build_trainer(
     seed: int, model: ModelConfig, settings: TrainConfig, manifest: Manifest, train: Split, val: Split
 ) -> Trainer:
-    """A trainer for a fresh network on the splits `train` and `val` of the data that `manifest` describes.
+    """A trainer for a new network on the splits `train` and `val` of the data that `manifest` describes.
 
-    Sets the number of CPU threads of this process, and keeps freed memory, so call it before large allocations. Raises
-    DarkroomError if the machine lacks the device or precision, or the network cannot take such inputs.
+    Sets the number of CPU threads of this process and makes it keep freed memory, so call it before large allocations.
+    Raises DarkroomError if the machine lacks the device or precision, or if the network cannot take such inputs.
     """
     memory.keep_freed()
     hardware.use_threads(settings.threads)
@@ -28,17 +28,19 @@ def build_trainer(
     precision = hardware.choose_precision(settings.precision, device)
     torch.manual_seed(derive_seed(seed, "weights"))
     network = build(model.name, model.arguments(), manifest.shape, len(manifest.classes))
-    given = model.initial_weights != "none"
-    if given:
+    has_initial_weights = model.initial_weights != "none"
+    if has_initial_weights:
         initial_weights.load(model.initial_weights, network)
     objective = Supervised(settings.label_smoothing)
-    return Trainer(network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not given)
+    return Trainer(
+        network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not has_initial_weights
+    )
 
 
 def describe_training(
     seed: int, model: ModelConfig, settings: TrainConfig, manifest: Manifest, trainer: Trainer
 ) -> Description:
-    """The description of the network that `trainer` trains: all that determines its weights besides code and hardware."""
+    """Describe the network that `trainer` trains: all that determines its weights besides code and hardware."""
     params = {
         "seed": seed,
         "initial_weights": initial_weights.digest(model.initial_weights),

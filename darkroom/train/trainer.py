@@ -1,4 +1,4 @@
-"""The training loop: whole batches, one record an epoch, a state that can be saved after any step."""
+"""The training loop: one record per epoch, and a state that can be saved after any step."""
 
 import math
 import time
@@ -19,31 +19,32 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
 from darkroom.models import hardware
 from darkroom.models.inference import predict
-from darkroom.train import flops, gradients
+from darkroom.train import flops
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
+from darkroom.train.gradients import GradientMonitor, LayerGradients
 from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
 
-DIVERGED = 50  # a loss so many times that of guessing will not come back
-CHECK_EVERY = 50  # steps between two looks at the loss and the gradients: each look makes a GPU wait
+DIVERGED = 50  # times the loss of guessing: a training does not recover from a larger loss
+CHECK_EVERY = 50  # steps between two checks of the loss and the gradients; each check makes a GPU wait
 
 
 @dataclass(frozen=True)
 class Record:
-    """One epoch in numbers; the training's loss and accuracy are those of the epoch's own varied batches."""
+    """The measurements of one epoch; the training loss and accuracy are those of the epoch's augmented batches."""
 
     epoch: int  # counted from 1
-    lr: float  # of the epoch's last step
+    lr: float  # of the last step
     train_loss: float
     train_accuracy: float
     val_loss: float
     val_accuracy: float
-    seconds: float  # of the training alone, without the validation
-    layers: Mapping[str, gradients.Layer]
+    seconds: float  # of training, without validation
+    layers: Mapping[str, LayerGradients]
 
     def curves(self) -> dict[str, float]:
-        """The numbers to plot against the epochs, by column name."""
+        """The numbers to plot, by column name."""
         names = ("epoch", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
         return {name: getattr(self, name) for name in names}
 
@@ -55,10 +56,7 @@ class Record:
 
 
 class Trainer:
-    """A training of `network` by the recipe `settings`; iterate over `epochs()` to run it.
-
-    Afterwards the network holds the chosen weights, best or last, and `records` all epochs.
-    """
+    """Trains `network` by the recipe `settings`; iterate over `epochs()` to run it."""
 
     def __init__(
         self,
@@ -71,13 +69,13 @@ class Trainer:
         seed: int,
         device: torch.device,
         precision: str,
-        fit_stem: bool = True,  # compute the whitening stem from the data: not if the weights were given
+        fit_stem: bool = True,  # compute the filters of a whitening stem from the data; False keeps loaded ones
     ):
         self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device)
         self.network = network.to(device, memory_format=torch.channels_last)
-        self.settings, self.manifest, self.seed, self.device, self.val = settings, manifest, seed, device, val
+        self.objective, self.settings, self.manifest, self.val = objective, settings, manifest, val
+        self.seed, self.device, self.precision = seed, device, precision
         self.dtype = hardware.PRECISIONS[precision]
-        self.objective, self.precision = objective, precision
         if fit_stem and hasattr(network, "fit_stem"):
             network.fit_stem(self.batches.sample(2000))
         self.optimisers = Optimisers(network, settings)
@@ -87,58 +85,59 @@ class Trainer:
         self.average = (
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
         )
-        self.watch = gradients.Watch(network)
-        self.records: list[Record] = []
-        self.best: dict[str, Tensor] = {}  # the weights to end with, as far as known
+        self.monitor = GradientMonitor(network)
+        self.records: list[Record] = []  # of all completed epochs
+        self.best: dict[str, Tensor] = {}  # the weights to keep, as of the completed epochs
         self._begin_epoch()
 
     def epochs(self, save: Callable[[], None] = lambda: None) -> Iterator[Record]:
-        """Runs the training, one record an epoch; ends early where the validation accuracy has stopped to rise.
+        """Run the training, one record per epoch; then the network holds the weights that `keep_weights` chooses.
 
-        `save` is called whenever the state is worth saving: after each epoch, and after every `checkpoint_steps` steps.
-        Epochs of before a restored state are recorded, not run. Raises DarkroomError, with advice, where the loss is not
-        finite or has run away.
+        Calls `save` after each epoch and after every `checkpoint_steps` steps. After `restore`, records of completed
+        epochs come first. A caller may stop iterating after any epoch: iterating again resumes the training there, with
+        the same result. Raises DarkroomError, with advice, if the loss diverges or is not finite.
         """
         yield from list(self.records)
-        while len(self.records) < math.ceil(self.settings.epochs) and not self._waited_enough():
+        while len(self.records) < math.ceil(self.settings.epochs) and not self._should_stop_early():
             self._train_epoch(save)
             save()
             yield self.records[-1]
         self.network.load_state_dict(self.best)
 
     def summary(self) -> dict[str, float]:
-        """What came out, for metrics/train.json: the numbers of the epoch whose weights the network holds, and its size."""
+        """For metrics/train.json: the measurements of the epoch whose weights are kept, and the network's size."""
         best = self._best_record()
-        chosen = best if self.settings.keep_weights == "best" else self.records[-1]
+        kept = best if self.settings.keep_weights == "best" else self.records[-1]
         return {
             "epochs": len(self.records),
             "best_epoch": best.epoch,
-            "val_accuracy": chosen.val_accuracy,
-            "val_loss": chosen.val_loss,
-            "train_accuracy": chosen.train_accuracy,
-            "train_loss": chosen.train_loss,
+            "val_accuracy": kept.val_accuracy,
+            "val_loss": kept.val_loss,
+            "train_accuracy": kept.train_accuracy,
+            "train_loss": kept.train_loss,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "operations_per_image": flops.operations(self.network, self.manifest.shape)[0],  # of the forward pass
+            "flops_per_image": flops.count(self.network, self.manifest.shape)[0],  # of the forward pass
         }
 
     def costs(self) -> dict[str, float]:
-        """What it took: seconds of training alone, pictures seen in each of them, and the share of the machine's matrix peak."""
+        """Seconds of training, images per second, and MFU: FLOPs as a fraction of a large matrix product's."""
         seconds = sum(record.seconds for record in self.records)
         speed = min(len(self.records), self.settings.epochs) * len(self.batches.labels) / seconds
-        _, operations = flops.operations(self.network, self.manifest.shape)
+        _, training_flops = flops.count(self.network, self.manifest.shape)
         peak = flops.matrix_peak(self.device, self.dtype)
         return {
             "training_seconds": round(seconds, 2),
             "images_per_second": round(speed, 1),
-            "share_of_matrix_peak": round(operations * speed / peak, 3),
+            "mfu": round(training_flops * speed / peak, 3),  # model FLOPs utilisation
         }
 
     def hardware(self) -> str:
-        """Device and precision, and why this precision, for people."""
-        return f"{hardware.describe(self.device)}, {hardware.explain_precision(self.settings.precision, self.precision, self.device)}"
+        """Device, precision and the reason for this precision, for people."""
+        precision = hardware.explain_precision(self.settings.precision, self.precision, self.device)
+        return f"{hardware.describe(self.device)}, {precision}"
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that the rest of the training depends on but what it was made with: tensors, and values for JSON."""
+        """All state that the rest of the training depends on: tensors, and values for JSON."""
         tensors = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
         if self.average:
@@ -146,7 +145,7 @@ class Trainer:
         for number, member in enumerate(self.optimisers.members):
             for index, entries in member.state_dict()["state"].items():
                 tensors |= {f"optimiser/{number}/{index}/{name}": tensor for name, tensor in entries.items()}
-        tensors |= {"losses": self.losses, "correct": self.correct, "gradients": self.watch.sums}
+        tensors |= {"losses": self.losses, "correct": self.correct, "gradients": self.monitor.sums}
         values = {
             "records": [asdict(record) for record in self.records],
             "step": self.step,
@@ -156,7 +155,10 @@ class Trainer:
         return tensors, values
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Sets this training, made as the other was, to what `state` returned; raises ValueError or the like where it does not fit."""
+        """Restore what `state` returned for a trainer that was built in the same way.
+
+        Raises KeyError, TypeError, ValueError or RuntimeError if it does not fit.
+        """
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -171,55 +173,45 @@ class Trainer:
                 index, name = path.split("/")
                 entries.setdefault(int(index), {})[name] = tensor
             member.load_state_dict({"state": entries, "param_groups": member.state_dict()["param_groups"]})
-        self.losses, self.correct, self.watch.sums = (
-            tensors["losses"].to(self.device),
-            tensors["correct"].to(self.device),
-            tensors["gradients"],
-        )
-        layers = [
-            {name: gradients.Layer(*layer) for name, layer in record["layers"].items()} for record in values["records"]
-        ]
-        self.records = [
-            Record(**{**record, "layers": measured}) for record, measured in zip(values["records"], layers, strict=True)
-        ]
+        self.losses, self.correct = tensors["losses"].to(self.device), tensors["correct"].to(self.device)
+        self.monitor.sums = tensors["gradients"]
+        self.records = [_record(fields) for fields in values["records"]]
         self.step, self.seconds = values["step"], values["seconds"]
         self.scaler.load_state_dict(values["scaler"])
 
     def _begin_epoch(self) -> None:
-        self.step, self.seconds = 0, 0.0  # what is done of the epoch
+        self.step, self.seconds = 0, 0.0  # completed in this epoch
         self.losses = torch.zeros(self.batches.steps, device=self.device)
         self.correct = torch.zeros((), dtype=torch.long, device=self.device)
-        self.watch.reset()
+        self.monitor.reset()
 
     def _train_epoch(self, save: Callable[[], None]) -> None:
-        """Trains for the rest of the present epoch, validates, and adds its record."""
+        """Train for the rest of the current epoch, validate, and add its record."""
         self.network.train()
         epoch = len(self.records)
-        first, last = (
-            self.step,
-            max(
-                1,
-                min(self.batches.steps, round(self.settings.epochs * self.batches.steps) - epoch * self.batches.steps),
-            ),
-        )
+        first, last = self.step, self._last_step(epoch)
         before, started = self.seconds, time.perf_counter()
+        batches = self.batches.epoch(epoch, first, last)
         title = f"epoch {epoch + 1}/{self.settings.epochs:g}"
-        for batch in tqdm(
-            self.batches.epoch(epoch, first, last), title, last, initial=first, unit="step", leave=False, disable=None
-        ):
+        for batch in tqdm(batches, title, last, initial=first, unit="step", leave=False, disable=None):
             lr = self.rate(epoch * self.batches.steps + self.step)
             self._learn(batch, lr, epoch)
             self.step += 1
             if self.step % CHECK_EVERY == 0 or self.step == last:
-                self._refuse_divergence(epoch)  # which waits for a GPU to be done
+                self._stop_if_diverged(epoch)  # waits for a GPU to finish
             self.seconds = before + time.perf_counter() - started
             if self.settings.checkpoint_steps and self.step % self.settings.checkpoint_steps == 0 and self.step < last:
                 save()
                 before, started = self.seconds, time.perf_counter()
         self._end_epoch(epoch, lr, last)
 
+    def _last_step(self, epoch: int) -> int:
+        """The number of steps of an epoch: the last one may be partial, but has at least one step."""
+        remaining = round(self.settings.epochs * self.batches.steps) - epoch * self.batches.steps
+        return max(1, min(self.batches.steps, remaining))
+
     def _learn(self, batch: Batch, lr: float, epoch: int) -> None:
-        """Takes one optimiser step on a batch."""
+        """Take one optimiser step on a batch."""
         torch.manual_seed(derive_seed(self.seed, "dropout", epoch * self.batches.steps + self.step))
         for part in batch.split(min(self.settings.grad_accumulation, len(batch.inputs))):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
@@ -230,8 +222,8 @@ class Trainer:
             self.correct += correct
         for member in self.optimisers.members:
             self.scaler.unscale_(member)
-        looked_at = self.step % CHECK_EVERY == 0
-        with self.watch.step() if looked_at else nullcontext():
+        is_measured = self.step % CHECK_EVERY == 0
+        with self.monitor.measure_step() if is_measured else nullcontext():
             if self.settings.grad_clip_norm:
                 nn.utils.clip_grad_norm_(self.optimisers.parameters, self.settings.grad_clip_norm)
             self.optimisers.step(lr, self.scaler)
@@ -239,37 +231,43 @@ class Trainer:
             self.average.update_parameters(self.network)
 
     def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
-        """Validates, keeps the weights that may be the ones to end with, and adds the epoch's record."""
+        """Validate, update the weights to keep, and add the epoch's record."""
         network = self.average.module if self.average else self.network
         logits = torch.from_numpy(predict(network, self.val.inputs, self.manifest.mean, self.manifest.std, self.dtype))
         labels = torch.from_numpy(np.array(self.val.labels))
-        val_loss, val_accuracy = (
-            cross_entropy(logits, labels).item(),
-            (logits.argmax(1) == labels).double().mean().item(),
-        )
+        val_loss = cross_entropy(logits, labels).item()
+        val_accuracy = (logits.argmax(1) == labels).double().mean().item()
         if self.settings.keep_weights == "last" or not self.records or val_accuracy > self._best_record().val_accuracy:
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         seen = sum(len(batch) for batch in torch.tensor_split(self.batches.labels, self.batches.steps)[:steps])
         loss, accuracy = self.losses[:steps].mean().item(), self.correct.item() / seen
         self.records.append(
-            Record(epoch + 1, lr, loss, accuracy, val_loss, val_accuracy, self.seconds, self.watch.layers())
+            Record(epoch + 1, lr, loss, accuracy, val_loss, val_accuracy, self.seconds, self.monitor.layers())
         )
         self._begin_epoch()
 
     def _best_record(self) -> Record:
-        return max(self.records, key=lambda record: record.val_accuracy)  # the first of equals
+        """The record with the highest validation accuracy, the first of equals."""
+        return max(self.records, key=lambda record: record.val_accuracy)
 
-    def _waited_enough(self) -> bool:
+    def _should_stop_early(self) -> bool:
         patience = self.settings.early_stopping
         return bool(patience and self.records) and len(self.records) - self._best_record().epoch >= patience
 
-    def _refuse_divergence(self, epoch: int) -> None:
+    def _stop_if_diverged(self, epoch: int) -> None:
         limit = DIVERGED * math.log(len(self.manifest.classes))
-        lost = (~(self.losses[: self.step] < limit)).nonzero()
-        if len(lost):
-            number = int(lost[0])
+        diverged = (~(self.losses[: self.step] < limit)).nonzero()  # also NaN
+        if len(diverged):
+            number = int(diverged[0])
             lr = self.rate(epoch * self.batches.steps + number)
             raise DarkroomError(
-                f"The training diverged: the loss was {self.losses[number]:.3g} in epoch {epoch + 1}, step {number + 1} of {self.batches.steps}, "
-                f"at a learning rate of {lr:.3g}. Lower train.lr, lengthen train.warmup_fraction, or set train.grad_clip_norm = 1."
+                f"The training diverged: loss {self.losses[number]:.3g} in epoch {epoch + 1}, step {number + 1} of "
+                f"{self.batches.steps}, learning rate {lr:.3g}. Lower train.lr, raise train.warmup_fraction, or set "
+                "train.grad_clip_norm = 1."
             )
+
+
+def _record(fields: Mapping[str, Any]) -> Record:
+    """A record from its JSON."""
+    layers = {name: LayerGradients(*measured) for name, measured in fields["layers"].items()}
+    return Record(**{**fields, "layers": layers})

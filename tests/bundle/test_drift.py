@@ -11,28 +11,28 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom.bundle import drift
-from darkroom.bundle.drift import ALARM, FLOOR, Watch, brightness, least, reference, require_reference, stability
+from darkroom.bundle.drift import ALARM, FLOOR, Watch, brightness, min_samples, reference, require_reference, stability
 from darkroom.core.randomness import numpy_generator
-from tests.serving import Asked
+from tests.serving import Api
 
 ALERTS = Path(__file__).parents[2] / "deploy" / "alerts.yaml"
 COUNTS = st.lists(st.integers(0, 1000), min_size=2, max_size=20)
 
 
-def pictures(values: list[int] | np.ndarray) -> np.ndarray:
-    """A picture (2, 3, 1) of one grey for each of the values."""
+def images(values: list[int] | np.ndarray) -> np.ndarray:
+    """One image (2, 3, 1) of one grey level for each of the values."""
     return np.repeat(np.asarray(values, np.uint8), 6).reshape(-1, 2, 3, 1)
 
 
-def sure(confidence: list[float] | np.ndarray, predicted: list[int] | int = 0, classes: int = 2) -> np.ndarray:
-    """Probabilities (N, classes) float32 with these largest ones, the rest shared evenly."""
+def confident(confidence: list[float] | np.ndarray, predicted: list[int] | int = 0, classes: int = 2) -> np.ndarray:
+    """Probabilities (N, classes) float32 with these maxima; the other classes get the rest in equal parts."""
     confidence = np.asarray(confidence, np.float32)
-    answers = np.repeat(((1 - confidence) / (classes - 1))[:, None], classes, 1)
-    answers[np.arange(len(confidence)), predicted] = confidence
-    return answers
+    probabilities = np.repeat(((1 - confidence) / (classes - 1))[:, None], classes, 1)
+    probabilities[np.arange(len(confidence)), predicted] = confidence
+    return probabilities
 
 
-def test_the_index_of_a_toy_is_its_sum():
+def test_the_index_of_a_small_example():
     assert stability([0.5, 0.5], [0.5, 0.5]) == 0
     assert stability([50, 50], [1, 3]) == pytest.approx(
         0.25 * np.log(2) + 0.25 * np.log(1.5)
@@ -45,50 +45,45 @@ def test_an_empty_bin_counts_as_the_floor():
 
 
 @given(COUNTS, st.data())
-def test_the_index_is_symmetric_and_zero_only_where_nothing_differs(counts: list[int], data: st.DataObject):
+def test_the_index_is_symmetric_and_zero_only_for_equal_distributions(counts: list[int], data: st.DataObject):
     other = data.draw(st.lists(st.integers(0, 1000), min_size=len(counts), max_size=len(counts)))
-    expected, observed = (
-        np.array(some) + (np.arange(len(some)) == 0) for some in (counts, other)
-    )  # never without a picture
+    expected, observed = (np.array(some) + (np.arange(len(some)) == 0) for some in (counts, other))  # never all 0
     index = stability(expected, observed)
     assert index == pytest.approx(stability(observed, expected)) and np.isfinite(index)
     assert (index > 0) == (not np.array_equal(*(np.maximum(some / some.sum(), FLOOR) for some in (expected, observed))))
     assert stability(expected, 7 * expected) == pytest.approx(0, abs=1e-12)
 
 
-def test_brightness_is_the_mean_of_a_picture():
+def test_brightness_is_the_mean_of_an_image():
     image = np.array([[[[0, 30, 60]], [[90, 255, 255]]]], np.uint8)
     assert brightness(np.concatenate([image, 0 * image])).tolist() == [115, 0]
 
 
 def test_bins_hold_a_tenth_each():
     found = reference(
-        pictures(np.arange(1000) % 250), sure(np.linspace(0.5, 1, 1000), np.arange(1000) % 4 // 3, classes=2)
+        images(np.arange(1000) % 250), confident(np.linspace(0.5, 1, 1000), np.arange(1000) % 4 // 3, classes=2)
     )
     assert found["samples"] == 1000
-    assert found["brightness"]["shares"] == [0.1] * 10 and len(found["brightness"]["edges"]) == 9
-    assert found["confidence"]["shares"] == pytest.approx([0.1] * 10, abs=2e-3)  # some are equal to four digits
-    assert found["class"] == {"edges": [1], "shares": [0.75, 0.25]}
+    assert found["brightness"]["fractions"] == [0.1] * 10 and len(found["brightness"]["edges"]) == 9
+    assert found["confidence"]["fractions"] == pytest.approx([0.1] * 10, abs=2e-3)  # some are equal to four digits
+    assert found["class"] == {"edges": [1], "fractions": [0.75, 0.25]}
     assert json.loads(json.dumps(found)) == found
 
 
 @pytest.mark.parametrize("values", [[7] * 800, [0] * 400 + [200] * 400])
-def test_a_value_that_fills_several_bins_has_one_for_itself(values: list[int]):
-    found = reference(pictures(values), sure(np.full(800, 0.9)))
-    assert {share for share in found["brightness"]["shares"] if share} == {1 / len(set(values))}
+def test_a_value_that_fills_several_bins_gets_its_own(values: list[int]):
+    found = reference(images(values), confident(np.full(800, 0.9)))
+    assert {fraction for fraction in found["brightness"]["fractions"] if fraction} == {1 / len(set(values))}
     watch = Watch(found)
-    watch.see(np.array([8.0] * 400 + [7.0] * 1600), sure(np.full(2000, 0.9)))  # a grey level that was never seen
+    watch.see(np.array([8.0] * 400 + [7.0] * 1600), confident(np.full(2000, 0.9)))  # a new grey level
     assert watch.scores()["brightness"] > ALARM and watch.scores()["confidence"] == 0
 
 
-def test_a_value_between_others_that_fills_several_bins_has_one_for_itself():
+def test_a_value_between_others_that_fills_several_bins_gets_its_own():
     values = np.array([*np.arange(100), *[100] * 800, *np.arange(101, 201)])
-    found = reference(pictures(values), sure(np.full(1000, 0.9)))["brightness"]
-    assert {100, np.nextafter(100, 101)} < set(found["edges"]) and [share for share in found["shares"] if share] == [
-        0.1,
-        0.8,
-        0.1,
-    ]
+    found = reference(images(values), confident(np.full(1000, 0.9)))["brightness"]
+    assert {100, np.nextafter(100, 101)} < set(found["edges"])
+    assert [fraction for fraction in found["fractions"] if fraction] == [0.1, 0.8, 0.1]
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0, 100.0, 255.0]) | st.floats(0, 255), min_size=1, max_size=500))
@@ -98,13 +93,13 @@ def test_any_values_give_increasing_edges_and_at_most_ten_bins(values: list[floa
 
 
 @given(st.integers(1, 500), st.integers(1, 200), st.integers(0, 2**32))
-def test_any_reference_is_one(count: int, classes: int, seed: int):
+def test_any_reference_is_valid(count: int, classes: int, seed: int):
     random = np.random.default_rng(seed)
     made = reference(
-        pictures(random.integers(0, 256, count)), random.dirichlet(np.ones(classes), count).astype(np.float32)
+        images(random.integers(0, 256, count)), random.dirichlet(np.ones(classes), count).astype(np.float32)
     )
     require_reference(json.loads(json.dumps(made)), classes)
-    with pytest.raises(ValueError, match="of other classes or bins"):
+    with pytest.raises(ValueError, match="reference"):
         require_reference(made, classes + 1)
 
 
@@ -112,40 +107,41 @@ def test_any_reference_is_one(count: int, classes: int, seed: int):
     "other",
     [
         {"edges": [1, 2]},
-        {"edges": [2, 1], "shares": [0.5, 0.25, 0.25]},
-        {"edges": [1, 1], "shares": [0.5, 0.25, 0.25]},
-        {"shares": [1.5, -0.5]},
-        {"shares": [0.5, 0.25]},
-        {"shares": [0, 0]},
+        {"edges": [2, 1], "fractions": [0.5, 0.25, 0.25]},
+        {"edges": [1, 1], "fractions": [0.5, 0.25, 0.25]},
+        {"fractions": [1.5, -0.5]},
+        {"fractions": [0.5, 0.25]},
+        {"fractions": [0, 0]},
     ],
 )
-def test_bins_that_are_none_are_refused(other: dict[str, list[float]]):
-    made = reference(pictures([1, 2]), sure([0.9, 0.8]))
-    with pytest.raises(ValueError, match="of other classes or bins"):
-        require_reference(made | {"brightness": {"edges": [1], "shares": [0.5, 0.5]} | other}, 2)
-    with pytest.raises(ValueError, match="of other classes or bins"):
+def test_invalid_bins_are_rejected(other: dict[str, list[float]]):
+    made = reference(images([1, 2]), confident([0.9, 0.8]))
+    with pytest.raises(ValueError, match="reference"):
+        require_reference(made | {"brightness": {"edges": [1], "fractions": [0.5, 0.5]} | other}, 2)
+    with pytest.raises(ValueError, match="reference"):
         require_reference(made | {"samples": 0}, 2)
 
 
 @pytest.mark.parametrize("edges", [[], [0], [2], [1, 2]])
-def test_classes_that_are_none_are_refused(edges: list[int]):
-    made = reference(pictures([1, 2]), sure([0.9, 0.8]))
-    with pytest.raises(ValueError, match="of other classes or bins"):
-        require_reference(made | {"class": {"edges": edges, "shares": [0.5, 0.5]}}, 2)
+def test_invalid_classes_are_rejected(edges: list[int]):
+    made = reference(images([1, 2]), confident([0.9, 0.8]))
+    with pytest.raises(ValueError, match="reference"):
+        require_reference(made | {"class": {"edges": edges, "fractions": [0.5, 0.5]}}, 2)
 
 
-def test_few_pictures_give_fewer_bins():
+def test_few_images_give_fewer_bins():
     numbers = [
-        len(drift._edges(np.arange(n, dtype=float))) + 1 for n in (1, least(2), least(3), least(9), least(10), 10_000)
+        len(drift._edges(np.arange(n, dtype=float))) + 1
+        for n in (1, min_samples(2), min_samples(3), min_samples(9), min_samples(10), 10_000)
     ]
     assert numbers == [2, 2, 3, 9, 10, 10]
 
 
-RARE = np.array([0.98, 0.02])  # of the shares tried, those that luck moves furthest
+RARE = np.array([0.98, 0.02])  # of the fractions tried, those with the largest random changes
 
 
 @pytest.mark.parametrize(
-    "shares",
+    "fractions",
     [
         np.full(2, 0.5),
         np.full(10, 0.1),
@@ -155,48 +151,48 @@ RARE = np.array([0.98, 0.02])  # of the shares tried, those that luck moves furt
         RARE,
     ],
 )
-def test_luck_alone_does_not_reach_the_alarm(shares: np.ndarray):
-    """Reference and window are as small as may be, and of one distribution."""
-    n = least(len(shares))
-    samples = numpy_generator(0, "drift", len(shares)).multinomial(n, shares / shares.sum(), (4000, 2))
+def test_chance_alone_does_not_reach_the_alarm(fractions: np.ndarray):
+    """Reference and window have the minimum size and one distribution."""
+    n = min_samples(len(fractions))
+    samples = numpy_generator(0, "drift", len(fractions)).multinomial(n, fractions / fractions.sum(), (4000, 2))
     indices = np.array([stability(*pair) for pair in samples])
-    assert (indices >= ALARM).sum() <= (shares is RARE) * 2
-    assert indices.mean() <= 1.6 * (len(shares) - 1) * 2 / n  # the bias
+    assert (indices >= ALARM).sum() <= (fractions is RARE) * 2
+    assert indices.mean() <= 1.6 * (len(fractions) - 1) * 2 / n  # the bias
 
 
-def test_the_bias_is_that_of_the_theory_where_no_bin_is_rare():
+def test_the_bias_is_as_in_theory_if_no_bin_is_rare():
     samples = numpy_generator(0, "drift", "bias").multinomial(500, np.full(10, 0.1), 4000)
     assert np.mean([stability(np.full(10, 0.1), sample) for sample in samples]) == pytest.approx(9 / 500, rel=0.05)
 
 
-def test_scores_are_none_until_the_window_tells_more_than_luck():
+def test_there_are_no_scores_until_the_window_is_large_enough():
     greys, confidence = np.arange(700) % 175, np.linspace(0.5, 1, 700)
-    watch = Watch(reference(pictures(greys), sure(confidence)))
+    watch = Watch(reference(images(greys), confident(confidence)))
     counts = []
     for start in range(0, 700, 10):
-        watch.see(greys[start : start + 10].astype(float), sure(confidence[start : start + 10]))
+        watch.see(greys[start : start + 10].astype(float), confident(confidence[start : start + 10]))
         counts.append(len(watch.scores()))
-    ready = [np.ceil(least(bins) / 10) - 1 for bins in (2, 10)]  # the class has two bins
-    assert counts == [0 if place < ready[0] else 1 if place < ready[1] else 3 for place in range(70)]
+    ready = [np.ceil(min_samples(bins) / 10) - 1 for bins in (2, 10)]  # the class has two bins
+    assert counts == [0 if call < ready[0] else 1 if call < ready[1] else 3 for call in range(70)]
     assert watch.scores() == pytest.approx({"brightness": 0, "confidence": 0, "class": 0}, abs=1e-12)
 
 
-def test_a_reference_of_too_few_pictures_is_not_compared_with():
-    watch = Watch(reference(pictures(range(100)), sure(np.linspace(0.5, 1, 100))))
-    watch.see(np.zeros(5000), sure(np.ones(5000)))
+def test_a_reference_of_too_few_images_is_not_used():
+    watch = Watch(reference(images(range(100)), confident(np.linspace(0.5, 1, 100))))
+    watch.see(np.zeros(5000), confident(np.ones(5000)))
     assert watch.scores() == {}
 
 
-def test_a_change_is_told_of_the_feature_that_changed():
+def test_a_change_shows_in_the_feature_that_changed():
     random = numpy_generator(0, "drift", "a change")
     values = [
         (random.integers(50, 150, 4000), random.uniform(0.4, 1, 4000), random.integers(0, 4, 4000)) for _ in range(2)
     ]
-    known = reference(pictures(values[0][0]), sure(values[0][1], values[0][2], classes=4))
+    known = reference(images(values[0][0]), confident(values[0][1], values[0][2], classes=4))
 
     def scores(greys: np.ndarray, confidence: np.ndarray, predicted: np.ndarray) -> list[str]:
         watch = Watch(known)
-        watch.see(greys.astype(float), sure(confidence, predicted, classes=4))
+        watch.see(greys.astype(float), confident(confidence, predicted, classes=4))
         return [feature for feature, index in watch.scores().items() if index > ALARM]
 
     greys, confidence, predicted = values[1]
@@ -207,27 +203,27 @@ def test_a_change_is_told_of_the_feature_that_changed():
 
 
 @given(st.lists(st.integers(0, 7), max_size=12), st.integers(0, 2**32))
-def test_the_window_holds_the_last_pictures_however_they_come(sizes: list[int], seed: int):
-    """A window as small as it gets, of 326 pictures; a size of 7 stands for more than it holds."""
+def test_the_window_holds_the_latest_images_in_any_batches(sizes: list[int], seed: int):
+    """The smallest window has 326 images; a size of 7 stands for more than it holds."""
     random = np.random.default_rng(seed)
     known = reference(
-        pictures(random.integers(0, 256, 400)), sure(random.uniform(0.5, 1, 400), random.integers(0, 2, 400))
+        images(random.integers(0, 256, 400)), confident(random.uniform(0.5, 1, 400), random.integers(0, 2, 400))
     )
     by_parts, at_once = Watch(known, 1), Watch(known, 1)
-    greys, answers = np.empty(0), np.empty((0, 2), np.float32)
+    greys, probabilities = np.empty(0), np.empty((0, 2), np.float32)
     for size in (400 if size == 7 else size for size in [*sizes, 7]):
-        part = random.uniform(0, 255, size), sure(random.uniform(0.5, 1, size), random.integers(0, 2, size))
+        part = random.uniform(0, 255, size), confident(random.uniform(0.5, 1, size), random.integers(0, 2, size))
         by_parts.see(*part)
-        greys, answers = np.concatenate([greys, part[0]]), np.concatenate([answers, part[1]])
-    at_once.see(greys, answers)
+        greys, probabilities = np.concatenate([greys, part[0]]), np.concatenate([probabilities, part[1]])
+    at_once.see(greys, probabilities)
     assert by_parts.scores() == at_once.scores() and set(at_once.scores()) == set(drift.FEATURES)
 
 
 def test_threads_lose_nothing():
     greys = np.arange(800.0) % 200
-    watch = Watch(reference(pictures(greys), sure(np.full(800, 0.9))), window=4000)
+    watch = Watch(reference(images(greys), confident(np.full(800, 0.9))), window=4000)
     threads = [
-        threading.Thread(target=lambda: [watch.see(greys[i : i + 1], sure([0.9])) for i in range(800)])
+        threading.Thread(target=lambda: [watch.see(greys[i : i + 1], confident([0.9])) for i in range(800)])
         for _ in range(4)
     ]
     for thread in threads:
@@ -242,7 +238,7 @@ def rules() -> list[dict]:
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
-def test_each_alert_says_what_happened_and_what_to_do():
+def test_each_alert_has_a_summary_and_a_description():
     assert len({rule["alert"] for rule in rules()}) == len(rules())
     for rule in rules():
         assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
@@ -251,12 +247,12 @@ def test_each_alert_says_what_happened_and_what_to_do():
         assert all(rule["expr"].count(pair[0]) == rule["expr"].count(pair[1]) for pair in ("()", "{}", "[]"))
 
 
-def test_alerts_are_of_metrics_and_routes_that_the_service_has(tmp_path: Path):
-    asked = Asked(tmp_path / "bundle")
-    asked("GET", "/health/live")
-    telemetry, paths = asked.service.telemetry, asked("GET", "/openapi.json").json()["paths"]
+def test_alerts_use_metrics_and_routes_of_the_service(tmp_path: Path):
+    api = Api(tmp_path / "bundle")
+    api("GET", "/health/live")
+    telemetry, paths = api.service.telemetry, api("GET", "/openapi.json").json()["paths"]
     families = list(text_string_to_metric_families(telemetry.text(dict.fromkeys(drift.FEATURES, 0.3)).decode()))
-    asked.service.close()
+    api.service.close()
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     names = {family.name + suffix for family in families for suffix in ("", *suffixes[family.type])}
     assert set(re.findall(r"darkroom_\w+", ALERTS.read_text())) <= names

@@ -1,6 +1,7 @@
 import hashlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -26,7 +27,10 @@ SHAPE, TEMPERATURE = (9, 8, 3), 0.5
 
 @pytest.fixture(scope="module")
 def schema() -> ModuleType:
-    """NVIDIA's schema of config.pbtxt, which comes with tritonclient, whose package for gRPC cannot be imported without gRPC."""
+    """NVIDIA's schema of config.pbtxt, from tritonclient.
+
+    The file is loaded by its path, since the package that holds it cannot be imported without gRPC.
+    """
     path = Path(importlib.util.find_spec("tritonclient").origin).with_name("grpc") / "model_config_pb2.py"
     spec = importlib.util.spec_from_file_location("model_config_pb2", path)
     module = importlib.util.module_from_spec(spec)
@@ -43,32 +47,33 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
-    """The folder of a network, beside a bundle whose golden answers are the network's."""
+    """The folder of a network, beside a bundle whose golden outputs are those of the network."""
     torch.manual_seed(1)
-    network = registry.build("sprint", {"width": 4}, SHAPE, 3).eval()
-    known = (
-        "sprint",
-        {"width": 4},
-        "toys",
-        "Toys",
-        "MIT",
-        bundles.CLASSES,
-        SHAPE,
-        (0.4,) * 3,
-        (0.3,) * 3,
-        "f" * 64,
-        {},
+    arguments = {"channels": 4, "dropout": 0.0}
+    network = registry.build("sprint", arguments, SHAPE, 3).eval()
+    description = checkpoints.Description(
+        name="sprint",
+        arguments=arguments,
+        dataset="toys",
+        title="Toys",
+        licence="MIT",
+        classes=bundles.CLASSES,
+        shape=SHAPE,
+        mean=(0.4,) * 3,
+        std=(0.3,) * 3,
+        data_sha256="f" * 64,
+        params={},
     )
-    checkpoints.save(tmp_path / "trained", network, checkpoints.Description(*known))
+    checkpoints.save(tmp_path / "trained", network, description)
     images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), dtype=np.uint8)
-    logits = predict(network, images, known[7], known[8])
-    bundles.write(tmp_path / "bundle", shape=SHAPE, temperature=TEMPERATURE, data_sha256=known[9])
+    logits = predict(network, images, description.mean, description.std)
+    bundles.write(tmp_path / "bundle", shape=SHAPE, temperature=TEMPERATURE, data_sha256=description.data_sha256)
     write_golden(tmp_path / "bundle", images, logits)
     return tmp_path / "trained"
 
 
 def write_golden(source: Path, images: np.ndarray, logits: np.ndarray) -> None:
-    """Puts others in the place of the bundle's golden pictures and answers."""
+    """Replace the bundle's golden images and outputs."""
     np.savez(
         source / "golden.npz",
         images=images,
@@ -84,7 +89,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_triton_gets_the_same_file_with_its_labels(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_triton_gets_the_same_model_with_its_labels(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     convert.main(["triton", str(tmp_path / "repository"), "--bundle", str(source)])
     manifest = classifier.read(source, threads=1).manifest
     written = contents(tmp_path / "repository")
@@ -94,25 +99,21 @@ def test_triton_gets_the_same_file_with_its_labels(source: Path, tmp_path: Path,
     assert f"/v2/models/{manifest.dataset}" in capsys.readouterr().out
 
 
-def test_the_configuration_is_one_of_tritons_and_of_this_model(source: Path, tmp_path: Path, schema: ModuleType):
-    place = convert.triton(source, tmp_path / "repository")
-    found = text_format.Parse((place / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig())
-    graph = onnx.load(
-        place / found.default_model_filename
-        if (place / found.default_model_filename).exists()
-        else place / "1" / found.default_model_filename
-    ).graph
+def test_the_configuration_is_valid_and_describes_the_model(source: Path, tmp_path: Path, schema: ModuleType):
+    target = convert.triton(source, tmp_path / "repository")
+    found = text_format.Parse((target / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig())
+    graph = onnx.load(target / "1" / found.default_model_filename).graph
     types = {onnx.TensorProto.UINT8: schema.TYPE_UINT8, onnx.TensorProto.FLOAT: schema.TYPE_FP32}
 
     def signature(values) -> list[tuple]:
-        """Name, type and dimensions behind the batch, -1 where any length goes."""
+        """Name, type and dimensions without the batch; -1 for any length."""
         tensors = [(value.name, value.type.tensor_type) for value in values]
         return [
             (name, types[tensor.elem_type], [-1 if size.dim_param else size.dim_value for size in tensor.shape.dim[1:]])
             for name, tensor in tensors
         ]
 
-    assert (found.name, found.backend) == (place.name, "onnxruntime")
+    assert (found.name, found.backend) == (target.name, "onnxruntime")
     assert found.max_batch_size > 1
     assert found.HasField("dynamic_batching")
     assert [(value.name, value.data_type, list(value.dims)) for value in found.input] == signature(graph.input)
@@ -128,24 +129,22 @@ def test_the_configuration_is_one_of_tritons_and_of_this_model(source: Path, tmp
     assert images.zero_data
 
 
-def test_names_that_the_format_would_misread_are_quoted(tmp_path: Path, schema: ModuleType):
+def test_names_are_quoted(tmp_path: Path, schema: ModuleType):
     bundles.write(tmp_path / "bundle", dataset="Möbel v1.2")
-    place = convert.triton(tmp_path / "bundle", tmp_path / "repository")
-    assert (
-        text_format.Parse((place / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig()).name
-        == place.name
-        == "Möbel v1.2"
-    )
+    target = convert.triton(tmp_path / "bundle", tmp_path / "repository")
+    parsed = text_format.Parse((target / "config.pbtxt").read_text(encoding="utf-8"), schema.ModelConfig())
+    assert parsed.name == target.name == "Möbel v1.2"
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", "..", ""])
-def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str):
+def test_a_name_with_a_path_is_rejected(tmp_path: Path, name: str):
     bundles.write(tmp_path / "bundle", dataset=name)
-    with pytest.raises(DarkroomError, match="cannot be a folder's"):
+    with pytest.raises(DarkroomError, match=re.escape(repr(name))):
         convert.triton(tmp_path / "bundle", tmp_path / "repository")
+    assert not (tmp_path / "repository").exists()
 
 
-def test_again_replaces_the_model_and_leaves_others_alone(source: Path, tmp_path: Path):
+def test_a_second_run_replaces_the_model_and_leaves_others_alone(source: Path, tmp_path: Path):
     repository = tmp_path / "repository"
     (repository / "other").mkdir(parents=True)
     (repository / "other" / "config.pbtxt").write_text("mine")
@@ -154,24 +153,24 @@ def test_again_replaces_the_model_and_leaves_others_alone(source: Path, tmp_path
     assert (repository / "other" / "config.pbtxt").read_text() == "mine"
 
 
-def test_what_is_not_of_the_command_is_not_replaced(source: Path, tmp_path: Path):
-    place = convert.triton(source, tmp_path / "repository")
-    (place / "2").mkdir()
-    with pytest.raises(DarkroomError, match=r"holds 2, which is not of this command"):
+def test_foreign_files_are_not_replaced(source: Path, tmp_path: Path):
+    target = convert.triton(source, tmp_path / "repository")
+    (target / "2").mkdir()
+    with pytest.raises(DarkroomError, match="holds 2,"):
         convert.triton(source, tmp_path / "repository")
-    assert (place / "1" / "model.onnx").exists()
+    assert (target / "1" / "model.onnx").exists()
 
 
-def test_an_altered_bundle_is_refused_in_a_sentence(source: Path, tmp_path: Path):
+def test_an_altered_bundle_is_rejected(source: Path, tmp_path: Path):
     (source / "model.onnx").write_bytes(b"altered")
     with pytest.raises(SystemExit, match=r"convert: .*model\.onnx"):
         convert.main(["triton", str(tmp_path / "repository"), "--bundle", str(source)])
     assert not (tmp_path / "repository").exists()
 
 
-def test_a_place_that_cannot_be_written_to_is_told_in_a_sentence(source: Path, tmp_path: Path):
+def test_a_folder_that_is_not_writable_is_reported(source: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match=r"convert: .*file was left as it is"):
+    with pytest.raises(SystemExit, match=r"convert: .*file is unchanged"):
         convert.main(["triton", str(tmp_path / "file"), "--bundle", str(source)])
 
 
@@ -181,7 +180,15 @@ def test_triton_needs_no_torch(source: Path, tmp_path: Path):
     subprocess.run([sys.executable, "-c", command, *arguments], cwd=ROOT, check=True)
 
 
-def test_a_torch_program_answers_any_number_of_pictures_as_the_network_does(trained: Path, tmp_path: Path):
+def test_pt2_without_torch_is_one_line(source: Path, tmp_path: Path):
+    command = "import sys; sys.modules['torch'] = None; from darkroom.convert import main; main(sys.argv[1:])"
+    arguments = ["pt2", str(tmp_path / "model.pt2"), "--bundle", str(source)]
+    done = subprocess.run([sys.executable, "-c", command, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "needs torch" in done.stderr and "pip install" in done.stderr
+
+
+def test_a_torch_program_gives_the_networks_outputs_for_any_batch_size(trained: Path, tmp_path: Path):
     file = tmp_path / "out" / "model.pt2"
     convert.main(["pt2", str(file), "--bundle", str(tmp_path / "bundle"), "--model", str(trained)])
     program = torch.export.load(file).module()
@@ -194,16 +201,24 @@ def test_a_torch_program_answers_any_number_of_pictures_as_the_network_does(trai
         assert [name for name in archive.namelist() if str(ROOT).encode() in archive.read(name)] == []
 
 
-def test_a_torch_programs_file_has_its_suffix(tmp_path: Path, capsys: pytest.CaptureFixture):
+def test_a_torch_program_denoises_as_the_bundle_does(trained: Path, tmp_path: Path):
+    """The golden outputs are those without denoising, so a program that denoises gives others."""
+    path = tmp_path / "bundle" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"denoise": "median"}))
+    with pytest.raises(DarkroomError, match="differ by"):
+        convert.pt2(tmp_path / "bundle", trained, tmp_path / "model.pt2")
+
+
+def test_a_torch_program_needs_its_suffix(tmp_path: Path, capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as ended:
         convert.main(["pt2", str(tmp_path / "model.onnx")])
     assert ended.value.code == 2
-    assert "does not end in .pt2" in capsys.readouterr().err
+    assert "must end in .pt2" in capsys.readouterr().err
 
 
 def test_a_torch_program_of_other_data_is_not_written(trained: Path, tmp_path: Path):
     bundles.write(tmp_path / "bundle", classes=["a", "b"], shape=(4, 4, 1))
-    with pytest.raises(DarkroomError, match="trained on other data"):
+    with pytest.raises(DarkroomError, match="other data"):
         convert.pt2(tmp_path / "bundle", trained, tmp_path / "model.pt2")
     assert not (tmp_path / "model.pt2").exists()
 
@@ -213,7 +228,7 @@ def test_a_torch_program_of_another_network_is_not_written(trained: Path, tmp_pa
         images, logits = golden["images"], golden["logits"]
     write_golden(tmp_path / "bundle", images, logits[:, ::-1].copy())
     (tmp_path / "model.pt2").write_bytes(b"earlier")
-    with pytest.raises(SystemExit, match=r"convert: .* answers otherwise than the bundle"):
+    with pytest.raises(SystemExit, match=r"convert: .* differ by"):
         convert.main(
             ["pt2", str(tmp_path / "model.pt2"), "--bundle", str(tmp_path / "bundle"), "--model", str(trained)]
         )

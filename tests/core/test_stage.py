@@ -1,3 +1,5 @@
+"""What a stage prints, writes and returns."""
+
 import errno
 import json
 import os
@@ -12,11 +14,14 @@ import torch
 from darkroom.core.errors import DarkroomError
 from darkroom.core.stage import run
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
+    monkeypatch.setattr(sys, "argv", ["stages/train.py"])
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -31,7 +36,7 @@ def failing(error: BaseException):
     return main
 
 
-def test_costs_are_written_down():
+def test_costs_are_written():
     run("train", lambda: {"images_per_second": 12.5})
     costs = json.loads(Path("metrics/cost/train.json").read_text())
     assert list(costs) == ["seconds", "peak_memory_mb", "images_per_second"]
@@ -40,43 +45,69 @@ def test_costs_are_written_down():
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "sentence"),
+    ("error", "code", "fact"),
     [
-        (DarkroomError("The cat is out: shut the door."), 1, "train: The cat is out: shut the door."),
-        (KeyboardInterrupt(), 130, "train: Stopped. The same command goes on from here."),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "train: The disk is full: free some space"),
-        (OSError(errno.EROFS, "Read-only file system"), 1, "train: The disk is read-only"),
-        (MemoryError("4 GB"), 1, "train: Out of memory (4 GB)"),
-        (
-            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
-            1,
-            "train: Out of memory (CUDA out of memory. Tried to allocate 2 GiB)",
-        ),
+        (DarkroomError("The door is open: close it."), 1, "The door is open: close it."),
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "disk is full"),
+        (OSError(errno.EROFS, "Read-only file system"), 1, "read-only"),
+        (MemoryError("4 GB"), 1, "Out of memory (4 GB)"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "Tried to allocate 2 GiB"),
     ],
 )
-def test_a_failure_is_told_in_a_sentence(capsys: pytest.CaptureFixture, error: BaseException, code: int, sentence: str):
+def test_a_failure_is_explained(capsys: pytest.CaptureFixture, error: BaseException, code: int, fact: str):
     with pytest.raises(SystemExit) as ended:
         run("train", failing(error))
     assert ended.value.code == code
-    assert sentence in capsys.readouterr().err
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith("train: ") and len(printed.splitlines()) == 1
+    assert fact in printed
     assert not Path("metrics").exists()
 
 
-def test_a_tensor_larger_than_memory_is_told_in_a_sentence(capsys: pytest.CaptureFixture):
+def test_a_tensor_larger_than_memory_is_explained(capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit):
         run("train", lambda: torch.empty(2**60))
     assert "train: Out of memory (" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_shows_its_traceback():
-    for fault in (ZeroDivisionError, RuntimeError):
-        with pytest.raises(fault):
-            run("train", failing(fault()))
+def test_a_bug_shows_its_traceback():
+    for bug in (ZeroDivisionError, RuntimeError):
+        with pytest.raises(bug):
+            run("train", failing(bug()))
 
 
 def test_sigterm_ends_the_stage_with_143():
-    script = "import os, signal; from darkroom.core.stage import run; run('train', lambda: os.kill(os.getpid(), signal.SIGTERM))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    lines = (
+        "import os, signal",
+        "from darkroom.core.stage import run",
+        "run('train', lambda: os.kill(os.getpid(), signal.SIGTERM))",
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "\n".join(lines)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert ended.returncode == 143
-    assert ended.stderr.strip() == "train: Terminated. The same command goes on from here."
+    assert ended.stderr.startswith("\ntrain: Terminated")
+
+
+def stage(name: str, *arguments: str) -> subprocess.CompletedProcess:
+    """`python -m stages.<name>` in the working directory."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"stages.{name}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "stages").glob("[!_]*.py")))
+def test_help_prints_the_docstring_and_starts_nothing(name: str):
+    ended = stage(name, "--help")
+    assert ended.returncode == 0, ended.stderr
+    assert f"python -m stages.{name}" in ended.stdout
+    assert "In: " in ended.stdout and "Out: " in ended.stdout
+    assert not list(Path().iterdir())
+
+
+def test_unknown_arguments_are_refused():
+    ended = stage("check", "--epochs", "3")
+    assert ended.returncode == 2
+    assert "usage: python -m stages.check" in ended.stderr and "--epochs 3" in ended.stderr
+    assert not list(Path().iterdir())

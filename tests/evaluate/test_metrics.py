@@ -12,32 +12,24 @@ from darkroom.core.errors import DarkroomError
 from darkroom.evaluate import metrics
 from darkroom.models import inference
 
-# Predicted 0, 0, 1, 1; the last two samples have their class in second and in third place.
+# Predicted 0, 0, 1, 1; the labels of the last two rank second and third.
 LOGITS = np.log(
     np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.625, 0.125]], dtype=np.float32)
 )
 LABELS = np.array([0, 0, 0, 2])
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    interval = binomtest(right, total).proportion_ci(confidence_level=0.95, method="wilson")
+def wilson(successes: int, total: int) -> tuple[float, float]:
+    interval = binomtest(successes, total).proportion_ci(confidence_level=0.95, method="wilson")
     return interval.low, interval.high
 
 
 def test_summary_by_hand():
     summary = metrics.summary(LOGITS, LABELS, top_k=2)
     assert list(summary) == [
-        *(
-            "accuracy",
-            "accuracy_low",
-            "accuracy_high",
-            "loss",
-            "loss_low",
-            "loss_high",
-            "macro_f1",
-            "macro_f1_low",
-            "macro_f1_high",
-        ),
+        *("accuracy", "accuracy_low", "accuracy_high"),
+        *("loss", "loss_low", "loss_high"),
+        *("macro_f1", "macro_f1_low", "macro_f1_high"),
         *("worst_class_accuracy", "accuracy_top_k", "samples"),
     ]
     assert summary["worst_class_accuracy"] == 0
@@ -48,22 +40,19 @@ def test_summary_by_hand():
     assert summary["macro_f1"] == pytest.approx((2 * 1 * (2 / 3) / (1 + 2 / 3) + 0 + 0) / 3)
 
 
-def test_the_interval_is_wilsons():
-    """By his formula; for 9,550 of 10,000 right it gives 95.1 to 95.9 %."""
+def test_accuracy_interval_is_wilsons():
+    """By his formula, 9,550 of 10,000 gives 95.1 to 95.9 %."""
     logits = np.tile(np.array([[1, 0]], dtype=np.float32), (10_000, 1))
     labels = (np.arange(10_000) >= 9_550).astype(np.int64)
     n, p, z = 10_000, 0.955, 1.959963984540054
-    centre, half = (
-        (p + z**2 / (2 * n)) / (1 + z**2 / n),
-        z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)),
-    )
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     summary = metrics.summary(logits, labels, top_k=2)
-    assert (summary["accuracy_low"], summary["accuracy_high"]) == pytest.approx(
-        (centre - half, centre + half), abs=1e-9
-    )
+    assert summary["accuracy_low"] == pytest.approx(centre - half, abs=1e-9)
+    assert summary["accuracy_high"] == pytest.approx(centre + half, abs=1e-9)
 
 
-def test_the_interval_of_the_loss_is_that_of_a_mean():
+def test_loss_interval_is_that_of_a_mean():
     logits, labels = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32), np.zeros(1000, np.int64)
     losses = -np.log(inference.probabilities(logits)[:, 0])
     summary = metrics.summary(logits, labels, 2)
@@ -71,8 +60,8 @@ def test_the_interval_of_the_loss_is_that_of_a_mean():
     assert summary["loss_high"] - summary["loss"] == pytest.approx(summary["loss"] - summary["loss_low"])
 
 
-def test_the_bootstrap_holds_one_confusion_matrix_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    """All resamples of a thousand classes at once would take 16 GB."""
+def test_bootstrap_keeps_one_confusion_matrix_in_memory(monkeypatch: pytest.MonkeyPatch):
+    """All resamples of a thousand classes would take 16 GB."""
     monkeypatch.setattr(metrics, "RESAMPLES", 50)
     counts = np.eye(400, dtype=np.int64)
     tracemalloc.start()
@@ -88,14 +77,14 @@ def test_extreme_logits_have_a_finite_loss():
     assert math.isfinite(summary["loss"])
 
 
-def test_top_k_of_all_classes_or_more_is_certain():
+def test_top_k_accuracy_is_1_if_k_is_at_least_the_number_of_classes():
     assert metrics.summary(LOGITS, LABELS, top_k=3)["accuracy_top_k"] == 1
     assert metrics.summary(LOGITS, LABELS, top_k=4)["accuracy_top_k"] == 1
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])
-def test_broken_answers_are_refused(broken: float):
-    with pytest.raises(DarkroomError, match="not finite"):
+def test_logits_that_are_not_finite_are_rejected(broken: float):
+    with pytest.raises(DarkroomError, match="models/trained"):
         metrics.summary(np.where(LOGITS[0, 0] == LOGITS, broken, LOGITS), LABELS, top_k=2)
 
 
@@ -116,25 +105,23 @@ def test_per_class_by_hand():
 
 @settings(max_examples=50)
 @given(st.integers(1, 10_000), st.integers(0, 10_000))
-def test_wilsons_interval_is_that_of_scipy(total: int, right: int):
-    right = min(right, total)
-    assert metrics.wilson(right, total) == pytest.approx(np.array(wilson(right, total)), abs=1e-12)
-    assert metrics.wilson(np.array([right, 0]), np.array([total, 0]))[:, 1].tolist() == [0, 1]
+def test_wilsons_interval_is_that_of_scipy(total: int, successes: int):
+    successes = min(successes, total)
+    assert metrics.wilson(successes, total) == pytest.approx(np.array(wilson(successes, total)), abs=1e-12)
+    assert metrics.wilson(np.array([successes, 0]), np.array([total, 0]))[:, 1].tolist() == [0, 1]
 
 
 def test_macro_f1_is_that_of_scikit_learn():
     random = np.random.default_rng(0)
-    labels, predicted = (
-        random.integers(5, size=200),
-        random.integers(6, size=200),
-    )  # a class that never is, and one never said
+    # Class 5 never occurs; class 6 neither occurs nor is predicted.
+    labels, predicted = random.integers(5, size=200), random.integers(6, size=200)
     counts = confusion_matrix(labels, predicted, labels=np.arange(7))
     assert metrics.macro_f1(counts) == pytest.approx(
         f1_score(labels, predicted, labels=np.arange(7), average="macro", zero_division=0)
     )
 
 
-def test_the_bootstrap_of_macro_f1_is_that_of_the_pictures():
+def test_macro_f1_interval_is_that_of_resampled_examples():
     random = np.random.default_rng(0)
     labels = random.integers(3, size=500)
     predicted = np.where(random.random(500) < 0.8, labels, random.integers(3, size=500))
@@ -145,9 +132,8 @@ def test_the_bootstrap_of_macro_f1_is_that_of_the_pictures():
 
 
 def test_predictions_by_hand():
-    table = metrics.predictions(
-        inference.probabilities(LOGITS), LABELS, np.array(["a", "b", "c", "d"]), ("shirt", "coat", "bag")
-    )
+    classes = ("shirt", "coat", "bag")
+    table = metrics.predictions(inference.probabilities(LOGITS), LABELS, np.array(["a", "b", "c", "d"]), classes)
     assert table["id"].tolist() == ["a", "b", "c", "d"]
     assert table["label"].tolist() == ["shirt", "shirt", "shirt", "bag"]
     assert table["predicted"].tolist() == ["shirt", "shirt", "coat", "coat"]
@@ -156,7 +142,7 @@ def test_predictions_by_hand():
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+def logits_and_labels(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     """Logits (N, K), many of them equal, and labels (N,)."""
     samples, classes = draw(st.integers(1, 30)), draw(st.integers(2, 6))
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -164,8 +150,8 @@ def answers(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(answers())
-def test_rules_for_any_answers(case: tuple[np.ndarray, np.ndarray]):
+@given(logits_and_labels())
+def test_invariants(case: tuple[np.ndarray, np.ndarray]):
     logits, labels = case
     summary = metrics.summary(logits, labels, top_k=2)
     assert 0 <= summary["accuracy_low"] <= summary["accuracy"] + 1e-12
@@ -179,17 +165,22 @@ def test_rules_for_any_answers(case: tuple[np.ndarray, np.ndarray]):
 
 
 @settings(max_examples=20, deadline=None)
-@given(answers(), st.randoms(use_true_random=False))
-def test_the_order_of_the_samples_does_not_matter(case: tuple[np.ndarray, np.ndarray], random):
+@given(logits_and_labels(), st.randoms(use_true_random=False))
+def test_order_of_examples_does_not_matter(case: tuple[np.ndarray, np.ndarray], random):
     logits, labels = case
     order = random.sample(range(len(labels)), len(labels))
-    assert metrics.summary(logits[order], labels[order], top_k=2) == pytest.approx(
-        metrics.summary(logits, labels, top_k=2)
-    )
+    expected = metrics.summary(logits, labels, top_k=2)
+    assert metrics.summary(logits[order], labels[order], top_k=2) == pytest.approx(expected)
 
 
 def test_accuracy_of_sums_of_logits():
-    once, twice = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 3.0], [0.0, 1.0]])
+    first, second = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 3.0], [0.0, 1.0]])
     labels = np.array([1, 1])
-    assert metrics.accuracy(once, labels) == 0.5
-    assert metrics.accuracy(once + twice, labels) == 1.0
+    assert metrics.accuracy(first, labels) == 0.5
+    assert metrics.accuracy(first + second, labels) == 1.0
+
+
+def test_summary_line_has_the_accuracy_and_its_interval():
+    numbers = {"samples": 9, "accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "loss": 1.5, "macro_f1": 0.4}
+    line = metrics.summary_line(numbers)
+    assert all(part in line for part in ("9 test images", "50.00%", "25.00%", "75.00%", "1.5", "0.4"))

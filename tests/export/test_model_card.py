@@ -42,7 +42,7 @@ MANIFEST = Manifest(
     opset=20,
     temperature=0.688103,
     threshold=0.901459,
-    metrics={**METRICS, "loss": 0.2576, "ece": 0.016604, "samples": 10000},
+    metrics={**METRICS, "loss": 0.2576, "expected_calibration_error": 0.016604, "samples": 10000},
     reference={},
     files={"model.onnx": "a" * 64, "golden.npz": "b" * 64},
 )
@@ -55,14 +55,14 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30)
 
 
 def split(text: str) -> tuple[dict, list[Token]]:
-    """The front matter, and the Markdown below it."""
+    """The front matter and the tokens of the Markdown below it."""
     opened, front, body = re.split(r"^---$\n", text, maxsplit=2, flags=re.MULTILINE)
     assert opened == ""
     return yaml.safe_load(front), MarkdownIt("commonmark").enable("table").parse(body)
 
 
 def cells(text: str, heading: str) -> list[list[str]]:
-    """The rows below the head of the table whose first column has this heading, as a reader sees them."""
+    """The rows of the table whose first column has this heading, as rendered."""
     tables: list[list[list[str]]] = []
     tokens = iter(split(text)[1])
     for token in tokens:
@@ -76,17 +76,17 @@ def cells(text: str, heading: str) -> list[list[str]]:
 
 
 def read(inline: Token) -> str:
-    """What a reader sees of a line."""
+    """The rendered text of a line."""
     assert {part.type for part in inline.children} <= {"text", "text_special", "code_inline"}
     return "".join(part.content for part in inline.children)
 
 
 def shown(text: str) -> str:
-    """A text of the dataset's as it is to be seen: on one line, without what cannot be seen."""
+    """The text as it should be shown: on one line, without unprintable characters."""
     return " ".join("".join(character for character in text if character.isprintable() or character.isspace()).split())
 
 
-def test_front_matter_holds_what_hubs_ask_for():
+def test_front_matter_has_the_fields_that_hubs_read():
     found, _ = split(card(MANIFEST, PER_CLASS))
     (model,) = found.pop("model-index")
     assert found == {
@@ -113,46 +113,44 @@ def test_front_matter_holds_what_hubs_ask_for():
         ("©", {"license": "other", "license_name": "unnamed"}),
     ],
 )
-def test_a_licence_is_an_id_that_hubs_know_or_another_one_with_a_name(licence: str, keys: dict[str, str]):
+def test_a_licence_is_an_id_that_hubs_know_or_other_with_a_name(licence: str, keys: dict[str, str]):
     found, _ = split(card(replace(MANIFEST, licence=licence), PER_CLASS))
     assert {key: value for key, value in found.items() if key.startswith("license")} == keys
 
 
-def test_figures_stand_with_their_intervals():
+def test_metrics_have_their_intervals():
     text = card(MANIFEST, PER_CLASS)
-    assert "It is right on 93.85 % (93.36 to 94.30) of 10,000 test pictures" in text
-    assert ["macro F1", "93.85 % (93.39 to 94.31)"] in cells(text, "figure")
-    assert ["T-shirt/top", "88.87 % (86.76 to 90.67)", "88.60 % (86.48 to 90.42)", "88.73 %", "1,000"] in cells(
-        text, "class"
-    )
-    assert "weakest class is Coat, of which it finds 81.60 % (80.00 to 83.00)" in text
-    assert "largest probability is less than 0.9015 should be withheld" in text
+    assert "93.85 % (93.36 to 94.30) on 10,000 test images" in text
+    assert ["accuracy", "93.85 % (93.36 to 94.30)"] in cells(text, "metric")
+    assert ["macro F1", "93.85 % (93.39 to 94.31)"] in cells(text, "metric")
+    assert ["expected calibration error of the probabilities", "1.66 %"] in cells(text, "metric")
+    row = ["T-shirt/top", "88.87 % (86.76 to 90.67)", "88.60 % (86.48 to 90.42)", "88.73 %", "1,000"]
+    assert row in cells(text, "class")
+    assert "Coat, with a recall of 81.60 % (80.00 to 83.00)" in text  # the weakest class
+    assert "0.9015" in text  # the threshold
     assert ["model.onnx", "a" * 64] in cells(text, "file")
 
 
-def test_a_figure_without_an_interval_stands_alone():
+def test_a_metric_without_interval_stands_alone():
     metrics = {name: value for name, value in MANIFEST.metrics.items() if not name.startswith("macro_f1_")}
-    assert ["macro F1", "93.85 %"] in cells(card(replace(MANIFEST, metrics=metrics), PER_CLASS), "figure")
+    assert ["macro F1", "93.85 %"] in cells(card(replace(MANIFEST, metrics=metrics), PER_CLASS), "metric")
 
 
-def test_what_the_file_does_not_do_is_said():
+def test_preprocessing_and_threshold_are_described():
     text = card(MANIFEST, PER_CLASS)
-    assert (
-        "to 28 x 32 (height x width) as the training did, antialiased: the largest part in the middle that has this shape"
-        in text
-    )
+    assert "28 x 32 (height x width), antialiased: the largest centred part" in text
     assert "median" not in text
-    assert "median of 3 x 3" in card(replace(MANIFEST, denoise="median"), PER_CLASS)
-    assert "every answer needs another opinion" in card(replace(MANIFEST, threshold=None), PER_CLASS)
+    assert "3 x 3 median filter" in card(replace(MANIFEST, denoise="median"), PER_CLASS)
+    assert "0.9015" not in card(replace(MANIFEST, threshold=None), PER_CLASS)
 
 
-def test_numbers_and_texts_give_the_same_card():
+def test_numbers_and_strings_give_the_same_card():
     numbers = [{key: value if key == "class" else float(value) for key, value in row.items()} for row in PER_CLASS]
     assert card(MANIFEST, numbers) == card(MANIFEST, PER_CLASS)
 
 
 @given(title=TEXTS, name=TEXTS)
-def test_any_title_and_class_is_shown_as_it_is(title: str, name: str):
+def test_any_title_and_class_is_shown_literally(title: str, name: str):
     rows = [{**PER_CLASS[0], "class": name}, PER_CLASS[1]]
     text = card(replace(MANIFEST, title=title, dataset=title, licence=title, classes=(name, "Coat")), rows)
     found, (_, heading, *_) = split(text)
@@ -162,7 +160,7 @@ def test_any_title_and_class_is_shown_as_it_is(title: str, name: str):
     assert cells(text, "class")[0][0] == shown(name)
 
 
-def test_the_python_in_it_runs(tmp_path: Path):
+def test_the_python_example_runs(tmp_path: Path):
     bundles.write(tmp_path / "bundle", threshold=0.95, metrics=MANIFEST.metrics)
     manifest = classifier.read(tmp_path / "bundle", threads=1).manifest
     (snippet,) = re.findall(r"^```python\n(.*?)^```$", card(manifest, PER_CLASS), re.DOTALL | re.MULTILINE)
@@ -171,6 +169,6 @@ def test_the_python_in_it_runs(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "bundle" / "golden.npz") as golden:
-        expected = [bundles.CLASSES[place] for place in golden["probabilities"].argmax(1)]
+        expected = [bundles.CLASSES[index] for index in golden["probabilities"].argmax(1)]
     assert [line.split()[0] for line in done.stdout.splitlines()] == expected
-    assert "not sure enough" in done.stdout
+    assert "below the threshold" in done.stdout

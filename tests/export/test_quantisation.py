@@ -14,7 +14,7 @@ SHAPE = (8, 8, 1)
 
 
 class Small(nn.Module):
-    """A convolution and a product, with weights of which some channels are a hundred times as large as others."""
+    """A convolution and a matrix product; some channels have a hundred times larger weights than others."""
 
     def __init__(self):
         super().__init__()
@@ -39,12 +39,12 @@ def graph(described):
     return to_onnx(Small().eval(), described, 1.0, 20)
 
 
-def pictures(n):
+def images(n):
     return np.random.default_rng(n).integers(0, 256, (n, *SHAPE), dtype=np.uint8)
 
 
-def test_products_are_in_8_bits_by_channel_and_nothing_else(graph):
-    small = quantise(graph, pictures(64))
+def test_only_products_are_int8_with_one_scale_per_channel(graph):
+    small = quantise(graph, images(64))
     weights = {entry.name: numpy_helper.to_array(entry) for entry in small.graph.initializer}
     scales = {
         node.input[0]: weights[node.input[1]]
@@ -62,30 +62,30 @@ def test_products_are_in_8_bits_by_channel_and_nothing_else(graph):
     assert not any(quantised & {*node.input, *node.output} for node in normalising)
 
 
-def test_answers_stay_close(graph, described):
-    images = pictures(200)
-    whole, small = (
+def test_outputs_stay_close(graph, described):
+    given = images(200)
+    fp32, int8 = (
         open_session(contents(model, described, 1.0, None, "stretch"), 1)
-        for model in (graph, quantise(graph, pictures(64)))
+        for model in (graph, quantise(graph, images(64)))
     )
-    expected, found = (answers(session, images)[0] for session in (whole, small))
+    expected, found = (answers(session, given)[0] for session in (fp32, int8))
     assert 0 < np.abs(found - expected).mean() < 0.01 * np.ptp(expected)
 
 
-def test_the_same_pictures_give_the_same_bytes(graph):
-    first, again = (quantise(graph, pictures(64)).SerializeToString(deterministic=True) for _ in range(2))
+def test_the_same_images_give_the_same_bytes(graph):
+    first, again = (quantise(graph, images(64)).SerializeToString(deterministic=True) for _ in range(2))
     assert first == again
     assert onnx.load_from_string(first).opset_import[0].version == 20
 
 
-def test_a_sample_is_of_every_class_by_its_share_and_depends_on_the_seed_alone():
+def test_a_sample_is_stratified_and_depends_only_on_the_seed():
     labels = np.repeat([0, 1, 2], [600, 300, 3])
-    places = sample(labels, 90, seed=1)
-    assert np.bincount(labels[places]).tolist() == [60, 30, 1]
-    assert len(set(places.tolist())) == len(places)
-    assert np.array_equal(sample(labels, 90, seed=1), places)
-    assert not np.array_equal(sample(labels, 90, seed=2), places)
+    indices = sample(labels, 90, seed=1)
+    assert np.bincount(labels[indices]).tolist() == [60, 30, 1]
+    assert len(set(indices.tolist())) == len(indices)
+    assert np.array_equal(sample(labels, 90, seed=1), indices)
+    assert not np.array_equal(sample(labels, 90, seed=2), indices)
 
 
-def test_a_sample_is_no_more_than_there_is():
+def test_a_sample_is_at_most_the_whole_set():
     assert sample(np.array([0, 1, 1]), 500, seed=0).tolist() == [0, 1, 2]

@@ -19,8 +19,8 @@ SESSIONS = {
 
 
 def by_pillow(images, shape, mode):
-    as_pictures = (Image.fromarray(image[..., 0] if shape[2] == 1 else image) for image in images)
-    return np.stack([image.pixels(picture, shape[:2], shape[2], mode) for picture in as_pictures])
+    opened = (Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels) for pixels in images)
+    return np.stack([image.pixels(one, shape[:2], shape[2], mode) for one in opened])
 
 
 def by_graph(images, shape, mode):
@@ -36,7 +36,7 @@ def by_graph(images, shape, mode):
     st.sampled_from([1, 128]),
     st.integers(0, 2**32),
 )
-def test_any_picture_comes_out_as_pillow_resizes_it_to_one_grey_level(shape, mode, height, width, contrast, seed):
+def test_any_image_is_resized_as_by_pillow_within_one_grey_level(shape, mode, height, width, contrast, seed):
     images = (
         np.random.default_rng(seed).integers(0, 256, (2, height, width, shape[2]), dtype=np.uint8)
         // contrast
@@ -50,31 +50,31 @@ def test_any_picture_comes_out_as_pillow_resizes_it_to_one_grey_level(shape, mod
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_picture_of_the_size_stays_as_it_is(shape, mode):
+def test_an_image_of_the_right_size_is_unchanged(shape, mode):
     images = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
     assert np.array_equal(by_graph(images, shape, mode), images)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 90), (90, 2)])
 @pytest.mark.parametrize("mode", MODES)
-def test_thin_pictures(mode, size):
+def test_thin_images(mode, size):
     images = np.random.default_rng(1).integers(0, 256, (1, *size, 1), dtype=np.uint8)
     assert np.abs(by_graph(images, SHAPES[0], mode).astype(int) - by_pillow(images, SHAPES[0], mode)).max() <= 1
 
 
-def test_pad_leaves_black_beside():
+def test_pad_adds_black_borders():
     padded = by_graph(np.full((1, 10, 2, 1), 255, np.uint8), SHAPES[0], "pad")
     assert padded[0, ..., 0].tolist() == [[0, 0, 0, 0, 255, 0, 0, 0]] * 5
 
 
-def test_crop_takes_the_middle():
+def test_crop_takes_the_centre():
     images = np.zeros((1, 20, 10, 1), np.uint8)
     images[:, 5:15] = 200
     assert (by_graph(images, SHAPES[0], "crop") == 200).all()
 
 
 @pytest.mark.parametrize("opset", [18, 23])
-def test_it_is_a_valid_model_of_the_operator_set(opset):
+def test_model_is_valid_in_its_operator_set(opset):
     model = resizer((5, 8, 1), "pad", opset)
     onnx.checker.check_model(model, full_check=True)
     assert [entry.version for entry in model.opset_import] == [opset]

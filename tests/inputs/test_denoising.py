@@ -14,7 +14,7 @@ def test_each_pixel_becomes_the_median_of_its_nine_neighbours(images):
     assert np.array_equal(denoise(images, "median"), np.median(windows, axis=(-2, -1)).astype(np.uint8))
 
 
-def test_it_is_the_same_over_many_blocks(monkeypatch):
+def test_the_block_size_changes_nothing(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (50, 7, 5, 1), dtype=np.uint8)
     whole = denoise(images, "median")
     monkeypatch.setattr("darkroom.inputs.denoising._BLOCK_BYTES", 7 * 5 * 3)

@@ -7,7 +7,7 @@ from darkroom.models.inference import predict
 
 
 class Sums(nn.Module):
-    """Answers with the sum of each channel, and with the batch size; dropout shows whether it is in training mode."""
+    """Returns the sum of each channel and records the batch sizes; dropout shows whether it is in training mode."""
 
     def __init__(self):
         super().__init__()
@@ -25,21 +25,21 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (7, 4, 3, 2), dtype=np.uint8)
 
 
-def test_logits_are_those_of_the_normalised_pictures_in_order(images: np.ndarray):
+def test_logits_are_those_of_the_normalised_images_in_order(images: np.ndarray):
     mean, std = (0.5, 0.25), (0.5, 2.0)
     logits = predict(Sums().train(), images, mean, std)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, ((images / 255 - mean) / std).sum((1, 2)), rtol=1e-5)
 
 
-def test_every_sample_counts_whatever_the_batch(images: np.ndarray):
+def test_every_example_counts_for_any_batch_size(images: np.ndarray):
     network = Sums()
     logits = predict(network, images, (0, 0), (1, 1), batch_size=3)
     assert network.sizes == [3, 3, 1]
     np.testing.assert_array_equal(logits, predict(network, images, (0, 0), (1, 1), batch_size=100))
 
 
-def test_the_network_is_left_in_evaluation_mode_and_read_only_pictures_do(images: np.ndarray):
+def test_network_is_left_in_evaluation_mode_and_read_only_inputs_are_accepted(images: np.ndarray):
     images.flags.writeable = False
     network = Sums().train()
     predict(network, images, (0, 0), (1, 1))

@@ -15,10 +15,10 @@ TEXT = st.text(st.characters(exclude_characters="\0") | st.sampled_from('",\n\r'
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(TEXT.filter(bool), TEXT), max_size=6, unique_by=lambda row: row[0]), st.data())
 @example([('a"\nb', ""), ("\n", '"')], None)
-def test_of_a_table_cut_anywhere_the_whole_rows_are_kept(
+def test_a_table_that_is_cut_anywhere_keeps_its_complete_rows(
     tmp_path: Path, rows: list[tuple[str, str]], data: st.DataObject | None
 ):
-    """Names with surrogates too: nothing of the file system's takes part."""
+    """Also with names that contain surrogates: no file system is involved."""
     path = tmp_path / "any.csv"
     lines = [line(HEADER), *(line([printable(name), "a", printable(error), VERSION]) for name, error in rows)]
     contents, ends = b"".join(lines), list(accumulate(map(len, lines)))
@@ -35,7 +35,7 @@ def test_of_a_table_cut_anywhere_the_whole_rows_are_kept(
 
 @pytest.mark.parametrize("damaged", ['"a,x,,', '"a"b,x,,', 'a,x,",'])
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_stray_quote_is_told_and_costs_no_row(tmp_path: Path, damaged: str, after: int):
+def test_a_stray_quote_is_reported_and_no_row_is_lost(tmp_path: Path, damaged: str, after: int):
     path = tmp_path / "table.csv"
     contents = (
         line(HEADER)
@@ -45,7 +45,7 @@ def test_a_stray_quote_is_told_and_costs_no_row(tmp_path: Path, damaged: str, af
     )
     path.write_bytes(contents)
     with (
-        pytest.raises(DarkroomError, match=r"table\.csv cannot be added to \(.*\): name another"),
+        pytest.raises(DarkroomError, match=r"table\.csv cannot be extended \(.*\)"),
         opened(str(path), HEADER, VERSION),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Holds deploy/ and docs/deploy.md to what they run: no image is built, but what would be in it is run by the image's own command."""
+"""Hold deploy/ and docs/serving.md to the service. No image is built; its files are run with its own command."""
 
 import importlib.metadata
 import json
@@ -19,20 +19,21 @@ import yaml
 from darkroom.serve.__main__ import _parser as parser
 from darkroom.serve.settings import KEY_VARIABLE, Settings
 from tests import bundles
-from tests.code import read_by
+from tests.code import libraries, read_by
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+PAGE = ROOT / "docs" / "serving.md"
 SERVICE = read_by("darkroom/serve/__main__.py")
-BY_NAME = {"httptools", "uvloop"}  # uvicorn imports them as its settings say
-BROUGHT = {"pydantic-core", "starlette"}  # by pydantic and FastAPI, in the versions that they go with
+BY_NAME = {"httptools", "uvloop"}  # uvicorn imports them, by its settings
+BROUGHT = {"pydantic-core", "starlette"}  # installed with pydantic and FastAPI, in matching versions
+TRAINING = {"torch", "torchvision", "pandas", "scipy", "matplotlib", "sklearn", "onnx", "onnxscript"}
 BUNDLE = "models/bundle"
 KEY = "a-key-of-the-test's"
 
 
 def instructions() -> list[tuple[str, str]]:
-    """The Dockerfile's, each with what follows it."""
+    """The instructions of the Dockerfile with their arguments."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE).replace(
         "\\\n", " "
     )
@@ -45,7 +46,7 @@ def instruction(wanted: str) -> str:
 
 
 def copies() -> list[tuple[str, str]]:
-    """What the Dockerfile copies from the project, each with where to."""
+    """Source and target of everything that the Dockerfile copies from the project."""
     return [
         (source, target)
         for name, rest in instructions()
@@ -60,8 +61,12 @@ def pins(path: Path) -> set[str]:
     return {line for line in lines if line}
 
 
+def project_pins() -> set[str]:
+    return {pin for part in (ROOT / "requirements").iterdir() for pin in pins(part)}
+
+
 def objects(name: str) -> dict[str, dict[str, Any]]:
-    """What a file asks of Kubernetes, by kind."""
+    """The Kubernetes objects in a file, by kind."""
     return {document["kind"]: document for document in yaml.safe_load_all((DEPLOY / name).read_text(encoding="utf-8"))}
 
 
@@ -72,7 +77,7 @@ def container() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Running:
-    """The image's process, as far as there is one without Docker."""
+    """The service as the image would run it."""
 
     process: subprocess.Popen
     address: str
@@ -81,19 +86,19 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """What the image holds, in a folder of its own, run by the image's command; but at a free port that only this machine reaches."""
-    place = tmp_path_factory.mktemp("image")
+    """The image's files in a folder, run with the image's command, but at a free port of the loopback interface."""
+    folder = tmp_path_factory.mktemp("image")
     for source, target in copies():
         if source == BUNDLE:
-            bundles.write(place / target)
+            bundles.write(folder / target)
         elif (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, place / target, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            (place / target).mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / source, place / target)
+            (folder / target).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, folder / target)
     python, *command = json.loads(instruction("ENTRYPOINT"))
     assert python == "python"
-    (home := place / "home").mkdir()
+    (home := folder / "home").mkdir()
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -112,35 +117,39 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "0",
     ]
     with subprocess.Popen(
-        arguments, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
             first = process.stderr.readline()
             assert first.startswith("http://"), first + process.stderr.read()
             address = first.partition(" ")[0]
-            with httpx.Client(
-                transport=httpx.HTTPTransport(retries=6)
-            ) as patient:  # it prints the address just before it listens there
-                patient.get(address)
+            with httpx.Client(transport=httpx.HTTPTransport(retries=6)) as client:  # it listens soon after it prints
+                client.get(address)
             yield Running(process, address, home)
         finally:
             process.kill()
 
 
-def test_requirements_are_pins_of_the_projects():
-    assert pins(DEPLOY / "requirements.txt") - pins(ROOT / "requirements.txt") == set()
+def test_requirements_have_the_pins_of_the_project():
+    assert pins(DEPLOY / "requirements.txt") - project_pins() == set()
 
 
-def test_requirements_are_what_the_service_imports_and_no_more():
-    modules = SERVICE | read_by("darkroom/predict/__main__.py")
-    names = {name.partition(".")[0] for module in modules for name in imported_names(module)}
+@pytest.mark.parametrize("room", ["bundle", "inputs", "predict", "serve", "explain/occlusion.py"])
+def test_production_rooms_import_nothing_of_the_training(room: str):
+    path = ROOT / "darkroom" / room
+    for file in [path] if path.is_file() else path.rglob("*.py"):
+        assert libraries(file.relative_to(ROOT).as_posix()) & TRAINING == set(), file
+
+
+def test_requirements_are_the_imports_of_service_and_predict():
+    names = libraries("darkroom/serve/__main__.py") | libraries("darkroom/predict/__main__.py")
     providers = importlib.metadata.packages_distributions()
-    imported = {providers[name][0].lower().replace("_", "-") for name in names - sys.stdlib_module_names - {"darkroom"}}
+    imported = {providers[name][0].lower().replace("_", "-") for name in names}
     listed = {pin.partition("==")[0] for pin in pins(DEPLOY / "requirements.txt")}
     assert imported - BROUGHT | BY_NAME == listed
 
 
-def test_the_image_holds_the_modules_of_the_service_and_no_more():
+def test_the_image_holds_exactly_the_modules_of_the_service():
     sources = [source for source, _ in copies()]
     assert [source for source in sources if source != BUNDLE and not (ROOT / source).exists()] == []
     files = [
@@ -149,16 +158,16 @@ def test_the_image_holds_the_modules_of_the_service_and_no_more():
     assert {file.relative_to(ROOT).as_posix() for file in files} == SERVICE
 
 
-def test_the_builder_is_shown_what_is_copied():
+def test_the_build_context_contains_everything_that_is_copied():
     shown = [
         line[1:]
         for line in (DEPLOY / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
         if line.startswith("!")
     ]
-    assert [source for source, _ in copies() if not any(Path(source).is_relative_to(place) for place in shown)] == []
+    assert [source for source, _ in copies() if not any(Path(source).is_relative_to(path) for path in shown)] == []
 
 
-def test_the_image_runs_without_rights():
+def test_the_image_runs_as_an_unprivileged_user():
     names = [name for name, _ in instructions()]
     assert int(instruction("USER")) > 0
     assert names.index("USER") < names.index("ENTRYPOINT")
@@ -184,7 +193,7 @@ def test_probes_and_metrics_are_routes_of_the_service(running: Running):
     assert httpx.get(metrics, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
 
 
-def test_pods_have_time_to_leave_and_no_rights():
+def test_pods_have_time_to_end_and_no_privileges():
     deployment = objects("kubernetes.yaml")["Deployment"]["spec"]
     pod, only = deployment["template"]["spec"], container()
     settings = parser().parse_args(only["args"])
@@ -198,7 +207,7 @@ def test_pods_have_time_to_leave_and_no_rights():
     assert set(secret["valueFrom"]) == {"secretKeyRef"}
 
 
-def test_the_services_address_leads_to_the_pods():
+def test_the_kubernetes_service_selects_the_pods():
     found = objects("kubernetes.yaml")
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert found["Deployment"]["spec"]["selector"]["matchLabels"] == labels == found["Service"]["spec"]["selector"]
@@ -208,7 +217,7 @@ def test_the_services_address_leads_to_the_pods():
     assert open_port["containerPort"] == Settings().port
 
 
-def test_kserve_runs_it_with_triton_by_the_same_protocol():
+def test_kserve_uses_triton_and_the_same_protocol():
     (kind, service), *others = objects("kserve.yaml").items()
     assert (kind, service["apiVersion"], others) == ("InferenceService", "serving.kserve.io/v1beta1", [])
     model = service["spec"]["predictor"]["model"]
@@ -217,16 +226,17 @@ def test_kserve_runs_it_with_triton_by_the_same_protocol():
     assert model["storageUri"].endswith("/repository")
 
 
-def test_the_page_tells_every_option_and_none_that_is_not_there():
+def test_the_page_lists_exactly_the_options_of_the_service():
     options = {
         option for action in parser()._actions for option in action.option_strings if option.startswith("--")
     } - {"--help"}
-    assert set(re.findall(r"`(--[a-z0-9-]+)`", PAGE)) >= options
-    commands = " ".join(re.findall(r"(?:darkroom\.serve|-e DARKROOM_API_KEY darkroom) ([^\n`]*)", PAGE))
+    page = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"`(--[a-z0-9-]+)`", page)) >= options
+    commands = " ".join(re.findall(r"(?:darkroom\.serve|-e DARKROOM_API_KEY darkroom) ([^\n`]*)", page))
     assert set(re.findall(r"--[a-z0-9-]+", commands)) <= {*options, "--help"}
 
 
-def test_the_image_leaves_in_order_and_leaves_nothing_behind(running: Running):
+def test_the_image_ends_cleanly_and_writes_no_files(running: Running):
     running.process.terminate()
     assert running.process.wait(timeout=20) == 0
-    assert list(running.home.rglob("*")) == []  # ONNX Runtime would keep there what it reports
+    assert list(running.home.rglob("*")) == []  # ONNX Runtime's telemetry would write there

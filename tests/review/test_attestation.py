@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from darkroom.review import attestation, revision
-from darkroom.review.attestation import Standing
+from darkroom.review.attestation import Standing, State
+from darkroom.review.lock import Finding, Kind
 from darkroom.review.revision import WORKSPACE
 from tests import reviewed
 
-MD5, OTHER = "0" * 32, "1" * 32
+MD5 = "0" * 32
 
 
 @pytest.fixture(autouse=True)
@@ -26,31 +27,24 @@ def standing(name: str = "run") -> Standing:
     return attestation.standing(WORKSPACE.read(attestation.FILE), revision.find(name), ())
 
 
-def test_what_is_the_same_is_said_with_where():
+def test_an_identical_reproduction():
     found = standing()
-    assert found.state == "reproduced"
-    commit = revision.find("run").commit[:12]
-    assert (
-        found.sentence
-        == f"is reproduced to the bit, all 2 outputs, on 2 cores of a <b>CPU</b> (2 CPU threads, fp32), at {commit}"
+    assert (found.state, found.attested.differing) == ("reproduced", [])
+    assert all(
+        fact in str(found) for fact in ("all 3 outputs", "2 CPU threads, fp32", revision.find("run").commit[:12])
     )
 
 
-def test_what_differs_is_said_with_how_much(project: Path):
-    first, second = reviewed.attest(project)["outputs"]
-    first |= {
-        "found": MD5,
-        "same": False,
-        "numbers": {"loss": {"committed": 0.5, "found": 0.6}, "accuracy": {"committed": 0.5, "found": None}},
-    }
-    second |= {"found": None, "same": False, "answers": 1}
-    reviewed.attest(project, same=False, outputs=[first, second])
+def test_a_different_reproduction_says_how_different(project: Path):
+    first, second, weights = reviewed.attest(project)["outputs"]
+    numbers = {"loss": {"committed": 0.5, "found": 0.6}, "accuracy": {"committed": 0.5, "found": None}}
+    first |= {"found": MD5, "same": False, "numbers": numbers}
+    second |= {"found": None, "same": False, "predictions": 1}
+    reviewed.attest(project, same=False, outputs=[first, second, weights])
     found = standing()
     assert found.state == "different"
-    assert (
-        "2 of 2 outputs differ, the first metrics/evaluate.json; accuracy 0.5 → None, other answers: 1"
-        in found.sentence
-    )
+    assert found.as_json()["differing"] == ["metrics/evaluate.json", "metrics/predictions.csv"]
+    assert all(fact in str(found) for fact in ("2 of 3 outputs", "accuracy 0.5 → None", "1 prediction"))
 
 
 def test_it_holds_for_each_commit_with_that_lock_and_for_no_other(project: Path):
@@ -59,24 +53,22 @@ def test_it_holds_for_each_commit_with_that_lock_and_for_no_other(project: Path)
     reviewed.write(project, [True, True])
     reviewed.commit(project, "another")
     found = standing("another")
-    assert found.state == "outdated"
-    assert (
-        f"the attestation is of another dvc.lock, that of commit {revision.find('run').commit[:12]}" in found.sentence
-    )
+    assert found.state == "other_lock" and found.attested.commit == revision.find("run").commit
 
 
 def test_no_attestation_is_none():
     assert attestation.standing(None, WORKSPACE, ()).state == "none"
 
 
-def test_it_says_nothing_of_files_that_are_not_those_of_the_lock():
-    found = attestation.standing(
-        WORKSPACE.read(attestation.FILE), revision.find("run"), ["evaluate left another metrics/evaluate.json"]
-    )
-    assert (
-        found.state == "outdated"
-        and "which is not of its files (evaluate left another metrics/evaluate.json)" in found.sentence
-    )
+def test_it_does_not_hold_if_the_lock_is_stale():
+    finding = Finding(Kind.OUTPUT_CHANGED, "evaluate", "metrics/evaluate.json")
+    found = attestation.standing(WORKSPACE.read(attestation.FILE), revision.find("run"), [finding])
+    assert (found.state, found.reason) == ("stale_lock", str(finding))
+
+
+def test_each_state_has_a_sentence(project: Path):
+    attested = standing().attested
+    assert len({str(Standing(state, attested, "why")) for state in State if state != State.DIFFERENT}) == 5
 
 
 def edited(**changes: Any):
@@ -85,43 +77,39 @@ def edited(**changes: Any):
 
 def output(**changes: Any):
     def edit(project: Path) -> None:
-        first, second = reviewed.attest(project)["outputs"]
-        reviewed.attest(project, outputs=[first | changes, second])
+        first, second, weights = reviewed.attest(project)["outputs"]
+        reviewed.attest(project, outputs=[first | changes, second, weights])
 
     return edit
 
 
 @pytest.mark.parametrize(
-    ("edit", "why"),
+    ("edit", "fact"),
     [
-        (lambda project: (project / attestation.FILE).write_text("{"), "Invalid JSON"),
-        (lambda project: (project / attestation.FILE).write_bytes(b" " * 2**21), "it is longer than"),
-        (
-            lambda project: (project / attestation.FILE).write_text(json.dumps({"commit": "0" * 40})),
-            "lock_sha256: Field required",
-        ),
-        (edited(surplus=1), "surplus: Extra inputs are not permitted"),
-        (edited(commit="--help"), "commit: String should match"),
-        (edited(seconds="long"), "seconds: Input should be a valid number"),
-        (edited(same=False), "it says that outputs differ, but its outputs say otherwise"),
-        (edited(params={"seed": 2}), "its parameters are not those of dvc.lock"),
-        (output(found=MD5), "metrics/evaluate.json is said to be the same, but its digests say otherwise"),
-        (output(same=False), "metrics/evaluate.json is said to be different, but its digests say otherwise"),
-        (output(answers=3), "is said to be the same, but numbers of it to differ"),
-        (output(locked=MD5, found=MD5), "its outputs are not those of dvc.lock"),
-        (output(path="metrics/predictions.csv"), "its outputs are not those of dvc.lock"),
+        (lambda project: (project / attestation.FILE).write_text("{"), "JSON"),
+        (lambda project: (project / attestation.FILE).write_bytes(b" " * 2**21), "1,048,576"),
+        (lambda project: (project / attestation.FILE).write_text(json.dumps({"commit": "0" * 40})), "lock_sha256"),
+        (edited(surplus=1), "surplus"),
+        (edited(commit="--help"), "commit"),
+        (edited(seconds="long"), "seconds"),
+        (edited(same=False), "`same`"),
+        (edited(params={"seed": 2}), "parameters"),
+        (output(found=MD5), "`same` of metrics/evaluate.json"),
+        (output(same=False), "`same` of metrics/evaluate.json"),
+        (output(predictions=3), "metrics/evaluate.json"),
+        (output(locked=MD5, found=MD5), "outputs"),
+        (output(path="metrics/predictions.csv"), "outputs"),
     ],
 )
-def test_what_was_edited_is_found_out(project: Path, edit, why: str):
+def test_an_edited_attestation_is_invalid(project: Path, edit, fact: str):
     edit(project)
     found = standing()
-    assert found.state == "invalid"
-    assert "was edited or damaged" in found.sentence and why in found.sentence
+    assert found.state == "invalid" and fact in found.reason
 
 
-def test_a_commit_with_another_lock_is_found_out(project: Path):
+def test_an_attestation_whose_commit_has_another_lock_is_invalid(project: Path):
     reviewed.write(project, [True, True])
     reviewed.commit(project, "another")
     reviewed.attest(project, commit=revision.find("run").commit)
     found = standing("another")
-    assert found.state == "invalid" and "has another dvc.lock" in found.sentence
+    assert found.state == "invalid" and revision.find("run").commit[:12] in found.reason

@@ -1,17 +1,20 @@
 import json
-import os
-import subprocess
-import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from darkroom.review import compare
+from darkroom.core.errors import DarkroomError
+from darkroom.review import attestation, compare, result, revision
+from darkroom.review.compare import Review
+from darkroom.review.lock import Finding, Kind
+from darkroom.review.revision import WORKSPACE
 from tests import reviewed
-from tests.repository import ROOT
 
-WEAK, STRONG = [place % 4 > 0 for place in range(200)], [place % 10 > 0 for place in range(200)]  # 75 % and 90 % right
+WEAK, STRONG = (
+    [index % 4 > 0 for index in range(200)],
+    [index % 10 > 0 for index in range(200)],
+)  # 75 % and 90 % correct
 
 
 @pytest.fixture
@@ -25,272 +28,164 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *arguments: str) -> tuple[int, str]:
-    monkeypatch.setattr(sys, "argv", ["review", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        compare.main()
-    return ended.value.code, capsys.readouterr().out
+def review(old: str, new: str | None = None) -> Review:
+    return compare.compare(result.read(revision.find(old)), result.read(revision.find(new) if new else WORKSPACE))
 
 
-def test_better_is_said_with_its_proof(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    code, text = run(monkeypatch, capsys, "weak", "--fail-on", "regression", "--fail-on", "stale")
-    assert code == 0
-    assert text.startswith(
-        "## Better on this test set\n\nAccuracy 75.00 % → **90.00 %**: +15.00 points, 95 % interval +8."
-    )
-    assert "McNemar's exact p < 0.0001 (more than luck: below 0.025)." in text
-    assert "40 are fixed (wrong before, right now) and 10 broken" in text
-    assert "one training against one" in text
-    assert "| `train.lr` | 0.1 | 0.2 |" in text
-    assert "Files of code and data: `darkroom/net.py`." in text
-    assert "| test/004 | coat | shirt | coat | 75.00 % |" in text
-    assert "Caution" not in text
+def test_a_better_model(project: Path):
+    found = review("weak")
+    assert (found.verdict, found.method) == ("better", "unknown")
+    difference = found.differences["accuracy"]
+    assert difference.value == pytest.approx(0.15) and 0 < difference.low < 0.15 < difference.high
+    assert found.differences["loss_calibrated"].value < 0
+    assert (len(found.fixed), len(found.broken)) == (40, 10)
+    assert found.fixed.loc[0].to_dict() == {
+        "id": "test/004",
+        "label": "coat",
+        "old": "shirt",
+        "new": "coat",
+        "confidence": 0.75,
+    }
+    assert found.classes["examples"].tolist() == [100, 100]
+    assert found.code == ["darkroom/train/net.py"]
+    assert (found.old.stale, found.new.stale) == ([], [])
+    assert review("strong", "weak").verdict == "worse"
 
 
-def test_worse_fails_the_gate(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    code, text = run(monkeypatch, capsys, "strong", "weak", "--fail-on", "regression")
-    assert (code, text.splitlines()[0]) == (1, "## Worse on this test set")
-    assert run(monkeypatch, capsys, "strong", "weak")[0] == 0
-
-
-def test_the_luck_of_the_test_set_is_noise(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
+def test_a_difference_within_noise(project: Path):
     reviewed.write(project, [*STRONG[:-3], False, False, False])
-    code, text = run(monkeypatch, capsys, "strong", "--fail-on", "regression")
-    assert (code, text.splitlines()[0]) == (0, "## Within the noise of the test set")
-    assert "0 are fixed (wrong before, right now) and 3 broken" in text
+    found = review("strong")
+    assert found.verdict == "within noise"
+    assert (len(found.fixed), len(found.broken)) == (0, 3)
 
 
-def test_what_else_a_result_depends_on_is_said(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    """A table that is compared with, and a module that nobody has added to git yet; a note changes nothing."""
-    for path in ("data/baselines/toy.csv", "stages/new.py", "notes.txt"):
+def test_data_requirements_and_untracked_code_count_as_code(project: Path):
+    paths = ["data/baselines/toy.csv", "requirements/torch.txt", "stages/new.py"]
+    for path in (*paths, "notes.txt"):
         (project / path).parent.mkdir(parents=True, exist_ok=True)
         (project / path).write_text("new")
+    assert review("strong").code == ["data/", "requirements/", "stages/"]
     reviewed.commit(project, "added")
-    assert (
-        "Files of code and data: `data/baselines/toy.csv`, `stages/new.py`."
-        in run(monkeypatch, capsys, "strong", "added")[1]
-    )
-    (project / "data/baselines/toy.csv").write_text("other")
+    assert review("strong", "added").code == paths
     (project / "stages/newer.py").touch()
-    assert (
-        "Files of code and data: `data/baselines/toy.csv`, `stages/newer.py`." in run(monkeypatch, capsys, "added")[1]
-    )
+    assert review("added").code == ["stages/newer.py"]
 
 
-def test_programs_get_json(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    code, text = run(monkeypatch, capsys, "weak", "strong", "--json")
-    found = json.loads(text)
-    assert (code, found["verdict"], found["method"], found["old"]["revision"]) == (0, "better", "unknown", "weak")
+def test_the_json_is_complete_and_plain(project: Path):
+    found = json.loads(json.dumps(compare.as_json(review("weak", "strong"))))
+    assert (found["verdict"], found["method"], found["over_seeds"]) == ("better", "unknown", None)
+    assert (found["old"]["revision"], found["new"]["commit"]) == ("weak", revision.find("strong").commit)
     assert found["differences"]["accuracy"]["value"] == pytest.approx(0.15)
-    assert found["differences"]["calibration.after.loss"]["value"] < 0
     assert found["params"] == {"train.lr": {"old": 0.1, "new": 0.2}}
     assert len(found["fixed"]) == 40
+    assert found["metrics"]["new"]["metrics/evaluate.json"]["samples"] == 200
+    assert found["stale"] == {"old": [], "new": []}
+    assert found["seeds_stale"] == {"old": False, "new": False}
+    assert found["attested"]["new"] == {"state": "none", "commit": None, "differing": [], "reason": ""}
 
 
-def test_seeds_decide_over_the_method(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    for tag, mean in (("weak", 0.75), ("strong", 0.76)):
-        reviewed.write(project, WEAK if tag == "weak" else STRONG, lr=mean)
+def test_seeds_decide_about_the_method(project: Path):
+    for tag, correct, mean in (("weak", WEAK, 0.75), ("strong", STRONG, 0.76)):
+        reviewed.write(project, correct, lr=mean)
         reviewed.write_seeds(project, mean)
         reviewed.commit(project, f"{tag}-seeds")
-    _, text = run(monkeypatch, capsys, "weak-seeds", "strong-seeds")
-    assert "Over seeds: 75.00 % ± 2.00 (n = 2) → 76.00 % ± 2.00 (n = 2), +1.00 points" in text
-    assert "within the noise of the seed" in text
-    _, text = run(monkeypatch, capsys, "weak", "weak-seeds")
-    assert "What is known: 75.00 % ± 2.00 (n = 2) over seeds for weak-seeds." in text
+    found = review("weak-seeds", "strong-seeds")
+    assert (found.verdict, found.method) == ("better", "within noise")
+    assert found.over_seeds.value == pytest.approx(0.01)
+    assert review("weak", "weak-seeds").method == "unknown"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (
-            lambda project: reviewed.write(project, STRONG, lr=0.3),
-            "are left out: train@1 ran with another value of train.lr. `dvc repro",
-        ),
-        (
-            lambda project: (project / "metrics/seeds.json").write_text('{"mean": 0.99, "std": 0.01, "n": 2}'),
-            "summary left another metrics/seeds.json",
-        ),
-        (
-            lambda project: (project / "seeds/seeds.yaml").write_text("seeds: [1, 2, 3]"),
-            "summary ran with another value of seeds, train@3 has never run",
-        ),
-        (
-            lambda project: (project / "seeds/dvc.lock").unlink(),
-            "seeds/dvc.lock is missing in the workspace: run `dvc repro seeds/dvc.yaml`",
-        ),
-    ],
-)
-def test_seeds_of_another_method_are_said_and_not_used(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, spoil, said: str
-):
+@pytest.mark.parametrize("recipe", [None, "000000000000"])
+def test_seeds_of_another_recipe_are_not_used(project: Path, recipe: str | None):
     reviewed.write_seeds(project, 0.75)
     reviewed.commit(project, "seeds")
-    spoil(project)
-    code, text = run(monkeypatch, capsys, "seeds", "--fail-on", "stale")
-    assert code == 0  # what was measured once is measured
-    assert "**Caution:** `seeds/dvc.lock` of the workspace is not of its files" in text and said in text.replace(
-        "\\`", "`"
-    )
-    assert "Over seeds" not in text and "What is known: 75.00 % ± 2.00 (n = 2)" in text
-    found = json.loads(run(monkeypatch, capsys, "seeds", "--json")[1])
-    assert found["method"] == "unknown" and list(found["stale_seeds"]) == ["the workspace"]
+    numbers = {"mean": 0.9, "std": 0.01, "n": 2} | ({"recipe": recipe} if recipe else {})
+    (project / "metrics/seeds.json").write_text(json.dumps(numbers))
+    found = review("seeds")
+    assert (found.method, found.over_seeds) == ("unknown", None)
+    assert (found.old.seeds_stale, found.new.seeds_stale) == (False, True)
+    assert found.old.seeds["mean"] == 0.75 and found.new.seeds == {}
 
 
-def test_an_edited_metric_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    path = project / "metrics/evaluate.json"
-    path.write_text(path.read_text().replace('"ece": 0.01', '"ece": 0.001'))
-    code, text = run(monkeypatch, capsys, "strong")
-    assert code == 1
-    assert "**Caution:** `dvc.lock` of the workspace is not of its files" in text
-    assert "evaluate left another metrics/evaluate.json" in text
+def test_seeds_are_stale_after_a_change_of_the_recipe(project: Path):
+    reviewed.write_seeds(project, 0.75)
+    assert not review("strong").new.seeds_stale
+    reviewed.write(project, STRONG, lr=0.3)
+    assert review("strong").new.seeds_stale
 
 
-def test_corruptions_are_compared_one_by_one(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    (project / "metrics/robustness.json").write_text('{"accuracy": {"fog": 0.5, "snow": 0.25}}')
+def test_an_edited_metric_is_found(project: Path):
+    reviewed.edit(project / "metrics/evaluate.json", "0.01", "0.001")
+    expected = Finding(Kind.OUTPUT_CHANGED, "evaluate", "metrics/evaluate.json")
+    found = review("strong")
+    assert (found.old.stale, found.new.stale) == ([], [expected])
+    assert compare.as_json(found)["stale"]["new"] == [
+        {"kind": "output_changed", "stage": "evaluate", "path": "metrics/evaluate.json"}
+    ]
+
+
+def test_corruptions_are_compared_over_the_severities_that_both_have(project: Path):
+    def write(*rows: tuple[str, int, float]) -> None:
+        table = pd.DataFrame(rows, columns=["corruption", "severity", "accuracy"])
+        (project / "metrics/robustness").mkdir(exist_ok=True)
+        table.to_csv(project / "metrics/robustness/corruptions.csv", index=False)
+
+    write(("fog", 1, 0.5), ("fog", 3, 0.4), ("snow", 1, 0.25))
     reviewed.commit(project, "corrupted")
-    (project / "metrics/robustness.json").write_text('{"accuracy": {"fog": 0.75}}')
-    text = run(monkeypatch, capsys, "corrupted")[1]
-    assert "| fog | 50.00 % | 75.00 % | +25.00 |\n| snow | 25.00 % |  |  |" in text
-    assert "### Corruptions" not in run(monkeypatch, capsys, "weak", "strong")[1]
+    write(("fog", 1, 0.75), ("fog", 3, 0.55), ("fog", 5, 0.1))
+    rows = review("corrupted").corruptions.to_dict("records")
+    assert rows == [{"corruption": "fog", "old": pytest.approx(0.45), "new": pytest.approx(0.65)}]
+    assert review("weak").corruptions.empty
 
 
-def test_the_gate_is_for_the_new_side(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    edited("metrics/evaluate.json", '"ece": 0.01', '"ece": 0.001')(project)
-    reviewed.commit(project, "edited")
-    code, text = run(monkeypatch, capsys, "edited", "strong", "--fail-on", "stale")
-    assert code == 0 and "**Caution:** `dvc.lock` of edited is not of its files" in text
-    assert run(monkeypatch, capsys, "strong", "edited", "--fail-on", "stale")[0] == 1
+def test_an_old_revision_with_nested_keys_is_compared(project: Path):
+    """Numbers that only one side has are absent."""
+    old = {"accuracy": 0.9, "samples": 200, "calibration": {"after": {"ece": 0.02}}}
+    (project / "metrics/evaluate.json").write_text(json.dumps(old))
+    (project / "metrics/explain.json").write_text('{"Grad-CAM": {"deletion": 0.5}}')
+    (project / "metrics/export.json").write_text('{"int8": {"published": false, "reason": "it is too slow"}}')
+    reviewed.lock(project)
+    reviewed.commit(project, "nested")
+    reviewed.write(project, STRONG)
+    found = review("nested")
+    assert found.verdict == "within noise"
+    assert found.old.result.metrics["metrics/evaluate.json"]["calibration.after.ece"] == 0.02
 
 
-def test_what_the_attestation_is_worth_is_said(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    assert "Reproduction: weak is not attested; the workspace is not attested." in run(monkeypatch, capsys, "weak")[1]
+def test_attestations_are_judged_on_both_sides(project: Path):
     reviewed.attest(project)
-    text = run(monkeypatch, capsys, "weak")[1]
-    assert (
-        "weak is not attested; the workspace is reproduced to the bit, all 2 outputs, on 2 cores of a &lt;b&gt;CPU&lt;/b&gt; (2 CPU threads, fp32)"
-        in text
-    )
     reviewed.commit(project, "attested")
     reviewed.write(project, WEAK)
-    code, text = run(monkeypatch, capsys, "attested", "--fail-on", "stale")
-    assert code == 0  # that is for `python -m darkroom.verify --check`
-    assert "**Caution:** Reproduction: attested is reproduced to the bit" in text
-    assert "the workspace is not attested: the attestation is of another dvc.lock, that of commit 000000000000." in text
-    (project / "metrics/attestation.json").write_text("{}")
-    found = json.loads(run(monkeypatch, capsys, "attested", "--json")[1])["attested"]
-    assert (found["old"]["state"], found["new"]["state"]) == ("reproduced", "invalid")
-
-
-def test_who_reads_the_first_lines_only_is_no_fault(project: Path):
-    """As in `python -m darkroom.review weak | head -1`, where the pipe is closed before all is written."""
-    reader, writer = os.pipe()
-    os.close(reader)
-    with open(writer, "wb") as pipe:
-        command = [sys.executable, "-m", "darkroom.review", "strong", "weak", "--fail-on", "regression"]
-        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert (done.returncode, done.stderr) == (1, b"")
+    found = review("attested")
+    assert [side.attested.state for side in (found.old, found.new)] == ["reproduced", "other_lock"]
+    (project / attestation.FILE).write_text("{}")
+    assert review("attested").new.attested.state == "invalid"
 
 
 def edited(path: str, old: str, new: str):
-    def edit(project: Path) -> None:
-        text = (project / path).read_text()
-        assert old in text
-        (project / path).write_text(text.replace(old, new))
-
-    return edit
+    return lambda project: reviewed.edit(project / path, old, new)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "sentence"),
+    ("spoil", "fact"),
     [
-        (
-            lambda project: reviewed.write(project, STRONG[:-1]),
-            "strong and the workspace were tested on different pictures: 1 are in one test set only",
-        ),
-        (
-            lambda project: reviewed.write(project, STRONG, labels=["coat"] * 200),
-            "different labels: 100 pictures are labelled otherwise, for example test/001",
-        ),
-        (
-            lambda project: (project / "metrics/evaluate.json").unlink(),
-            "the workspace has no metrics/evaluate.json: run `dvc repro`",
-        ),
-        (
-            lambda project: (project / "metrics/predictions.csv").unlink(),
-            "the workspace has no metrics/predictions.csv: run `dvc repro`",
-        ),
-        (
-            edited("metrics/evaluate.json", '"accuracy": 0.9', '"accuracy": 0.95'),
-            "an accuracy of 0.95, its metrics/predictions.csv of 200 and 0.9",
-        ),
-        (
-            edited("metrics/evaluate.json", '"ece": 0.01', '"ece": NaN'),
-            "says calibration.after.ece = nan, which is no number",
-        ),
-        (
-            edited("metrics/evaluate.json", '"ece": 0.01', '"ece": "low"'),
-            "says calibration.after.ece = low, which is no number",
-        ),
-        (
-            lambda project: (project / "metrics/preprocess.json").write_text('{"test": 12}'),
-            "metrics/preprocess.json of the workspace tells of 12 test pictures, its metrics/predictions.csv of 200",
-        ),
-        (edited("metrics/evaluate.json", "{", "["), "metrics/evaluate.json of the workspace is no JSON of numbers"),
-        (edited("metrics/predictions.csv", "test/001", "test/000"), "names test/000 twice"),
-        (
-            edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75,0.75", "test/199,shirt"),
-            "has rows with something missing",
-        ),
-        (
-            edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75,0.75", "test/199,shirt,shirt,sure,1"),
-            "metrics/predictions.csv of the workspace cannot",
-        ),
-        (edited("metrics/predictions.csv", "predicted", "said"), "has no column predicted"),
+        (lambda project: reviewed.write(project, STRONG[:-1]), "test/199"),
+        (lambda project: reviewed.write(project, STRONG, labels=["coat"] * 200), "test/001"),
+        (lambda project: (project / "metrics/evaluate.json").unlink(), "metrics/evaluate.json"),
+        (lambda project: (project / "metrics/predictions.csv").unlink(), "metrics/predictions.csv"),
+        (edited("metrics/evaluate.json", '"accuracy": 0.9', '"accuracy": 0.95'), "0.95"),
+        (edited("metrics/evaluate.json", "0.01", "NaN"), "expected_calibration_error = nan"),
+        (edited("metrics/evaluate.json", "0.01", '"low"'), "expected_calibration_error = low"),
+        (lambda project: (project / "metrics/preprocess.json").write_text('{"test": 12}'), "12 test examples"),
+        (lambda project: (project / "metrics/seeds.json").write_text('{"mean": 0.5}'), "metrics/seeds.json"),
+        (edited("metrics/evaluate.json", "{", "["), "metrics/evaluate.json"),
+        (edited("metrics/predictions.csv", "test/001", "test/000"), "test/000"),
+        (edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75,0.75", "test/199,shirt"), "predictions.csv"),
+        (edited("metrics/predictions.csv", "test/199,shirt,shirt,0.75", "test/199,shirt,shirt,sure"), "'sure'"),
+        (edited("metrics/predictions.csv", "predicted", "said"), "predicted"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, spoil, sentence: str
-):
+def test_what_cannot_be_compared_is_refused(project: Path, spoil, fact: str):
     spoil(project)
-    code, text = run(monkeypatch, capsys, "strong")
-    assert code == 2
-    assert text.startswith("## Not comparable\n\n")
-    assert sentence in text
-    code, text = run(monkeypatch, capsys, "strong", "--json")
-    assert (code, json.loads(text)["verdict"]) == (2, "not comparable")
-
-
-def test_an_unknown_revision_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    code, text = run(monkeypatch, capsys, "nobody")
-    assert code == 2 and "git knows no revision 'nobody'" in text
-
-
-def test_the_page_is_whole_and_names_are_no_markup(
-    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-):
-    for tag, right in (("old", WEAK), ("new", STRONG)):
-        reviewed.write(project, right)
-        for path in ("metrics/predictions.csv",):
-            (project / path).write_text((project / path).read_text().replace("coat", '"<i>a|b\n**c**"'))
-        reviewed.lock(project)
-        reviewed.commit(project, tag)
-    code, text = run(monkeypatch, capsys, "old", "new", "--html", "compare.html")
-    assert code == 0
-    assert "| &lt;i&gt;a\\|b \\*\\*c\\*\\* | 100 |" in text
-    page = Path("compare.html").read_text()
-    assert "<td>&lt;i&gt;a|b **c**</td>" in page
-    assert page.count("<table>") == page.count("</table>") >= 5
-
-    class Links(HTMLParser):
-        def handle_starttag(self, tag: str, attributes: list) -> None:
-            assert tag not in ("script", "img", "link", "i") and not dict(attributes).keys() & {"src", "href"}
-
-    Links().feed(page)
+    with pytest.raises(DarkroomError, match=fact):
+        review("strong")

@@ -4,169 +4,280 @@ import pytest
 import yaml
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import lock, revision
+from darkroom.review import digests, lock, revision
+from darkroom.review.lock import Finding, Kind
+from darkroom.review.revision import WORKSPACE
 from tests import reviewed
-from tests.repository import change, commit_all, copy_project, dvc, git
+from tests.repository import commit_all, git
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     reviewed.write(tmp_path, [True, False])
+    commit_all(tmp_path)
     return tmp_path
 
 
+def found(name: str | None = None) -> list[tuple[str, str, str]]:
+    side = revision.find(name) if name else WORKSPACE
+    return [(finding.kind, finding.stage, finding.path) for finding in lock.mismatches(side)]
+
+
+def declare(project: Path, stage: str, **keys: object) -> None:
+    """Replace keys of a stage in dvc.yaml."""
+    pipeline = yaml.safe_load((project / "dvc.yaml").read_text())
+    pipeline["stages"].setdefault(stage, {}).update(keys)
+    (project / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+
+
 def test_a_current_lock_has_no_mismatch(project: Path):
-    assert lock.mismatches(revision.WORKSPACE) == []
+    assert found() == found("HEAD") == []
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "said"),
+    ("path", "text", "expected"),
     [
-        ("metrics/evaluate.json", "{}", "evaluate left another metrics/evaluate.json"),
-        ("darkroom/net.py", "# other", "evaluate read another darkroom/net.py"),
-        ("params.yaml", "seed: 1\ntrain: {lr: 0.2}", "evaluate ran with another value of train"),
-        ("dvc.yaml", "stages: {evaluate: {cmd: none, deps: [new.py, 'data/${x}']}}", "evaluate reads new.py now"),
-        ("dvc.yaml", "stages: {evaluate: {cmd: none, params: [seed, model]}}", "evaluate reads model now"),
-        ("dvc.yaml", "stages: {evaluate: {cmd: other}}", "evaluate runs another command now"),
-        ("dvc.yaml", "stages: {evaluate: {cmd: none}, export: {}}", "export has never run"),
+        ("metrics/evaluate.json", "{}", ("output_changed", "evaluate", "metrics/evaluate.json")),
+        ("metrics/predictions.csv", None, ("output_missing", "evaluate", "metrics/predictions.csv")),
+        ("darkroom/evaluate.py", "# other", ("dependency_changed", "evaluate", "darkroom/evaluate.py")),
+        ("darkroom/evaluate.py", None, ("dependency_missing", "evaluate", "darkroom/evaluate.py")),
+        ("darkroom/train/net.py", "# other", ("dependency_changed", "train", "darkroom/train")),
+        ("darkroom/train/loop.py", None, ("dependency_changed", "train", "darkroom/train")),
+        ("darkroom/train/sub/new.py", "", ("dependency_changed", "train", "darkroom/train")),
+        ("params.yaml", "seed: 1\ntrain: {lr: 0.2}", ("param_changed", "train", "train")),
+        ("params.yaml", "seed: 1", ("param_changed", "train", "train")),
     ],
 )
-def test_each_change_is_said(project: Path, path: str, text: str, said: str):
-    (project / path).write_text(text)
-    assert lock.mismatches(revision.WORKSPACE) == [said]
+def test_each_change_of_a_file_is_found_in_the_workspace_and_in_a_commit(
+    project: Path, path: str, text: str | None, expected: tuple
+):
+    if text is None:
+        (project / path).unlink()
+    else:
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text(text)
+    assert found() == [expected]
+    commit_all(project)
+    assert found("HEAD") == [expected]
+    assert found("HEAD~1") == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "keys", "expected"),
+    [
+        ("evaluate", {"cmd": "other"}, ("command_changed", "evaluate", "")),
+        ("evaluate", {"deps": ["stages/new.py"]}, ("new_dependency", "evaluate", "stages/new.py")),
+        ("evaluate", {"params": ["seed"]}, ("new_param", "evaluate", "seed")),
+        ("evaluate", {"params": [{"other.yaml": ["a.b"]}]}, ("new_param", "evaluate", "a.b")),
+        (
+            "evaluate",
+            {"metrics": [{"metrics/new.json": {"cache": False}}]},
+            ("new_output", "evaluate", "metrics/new.json"),
+        ),
+        ("export", {"cmd": "none"}, ("never_run", "export", "")),
+    ],
+)
+def test_each_change_of_the_pipeline_is_found(project: Path, stage: str, keys: dict, expected: tuple):
+    (project / "other.yaml").write_text("a: {b: 1}")
+    declare(project, stage, **keys)
+    assert found() == [expected]
+
+
+def test_a_deleted_folder_is_found(project: Path):
+    git(project, "rm", "--quiet", "-r", "darkroom/train")
+    assert found() == [("dependency_missing", "train", "darkroom/train")]
+    commit_all(project)
+    assert found("HEAD") == [("dependency_missing", "train", "darkroom/train")]
+
+
+def test_dotted_keys_are_compared(project: Path):
+    declare(project, "train", params=["seed", "train.lr"])
+    reviewed.relock(project, "train", params={"params.yaml": {"seed": 1, "train.lr": 0.1}})
+    assert found() == []
+    (project / "params.yaml").write_text("seed: 1\ntrain: {lr: 0.1, epochs: 3}")
+    assert found() == []
+    (project / "params.yaml").write_text("seed: 1\ntrain: {lr: 0.3}")
+    assert found() == [("param_changed", "train", "train.lr")]
+
+
+def test_templates_are_resolved_by_params_yaml(project: Path):
+    """As in `model.${model.name}`: only the parameters of the chosen model matter."""
+    declare(project, "train", cmd="run ${model.name}", params=["model.${model.name}"], deps=["darkroom/${model.name}"])
+    params = {"params.yaml": {"model.a": {"x": 1}}}
+    (project / "darkroom/a").write_text("")
+    reviewed.relock(project, "train", cmd="run a", params=params, deps=[reviewed.entry("darkroom/a")])
+    text = "{seed: 1, train: {lr: 0.1}, model: {name: %s, a: {x: %d}, b: {x: %d}}}"
+    (project / "params.yaml").write_text(text % ("a", 1, 5))
+    assert found() == []
+    (project / "params.yaml").write_text(text % ("a", 2, 5))
+    assert found() == [("param_changed", "train", "model.a")]
+    (project / "params.yaml").write_text(text % ("b", 1, 5))
+    assert found() == [
+        ("command_changed", "train", ""),
+        ("new_dependency", "train", "darkroom/b"),
+        ("new_param", "train", "model.b"),
+    ]
+
+
+def test_unresolved_templates_and_generated_stages_are_left_to_dvc(project: Path):
+    declare(project, "evaluate", cmd="run ${x}", deps=["${x}"], metrics=[{"${x}": {"cache": False}}], params=["${x}"])
+    declare(project, "each", foreach=[1, 2], do={"cmd": "run ${item}"})
+    assert found() == []
 
 
 def test_small_numbers_are_read_as_dvc_writes_them(project: Path):
-    """Without a dot, which safe_load takes for text; a digest stays one."""
+    """Without a dot, which safe_load reads as text; a digest that looks like a number stays a text."""
     reviewed.write(project, [True, False], lr=5e-05)
-    (project / "dvc.lock").write_text(
-        (project / "dvc.lock").read_text().replace("5.0e-05", "5e-05") + "    extra: '1234e567'\n"
-    )
+    reviewed.relock(project, "train", extra="1234e567")
+    reviewed.edit(project / "dvc.lock", "1234e567", "'1234e567'")
+    reviewed.edit(project / "dvc.lock", "5.0e-05", "5e-05")
     (project / "params.yaml").write_text("seed: 1\ntrain: {lr: 5e-05}")
-    assert lock.mismatches(revision.WORKSPACE) == []
-    assert lock.stages(revision.WORKSPACE)["evaluate"]["extra"] == "1234e567"
-
-
-def test_a_tracked_output_that_is_gone_is_said(project: Path):
-    (project / "metrics/predictions.csv").unlink()
-    assert lock.mismatches(revision.WORKSPACE) == ["evaluate left metrics/predictions.csv, which is missing"]
-
-
-def test_what_names_parameters_is_left_to_dvc(project: Path):
-    (project / "dvc.yaml").write_text(
-        "stages: {evaluate: {cmd: 'run ${seed}', deps: ['${data}'], metrics: ['${name}': {cache: false}]}}"
-    )
-    assert lock.mismatches(revision.WORKSPACE) == []
+    assert found() == []
+    assert lock.stages(WORKSPACE)["train"]["extra"] == "1234e567"
 
 
 @pytest.mark.parametrize(
-    ("added", "said"),
-    [("outs: [{md5: 1.dir, path: data}]", []), ("outs: [{md5: 2.dir, path: data}]", ["evaluate read another data"])],
+    ("added", "expected"),
+    [
+        ("outs: [{md5: 1.dir, path: data}]", []),
+        ("outs: [{md5: 2.dir, path: data}]", [("dependency_changed", "evaluate", "data")]),
+    ],
 )
-def test_what_dvc_add_tracks_is_compared(project: Path, added: str, said: list[str]):
-    locked = yaml.safe_load((project / "dvc.lock").read_text())
-    locked["stages"]["evaluate"]["deps"].append({"path": "data", "md5": "1.dir"})
-    (project / "dvc.lock").write_text(yaml.safe_dump(locked))
+def test_what_dvc_add_tracks_is_compared(project: Path, added: str, expected: list):
+    reviewed.add_dep(project, "evaluate", "data", md5="1.dir", nfiles=9)
     (project / "data.dvc").write_text(added)
-    assert lock.mismatches(revision.WORKSPACE) == said
+    assert found() == expected
 
 
-def locked_folder(project: Path, git_has: bool) -> None:
-    """A folder of two files that evaluate read, which git has or not; committed as HEAD."""
-    (project / "data/own").mkdir(parents=True)
-    for name in "ab":
-        (project / f"data/own/{name}.csv").write_text(name)
-    (project / ".gitignore").write_text("" if git_has else "/data/own")
-    locked = yaml.safe_load((project / "dvc.lock").read_text())
-    locked["stages"]["evaluate"]["deps"].append(
-        {"path": "data/own", "md5": lock.digest(revision.WORKSPACE, "data/own"), "nfiles": 2}
-    )
-    (project / "dvc.lock").write_text(yaml.safe_dump(locked))
+def add_images(project: Path, folder: str, ignored: str = "") -> None:
+    """A folder of three files that evaluate reads, of which git has those that are not `ignored`; committed as HEAD."""
+    (project / folder).mkdir(parents=True)
+    for name in ("a.png", "b.png", "dataset.yaml"):
+        (project / folder / name).write_text(name)
+    (project / ".gitignore").write_text(ignored)
+    reviewed.add_dep(project, "evaluate", folder, md5=digests.digest(WORKSPACE, folder), nfiles=3)
     commit_all(project)
 
 
-@pytest.mark.parametrize(("path", "text"), [("data/own/a.csv", "other"), ("data/own/c.csv", "new")])
-def test_a_folder_that_git_has_is_compared(project: Path, path: str, text: str):
-    locked_folder(project, git_has=True)
-    before = revision.find("HEAD")
-    assert lock.mismatches(before) == lock.mismatches(revision.WORKSPACE) == []
-    (project / path).write_text(text)
-    git(project, "add", path)
-    assert lock.mismatches(revision.WORKSPACE) == ["evaluate read another data/own"]
+@pytest.mark.parametrize("folder", ["data/baselines", "data/datasets/own"])
+@pytest.mark.parametrize("name", ["a.png", "c.png"])
+def test_data_in_git_are_compared(project: Path, folder: str, name: str):
+    add_images(project, folder)
+    assert found() == found("HEAD") == []
+    (project / folder / name).write_text("other")
+    expected = [("dependency_changed", "evaluate", folder)]
+    assert found() == expected
     commit_all(project)
-    assert lock.mismatches(revision.find("HEAD")) == ["evaluate read another data/own"]
-    assert lock.mismatches(before) == []
+    assert (found("HEAD"), found("HEAD~1")) == (expected, [])
 
 
-def test_a_folder_that_git_does_not_have_is_not_read(project: Path, monkeypatch: pytest.MonkeyPatch):
-    """Somebody's pictures may be many; whether they are the same, DVC tells."""
-    locked_folder(project, git_has=False)
-    read, path_of = [], Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.as_posix()) or path_of(path))
-    assert lock.mismatches(revision.find("HEAD")) == lock.mismatches(revision.WORKSPACE) == []
-    assert "dvc.lock" in read and not any(path.startswith("data/own") for path in read)
+@pytest.mark.parametrize("ignored", ["/data/datasets/own", "*.png"])
+def test_images_that_git_does_not_have_are_not_read(project: Path, monkeypatch: pytest.MonkeyPatch, ignored: str):
+    """They may be many; whether they changed is DVC's task, also if git has a dataset.yaml beside them."""
+    add_images(project, "data/datasets/own", ignored)
+    opened, file_digest = [], digests._file_digest
+    monkeypatch.setattr(digests, "_file_digest", lambda side, path: opened.append(path) or file_digest(side, path))
+    assert found("HEAD") == found() == []
+    assert "darkroom/evaluate.py" in opened and not any(path.endswith(".png") for path in opened)
 
 
-def test_what_someone_puts_beside_tracked_files_is_not_read(project: Path):
-    """As the raw files of a dataset, which neither git nor DVC looks at."""
-    locked_folder(project, git_has=True)
+def test_raw_files_in_a_built_in_data_set_do_not_count(project: Path):
+    (project / ".dvcignore").write_text("/data/datasets/mnist/*\n!/data/datasets/*/dataset.yaml\n!*.csv\n")
     (project / ".gitignore").write_text("*.gz")
-    (project / "data/own/raw.gz").touch()
-    assert lock.mismatches(revision.WORKSPACE) == []
+    (project / "data/datasets/mnist").mkdir(parents=True)
+    for name in ("dataset.yaml", "labels.csv", "raw.gz"):
+        (project / "data/datasets/mnist" / name).write_text(name)
+    digest = digests.digest(WORKSPACE, "data/datasets/mnist")
+    reviewed.add_dep(project, "train", "data/datasets/mnist", md5=digest, nfiles=2)
+    commit_all(project)
+    assert found() == found("HEAD") == []
+    (project / "data/datasets/mnist/raw.gz").write_text("other")
+    assert found() == []
+    (project / "data/datasets/mnist/labels.csv").unlink()
+    assert found() == [("dependency_changed", "train", "data/datasets/mnist")]
 
 
-def test_a_stage_that_read_what_no_stage_left_is_said(project: Path):
-    """As after `dvc repro train`, where evaluate still has the earlier weights; and where the seeds had other data."""
+def test_a_stage_that_read_what_no_stage_wrote_is_found(project: Path):
+    """As after `dvc repro train`, when evaluate still has the earlier weights."""
     locked = yaml.safe_load((project / "dvc.lock").read_text())
-    locked["stages"]["train"] = {"cmd": "none", "outs": [{"path": "models", "md5": "1.dir"}]}
-    locked["stages"]["evaluate"]["deps"].append({"path": "models", "md5": "2.dir"})
+    locked["stages"]["train"]["outs"][0]["md5"] = "1.dir"
     (project / "dvc.lock").write_text(yaml.safe_dump(locked))
-    assert lock.mismatches(revision.WORKSPACE) == ["evaluate read another models"]
-    reviewed.write_seeds(project, 0.5)
-    assert lock.mismatches(revision.WORKSPACE, lock.SEEDS) == []
-    locked = yaml.safe_load((project / "seeds/dvc.lock").read_text())
-    locked["stages"]["train@1"]["deps"] = [{"path": "models", "md5": "2.dir"}]
-    (project / "seeds/dvc.lock").write_text(yaml.safe_dump(locked))
-    assert lock.mismatches(revision.WORKSPACE, lock.SEEDS) == ["train@1 read another models"]
+    assert found() == [("dependency_changed", "evaluate", reviewed.WEIGHTS)]
 
 
 @pytest.mark.parametrize("path", ["dvc.yaml", "params.yaml"])
 @pytest.mark.parametrize("contents", ["a: [", None])
-def test_a_broken_file_beside_it_is_refused(project: Path, path: str, contents: str | None):
+def test_broken_or_missing_yaml_is_refused(project: Path, path: str, contents: str | None):
     (project / path).unlink()
     if contents:
         (project / path).write_text(contents)
-    with pytest.raises(DarkroomError, match=f"{path} of the workspace is missing or no YAML"):
-        lock.mismatches(revision.WORKSPACE)
+    with pytest.raises(DarkroomError, match=f"{path} of the workspace"):
+        lock.mismatches(WORKSPACE)
 
 
-def test_the_digests_are_those_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Of a pipeline that DVC ran: a file, and a folder with folders in it."""
-    copy_project(tmp_path)
-    change(tmp_path)
-    stage = "mkdir -p metrics/curves/b && echo 1 > metrics/curves/b/1.csv && echo 2 > metrics/curves/a.csv && echo '{}' > metrics/a.json"
-    (tmp_path / "dvc.yaml").write_text(
-        f"stages:\n  one:\n    cmd: {stage}\n    deps: [darkroom/errors.py]\n    params: [seed, train]\n    outs:\n"
-    )
-    with (tmp_path / "dvc.yaml").open("a") as file:
-        file.write("      - metrics/curves: {cache: false}\n      - metrics/a.json: {cache: false}\n")
-    commit_all(tmp_path)
-    dvc(tmp_path, "repro")
-    commit_all(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    assert lock.mismatches(revision.WORKSPACE) == lock.mismatches(revision.find("HEAD")) == []
-    (tmp_path / "metrics/curves/b/1.csv").write_text("other")
-    assert lock.mismatches(revision.WORKSPACE) == ["one left another metrics/curves"]
-
-
-@pytest.mark.parametrize(
-    ("contents", "said"),
-    [(None, "is missing"), (b"a: [", "cannot be read"), (b"{}", "cannot be read"), (b"\xff", "cannot be read")],
-)
-def test_a_missing_or_broken_lock_is_refused(project: Path, contents: bytes | None, said: str):
+@pytest.mark.parametrize("contents", [None, b"a: [", b"{}", b"\xff"])
+def test_a_missing_or_broken_lock_is_refused(project: Path, contents: bytes | None):
     (project / "dvc.lock").unlink()
     if contents is not None:
         (project / "dvc.lock").write_bytes(contents)
-    with pytest.raises(DarkroomError, match=said):
-        lock.mismatches(revision.WORKSPACE)
+    for check in (lock.mismatches, lock.recipe, lock.require_current_recipe):
+        with pytest.raises(DarkroomError, match=r"dvc\.lock"):
+            check(WORKSPACE)
+
+
+def test_every_kind_has_a_sentence_that_names_stage_and_path():
+    for kind in Kind:
+        assert "train" in str(Finding(kind, "train", "a/b"))
+
+
+def test_stages_with_the_same_finding_are_grouped():
+    findings = [Finding(Kind.DEPENDENCY_CHANGED, stage, "core") for stage in ("train", "export")]
+    findings.insert(1, Finding(Kind.OUTPUT_CHANGED, "train", "core"))
+    grouped = [(finding.kind, finding.stage) for finding in lock.grouped(findings)]
+    assert grouped == [("dependency_changed", "train, export"), ("output_changed", "train")]
+
+
+def test_the_recipe_is_what_determined_the_training_but_the_seed(project: Path):
+    before = lock.recipe(WORKSPACE)
+    assert before == lock.recipe(revision.find("HEAD"))
+    recipes = {before}
+    (project / "params.yaml").write_text("seed: 2\ntrain: {lr: 0.1}")
+    (project / "darkroom/evaluate.py").write_text("# other")
+    reviewed.lock(project)
+    assert lock.recipe(WORKSPACE) == before
+    for path, text in (("darkroom/train/net.py", "# other"), ("params.yaml", "seed: 1\ntrain: {lr: 0.2}")):
+        (project / path).write_text(text)
+        reviewed.lock(project)
+        recipes.add(lock.recipe(WORKSPACE))
+    reviewed.relock(project, "train", cmd="other")
+    recipes.add(lock.recipe(WORKSPACE))
+    assert len(recipes) == 4
+
+
+def test_a_recipe_must_be_current_up_to_the_training(project: Path):
+    assert lock.require_current_recipe(WORKSPACE) == lock.recipe(WORKSPACE)
+    (project / "darkroom/evaluate.py").write_text("# other")
+    assert lock.require_current_recipe(WORKSPACE) == lock.recipe(WORKSPACE)
+    (project / "darkroom/train/net.py").write_text("# other")
+    with pytest.raises(DarkroomError, match="darkroom/train"):
+        lock.require_current_recipe(WORKSPACE)
+
+
+def test_the_data_of_a_recipe_must_be_those_of_the_lock(project: Path):
+    """After `git checkout` without `dvc checkout` they are another revision's."""
+    (project / "data/arrays").mkdir(parents=True)
+    (project / "data/arrays/train").write_text("1")
+    (project / ".gitignore").write_text("/data/arrays")
+    made = {**reviewed.entry("data/arrays"), "nfiles": 1}
+    declare(project, "preprocess", cmd="none", outs=["data/arrays"])
+    reviewed.relock(project, "preprocess", cmd="none", outs=[made])
+    reviewed.add_dep(project, "train", "data/arrays", md5=made["md5"], nfiles=1)
+    assert lock.require_current_recipe(WORKSPACE) == lock.recipe(WORKSPACE)
+    (project / "data/arrays/train").write_text("2")
+    assert found() == []
+    with pytest.raises(DarkroomError, match="data/arrays"):
+        lock.require_current_recipe(WORKSPACE)
+    declare(project, "preprocess", cmd="other")
+    with pytest.raises(DarkroomError, match="preprocess"):
+        lock.require_current_recipe(WORKSPACE)

@@ -81,19 +81,19 @@ def test_the_place(project: Path):
 
 @pytest.mark.parametrize("name", ["nobody", "--help", "HEAD:metrics", ""])
 def test_an_unknown_name_is_refused(name: str):
-    with pytest.raises(DarkroomError, match=f"git knows no revision '{name}' here: .git branch -a"):
+    with pytest.raises(DarkroomError, match=f"'{name}'"):
         revision.find(name)
 
 
 def test_a_shallow_clone_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     git(tmp_path, "clone", "--quiet", "--depth", "1", (tmp_path / "all").as_uri(), "clone")
     monkeypatch.chdir(tmp_path / "clone")
-    with pytest.raises(DarkroomError, match="shallow: `git fetch --unshallow`"):
+    with pytest.raises(DarkroomError, match="git fetch --unshallow"):
         revision.find("v1")
 
 
 def test_outside_of_a_repository_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(DarkroomError, match="is in no git repository"):
+    with pytest.raises(DarkroomError, match="git repository"):
         revision.find("HEAD")

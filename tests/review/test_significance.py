@@ -10,47 +10,52 @@ from sklearn.metrics import f1_score
 from darkroom.review import significance
 
 
-def answers(fixed: int, broken: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which pictures the old and the new one got right."""
+def correctness(fixed: int, broken: int, both: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which examples the old and the new model predicted correctly."""
     old = np.repeat([False, True, True, False], [fixed, broken, both, neither])
     return old, np.repeat([True, False, True, False], [fixed, broken, both, neither])
 
 
 def test_accuracy_by_hand():
     """Ten fixed, two broken: p is twice the binomial's tail, 158 / 4096; the interval by Bonett and Price's formula."""
-    found = significance.accuracy(*answers(10, 2, 80, 8))
+    found = significance.accuracy(*correctness(10, 2, 80, 8))
     assert found.value == pytest.approx(0.08)
     assert found.p == pytest.approx(2 * binom.cdf(2, 12, 0.5)) == pytest.approx(158 / 4096)
     half = 1.959964 * math.sqrt((11 / 102 + 3 / 102 - (8 / 102) ** 2) / 102)
     assert (found.low, found.high) == pytest.approx((8 / 102 - half, 8 / 102 + half), abs=1e-6)
-    assert not found.real
-    assert significance.accuracy(*answers(20, 2, 80, 8)).real
+    assert not found.significant
+    assert significance.accuracy(*correctness(20, 2, 80, 8)).significant
 
 
-def test_the_same_answers_are_no_difference():
-    found = significance.accuracy(*answers(0, 0, 90, 10))
-    assert (found.value, found.p, found.real) == (0, 1, False)
+def test_equal_predictions_are_no_difference():
+    found = significance.accuracy(*correctness(0, 0, 90, 10))
+    assert (found.value, found.p, found.significant) == (0, 1, False)
     assert found.low < 0 < found.high
 
 
 @given(*(st.integers(0, 40) for _ in range(3)), st.integers(1, 40))
-def test_the_other_way_round_is_the_negative(fixed: int, broken: int, both: int, neither: int):
+def test_swapping_the_sides_negates_the_difference(fixed: int, broken: int, both: int, neither: int):
     one, other = (
         significance.accuracy(*pair)
-        for pair in (answers(fixed, broken, both, neither), answers(broken, fixed, both, neither))
+        for pair in (correctness(fixed, broken, both, neither), correctness(broken, fixed, both, neither))
     )
     assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p))
     assert -1 <= one.low <= one.value <= one.high <= 1
 
 
-def test_equal_models_are_seldom_called_different_and_a_point_is_found():
-    """Pairs as like as two trainings of one recipe: of 10,000 pictures 2.4 % are right for one of both only."""
+def test_equal_models_are_rarely_called_different_and_one_point_is_found():
+    """Pairs as similar as two trainings of one recipe: exactly one is correct on 2.4 % of 10,000 examples."""
     random = np.random.default_rng(0)
 
     def called(gain: float) -> float:
-        shares = [0.012 + gain, 0.012, 0.927 - gain, 0.049]
+        fractions = [0.012 + gain, 0.012, 0.927 - gain, 0.049]
         return float(
-            np.mean([significance.accuracy(*answers(*random.multinomial(10_000, shares))).real for _ in range(1000)])
+            np.mean(
+                [
+                    significance.accuracy(*correctness(*random.multinomial(10_000, fractions))).significant
+                    for _ in range(1000)
+                ]
+            )
         )
 
     assert called(0.0) <= 0.02
@@ -68,10 +73,12 @@ def test_a_mean_by_hand():
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
-def test_macro_f1_is_that_of_scikit_learn_and_its_luck_that_of_resampled_pictures():
+def test_macro_f1_is_that_of_scikit_learn_and_its_interval_that_of_resampled_examples():
     random = np.random.default_rng(0)
     labels = random.integers(3, size=400)
-    old, new = (np.where(random.random(400) < share, labels, random.integers(4, size=400)) for share in (0.6, 0.8))
+    old, new = (
+        np.where(random.random(400) < fraction, labels, random.integers(4, size=400)) for fraction in (0.6, 0.8)
+    )
 
     def difference(chosen: np.ndarray) -> float:
         scores = [
@@ -101,7 +108,7 @@ def test_seeds_are_compared_by_welchs_test(old: float, new: float, one: float, o
 
 def test_seeds_without_deviation():
     assert significance.seeds((0.9, 0.0, 3), (0.9, 0.0, 3)).p == 1
-    assert significance.seeds((0.9, 0.0, 3), (0.91, 0.0, 3)).real
+    assert significance.seeds((0.9, 0.0, 3), (0.91, 0.0, 3)).significant
 
 
 def test_holm_by_hand():

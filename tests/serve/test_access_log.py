@@ -1,4 +1,4 @@
-"""The access log: its lines, and that nobody waits for it."""
+"""Tests of the access log."""
 
 import io
 import json
@@ -25,23 +25,23 @@ def test_json():
         "route": "/v1/predict",
         "code": 200,
         "ms": 1.23,
-        "pictures": 2,
+        "images": 2,
         "model": "0123456789ab",
     }
-    assert second == {"method": "GET", "route": "-", "code": 404, "ms": 0.1, "pictures": 0, "model": None}
+    assert second == {"method": "GET", "route": "-", "code": 404, "ms": 0.1, "images": 0, "model": None}
 
 
 def test_text():
     first, second = (line.split(" ", 1)[1] for line in lines("text"))
-    assert first == "POST /v1/predict 200 1.23 ms, 2 pictures, model 0123456789ab"
-    assert second == "GET - 404 0.1 ms, 0 pictures, model -"
+    assert first == "POST /v1/predict 200 1.23 ms, images: 2, model: 0123456789ab"
+    assert second == "GET - 404 0.1 ms, images: 0, model: -"
 
 
 def test_off():
     assert lines("off") == []
 
 
-def test_a_reader_that_hangs_holds_up_nobody():
+def test_a_blocked_reader_delays_nobody():
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as reader:
         stream = os.fdopen(writing, "w")
@@ -49,14 +49,14 @@ def test_a_reader_that_hangs_holds_up_nobody():
         for _ in range(10_000):  # a megabyte, far more than a pipe holds
             log.add("POST", "/v1/predict", 200, 0.001, Work())
         log.close()
-        emptying = threading.Thread(target=reader.read)  # lets the writing thread end
+        emptying = threading.Thread(target=reader.read)  # lets the writer thread end
         emptying.start()
         log._thread.join()
         stream.close()
         emptying.join()
 
 
-def test_a_reader_that_has_gone_ends_the_log_alone():
+def test_a_closed_reader_ends_only_the_log():
     class Broken(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -67,8 +67,8 @@ def test_a_reader_that_has_gone_ends_the_log_alone():
     assert not log._thread.is_alive()
 
 
-def test_pictures_are_counted_for_the_request_that_is_answered():
-    note(1, "nobody's")
+def test_images_are_counted_for_the_current_request():
+    note(1, "no request")
     token = CURRENT.set(work := Work())
     note(2, "a")
     note(3, "b")

@@ -1,4 +1,4 @@
-"""The whole application: its description, its page of documentation, and what its router refuses."""
+"""Tests of the complete application: its OpenAPI document, its documentation page, and unknown routes."""
 
 import re
 import subprocess
@@ -6,38 +6,44 @@ import sys
 
 import pytest
 
-from tests.serving import Asked
+from tests.serving import Api
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    return Asked(tmp_path_factory.mktemp("app") / "bundle", allow_reload=True)
+def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return Api(tmp_path_factory.mktemp("app") / "bundle", allow_reload=True)
 
 
 @pytest.mark.parametrize(
     ("method", "url", "status"),
     [("GET", "/no", 404), ("GET", "/v1/predict", 405), ("GET", "/v1/predict/", 404), ("DELETE", "/v1/model", 405)],
 )
-def test_what_is_not_there(ask: Asked, method: str, url: str, status: int):
-    answer = ask(method, url)
+def test_unknown_paths_and_methods(api: Api, method: str, url: str, status: int):
+    answer = api(method, url)
     assert answer.status_code == status and list(answer.json()) == ["error"]
     assert ("allow" in answer.headers) == (status == 405)
 
 
-def test_the_document_tells_every_status(ask: Asked):
-    operation = ask("GET", "/openapi.json").json()["paths"]["/v1/predict"]["post"]
+def test_the_document_has_every_status(api: Api):
+    operation = api("GET", "/openapi.json").json()["paths"]["/v1/predict"]["post"]
     assert set(operation["responses"]) == {"200", "400", "408", "413", "415", "422", "429", "504"}
     assert operation["parameters"][0]["schema"]["minimum"] == 1
     assert operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]["files"]["maxItems"] == 32
 
 
-def test_the_page_of_documentation_has_every_operation_and_needs_no_network(ask: Asked):
-    answer = ask("GET", "/docs")
+def test_the_documentation_page_has_every_operation_and_needs_no_network(api: Api):
+    answer = api("GET", "/docs")
     assert answer.headers["content-type"].startswith("text/html")
-    for path, operations in ask("GET", "/openapi.json").json()["paths"].items():
+    for path, operations in api("GET", "/openapi.json").json()["paths"].items():
         for method in operations:
             assert f"{method.upper()} {path}" in answer.text
     assert not re.search(r"<script|https?://|src=", answer.text)
+
+
+def test_schema_names_are_plain_and_distinct(api: Api):
+    """FastAPI adds the module to the names of schemas that are not distinct."""
+    names = api("GET", "/openapi.json").json()["components"]["schemas"]
+    assert [name for name in names if not name.isalpha()] == []
 
 
 def test_nothing_heavy_is_imported():

@@ -1,4 +1,4 @@
-"""The OpenAPI description, held to what the service does by requests that somebody else's program makes up from it."""
+"""Test the OpenAPI document against the running service, with requests that schemathesis generates from it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tests import bundles
 from tests.serving import served
 
 
-def test_the_service_does_as_it_says(tmp_path: Path):
+def test_the_service_conforms_to_its_document(tmp_path: Path):
     bundles.write(tmp_path / "bundle")
     with served(tmp_path / "bundle", "--log-format", "off", "--allow-reload", "--drain-delay", 0) as (_, address):
         operations = [

@@ -1,362 +1,56 @@
-"""The page at /, as files and in a browser."""
+"""Tests of the page at / as files."""
 
-import io
 import re
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-import uvicorn
-from PIL import Image
 
-from darkroom.serve import app, page
-from darkroom.serve.access_log import AccessLog
-from darkroom.serve.service import Service
-from darkroom.serve.settings import Settings
-from tests import bundles
-from tests.browser import CHROMIUM, DRIVER, ENTER, TAB, Browser, browser
+from darkroom.serve import page
+from tests.serving import Api, listening
 
 FOLDER = Path(page.__file__).with_name("page")
-ANSWERED = "!document.querySelector('#result').hidden && !document.querySelector('.waiting')"
-EXPLAINED = "!document.querySelector('#explained').hidden && !document.querySelector('.waiting')"
-TROUBLED = "!document.querySelector('#alert').hidden && document.querySelector('#problem').textContent"
-GIVE = """
-const [kind, bytes, target] = arguments, transfer = new DataTransfer();
-transfer.items.add(new File([new Uint8Array(bytes)], "picture.png", { type: "image/png" }));
-const init = { bubbles: true, cancelable: true, [kind === "paste" ? "clipboardData" : "dataTransfer"]: transfer };
-document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, init) : new DragEvent(kind, init));
-"""
-
-
-@dataclass(frozen=True)
-class Running:
-    """A service, and where it is."""
-
-    service: Service
-    url: str
-    stop: Callable[[], None]
-
-
-@contextmanager
-def running(folder: Path, **settings: object) -> Iterator[Running]:
-    service = Service(Settings(bundle=folder, log_format="off", **settings))
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        server = uvicorn.Server(uvicorn.Config(app.build(service, AccessLog("off")), lifespan="off", log_level="error"))
-        thread = threading.Thread(target=server.run, args=([door],))
-        thread.start()
-
-        def stop() -> None:
-            server.should_exit = True
-            thread.join()
-
-        try:
-            yield Running(service, f"http://127.0.0.1:{door.getsockname()[1]}/", stop)
-        finally:
-            stop()
-            service.close()
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of grey pictures of 7 x 7 pixels, each of which is a window."""
-    folder = tmp_path_factory.mktemp("page") / "bundle"
-    bundles.write(
-        folder,
-        shape=(7, 7, 1),
-        metrics={"accuracy": 0.9385, "accuracy_low": 0.93362, "accuracy_high": 0.94304, "samples": 10000},
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def served(bundle: Path) -> Iterator[Running]:
-    with running(bundle, max_bytes=100_000) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium with chromedriver on this machine")
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def opened(chromium: Browser, served: Running) -> Iterator[Browser]:
-    """The page, of which nothing is said on the console and which asks nobody but the service."""
-    chromium.console(), chromium.requests()
-    _open(chromium, served.url)
-    yield chromium
-    assert chromium.console() == []
-    assert all(address.startswith((served.url, "data:", "blob:")) for address in chromium.requests())
-
-
-def _open(chromium: Browser, url: str) -> None:
-    chromium.resize(1100, 800)
-    chromium.media()
-    chromium.open(url)
-    chromium.until("document.querySelector('#alert:not([hidden]), #access:not([hidden]), #about dt')")
-
-
-def _png(*pixels: int) -> bytes:
-    """A picture of 7 x 7 pixels, of which those at the end are 0."""
-    image = np.zeros(49, np.uint8)
-    image[: len(pixels)] = pixels
-    file = io.BytesIO()
-    Image.fromarray(image.reshape(7, 7)).save(file, "PNG")
-    return file.getvalue()
-
-
-def _bars(opened: Browser) -> list[list[str]]:
-    return opened.script(
-        "return [...document.querySelectorAll('#bars tr')].map((row) => [row.cells[0].innerText, row.cells[2].innerText])"
-    )
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    api = Api(tmp_path_factory.mktemp("page") / "bundle")
+    with listening(api.app, api.service) as (_, url):
+        yield f"{url}/"
+    api.service.close()
 
 
 @pytest.mark.parametrize(
     ("path", "kind"), [("", "text/html"), ("page/page.css", "text/css"), ("page/page.js", "text/javascript")]
 )
-def test_a_file_is_sent_once_and_then_asked_about(served: Running, path: str, kind: str):
-    first = httpx.get(served.url + path)
+def test_a_file_is_sent_once_and_then_revalidated(url: str, path: str, kind: str):
+    first = httpx.get(url + path)
     assert (first.status_code, first.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
     assert (
         first.headers["x-content-type-options"] == "nosniff"
         and "default-src 'none'" in first.headers["content-security-policy"]
     )
-    again = httpx.get(served.url + path, headers={"if-none-match": first.headers["etag"]})
+    again = httpx.get(url + path, headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
-    assert httpx.head(served.url + path).headers["content-length"] == str(len(first.content))
+    assert httpx.head(url + path).headers["content-length"] == str(len(first.content))
 
 
 @pytest.mark.parametrize(
     "path", ["page/", "page/nothing.js", "page/../page.py", "page/%2e%2e/page.py", "page//etc/passwd", "page/page.js/"]
 )
-def test_no_other_file_is_sent(served: Running, path: str):
-    address = httpx.URL(served.url).copy_with(raw_path=f"/{path}".encode())
+def test_no_other_file_is_sent(url: str, path: str):
+    address = httpx.URL(url).copy_with(raw_path=f"/{path}".encode())
     assert httpx.get(address).status_code == 404
 
 
-def test_the_page_is_small_and_its_own():
+def test_the_page_is_small_and_self_contained():
     files = [FOLDER / name for name in page.FILES.values()]
     assert sorted(files) == sorted(FOLDER.iterdir())
     assert sum(file.stat().st_size for file in files) < 30_000
     markup = (FOLDER / "index.html").read_text(encoding="utf-8")
-    assert not re.search(r"<script(?![^>]*src=)|<style|\bstyle=|\bon\w+=", markup)  # which the policy forbids
+    forbidden = r"<script(?![^>]*src=)|<style|\bstyle=|\bon\w+="  # by the content security policy
+    assert not re.search(forbidden, markup)
     assert all(
         "://" not in file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "") for file in files
     )
-
-
-def test_a_chosen_picture_is_answered(opened: Browser, tmp_path: Path):
-    (tmp_path / "dark.png").write_bytes(_png())
-    opened.type("#file", str(tmp_path / "dark.png"))
-    opened.until(EXPLAINED)
-    assert (opened.text("#verdict"), opened.text("#sure")) == ("dark", "> 99.9\u00a0%")
-    assert [name for name, _ in _bars(opened)] == ["dark", "medium", "bright"]
-    assert opened.text("#spoken")
-    assert "93.85" in opened.text("#facts") and "93.36 to 94.30" in opened.text("#facts")
-    assert "MIT" in opened.text("#about") and "brightness" in opened.text("#about")
-    assert all(re.fullmatch(r"[\d.]+\sms", opened.text(f"#{name}")) for name in ("decode", "inference", "trip"))
-
-
-@pytest.mark.parametrize("kind", ["paste", "drop"])
-def test_a_picture_is_pasted_or_dropped(opened: Browser, kind: str):
-    opened.script(GIVE, kind, list(_png(*[255] * 49)))
-    opened.until(ANSWERED)
-    assert opened.text("#verdict") == "bright"
-
-
-@pytest.mark.parametrize("pointer", ["mouse", "touch", "pen"])
-def test_a_drawing_is_answered(opened: Browser, pointer: str):
-    opened.draw("#ink", [(x, y) for y in range(-150, 151, 30) for x in (-150, 150)], pointer)
-    opened.until(EXPLAINED)
-    assert opened.text("#verdict") == "bright"
-    seen = opened.script(
-        "const canvas = document.querySelector('#seen'); return [...canvas.getContext('2d').getImageData(0, 0, 7, 7).data]"
-    )
-    assert np.array(seen).reshape(7, 7, 4)[1:-1, 1:-1, :3].min() > 100
-    opened.click("#clear")
-    assert opened.text("#empty") and not opened.script("return document.querySelector('#result').offsetParent")
-
-
-def test_a_colour_model_takes_no_drawing(chromium: Browser, tmp_path: Path):
-    bundles.write(
-        tmp_path / "bundle",
-        classes=[f"<b>{number}</b> of the kinds with a long name" for number in range(12)],
-        shape=(6, 8, 3),
-    )
-    with running(tmp_path / "bundle") as served:
-        _open(chromium, served.url)
-        assert chromium.script("return document.querySelector('#ink').hidden")
-        chromium.script(GIVE, "paste", list(_png()))
-        chromium.until(EXPLAINED)
-        assert len(_bars(chromium)) == 10 and _bars(chromium)[0] == [
-            "<b>0</b> of the kinds with a long name",
-            "49.0\u00a0%",
-        ]
-        chromium.resize(320, 800)
-        assert (
-            chromium.script(
-                "return Math.max(...[...document.querySelectorAll('#bars tr')].map((row) => row.offsetHeight))"
-            )
-            < 100
-        )
-        assert "10 most probable of 12 classes" in chromium.text("#caption")
-        assert chromium.text("#seen-note").endswith("8 \u00d7 6")
-
-
-def test_an_answer_that_is_not_sure_is_withheld(opened: Browser):
-    opened.script(GIVE, "paste", list(_png(*[64] * 49)))  # a quarter: between dark and medium
-    opened.until(ANSWERED)
-    assert opened.text("#verdict") == "Not sure enough to say"
-    assert re.search(r"best guess is medium with 51.0\s%; from 90.0\s% on", opened.text("#why"))
-    assert "90.0" in opened.text("#caption")
-
-
-def test_a_model_that_always_abstains_says_so(chromium: Browser, tmp_path: Path):
-    bundles.write(tmp_path / "bundle", threshold=None, metrics={})
-    with running(tmp_path / "bundle") as served:
-        _open(chromium, served.url)
-        chromium.script(GIVE, "paste", list(_png()))
-        chromium.until(ANSWERED)
-        assert "withholds every answer" in chromium.text("#why")
-
-
-@pytest.mark.parametrize(
-    ("name", "contents", "told"),
-    [
-        ("broken.png", b"no picture", "no picture of a known format"),
-        ("large.png", bytes(100_001), "This picture is too large. The body has more than 100,000 bytes."),
-        ("text.txt", b"no picture", "no picture of a kind that the service takes"),
-    ],
-)
-def test_a_refusal_is_told_in_a_sentence(
-    chromium: Browser, served: Running, tmp_path: Path, name: str, contents: bytes, told: str
-):
-    _open(chromium, served.url)
-    (tmp_path / name).write_bytes(contents)
-    chromium.type("#file", str(tmp_path / name))
-    assert told in chromium.until(TROUBLED)
-    assert chromium.script("return document.querySelector('#result').hidden && document.querySelector('#again').hidden")
-
-
-def test_a_busy_service_is_asked_again(chromium: Browser, served: Running):
-    _open(chromium, served.url)
-    served.service.admission.pictures += served.service.settings.queue
-    chromium.script(GIVE, "paste", list(_png()))
-    assert chromium.until(TROUBLED) == "The service has too much to do. Try again in a second."
-    served.service.admission.pictures -= served.service.settings.queue
-    chromium.click("#again")
-    chromium.until(ANSWERED)
-    assert chromium.text("#verdict") == "dark" and chromium.script("return document.querySelector('#alert').hidden")
-
-
-def test_an_answer_too_late_and_a_service_that_has_gone(
-    chromium: Browser, bundle: Path, monkeypatch: pytest.MonkeyPatch
-):
-    released = threading.Event()
-    monkeypatch.setattr("darkroom.serve.service.picture", lambda *_: released.wait() and np.zeros((7, 7, 1), np.uint8))
-    with running(bundle, timeout=0.2) as served:
-        _open(chromium, served.url)
-        chromium.script(GIVE, "paste", list(_png()))
-        assert chromium.until(TROUBLED) == "It took too long. The answer was not ready within 0.2 seconds."
-        released.set()
-        served.stop()
-        chromium.click("#again")
-        assert chromium.until(f"{TROUBLED}.startsWith('The service does not answer.')")
-
-
-def test_the_key_is_asked_for_and_kept_in_the_tab(chromium: Browser, bundle: Path):
-    with running(bundle, api_key="sesame") as served:
-        _open(chromium, served.url)
-        assert chromium.script("return document.activeElement.id") == "key"
-        chromium.type("#key", "wrong")
-        chromium.press(ENTER)
-        chromium.until("document.querySelector('#key-note').textContent.includes('does not know')")
-        chromium.script("document.querySelector('#key').value = ''")
-        chromium.type("#key", "sesame")
-        chromium.press(ENTER)
-        assert chromium.until("document.querySelector('#about dt') && document.querySelector('#access').hidden")
-        chromium.script(GIVE, "paste", list(_png()))
-        chromium.until(EXPLAINED)
-        assert chromium.script("return [Object.values(sessionStorage), localStorage.length, document.cookie]") == [
-            ["sesame"],
-            0,
-            "",
-        ]
-
-
-def test_the_keyboard_is_enough(opened: Browser):
-    def focused() -> str:
-        return opened.script("return document.activeElement.id || document.activeElement.textContent")
-
-    opened.press(TAB)
-    assert focused() == "file"
-    ring = opened.script("return getComputedStyle(document.querySelector('label[for=file]')).outlineStyle")
-    assert ring == "solid"
-    opened.script(GIVE, "paste", list(_png()))
-    opened.until(EXPLAINED)
-    opened.press(TAB)
-    assert focused() == "clear"
-    opened.press(ENTER)
-    assert focused() == "file" and opened.text("#empty")
-    opened.press(TAB)
-    assert focused() == "API"
-
-
-def test_a_screen_reader_finds_names_for_everything(opened: Browser):
-    opened.script(GIVE, "paste", list(_png()))
-    opened.until(EXPLAINED)
-    nodes = [node for node in opened.devtools("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
-    named = [(node["role"]["value"], node["name"]["value"]) for node in nodes if "name" in node]
-    for role in ("button", "image", "link", "rowheader", "heading", "region", "table"):
-        assert [name for kind, name in named if kind == role and not name.strip()] == []
-        assert role in {kind for kind, _ in named}
-    assert ("button", "Choose a file") in named and ("rowheader", "medium") in named
-    assert ("image", "The picture as the network saw it, 7 by 7 pixels") in named
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_light_and_dark(opened: Browser, scheme: str):
-    opened.media(prefers_color_scheme=scheme)
-    opened.script(GIVE, "paste", list(_png(*[64] * 49)))
-    opened.until(EXPLAINED)
-    colours = opened.script("""
-        const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const texts = document.querySelectorAll("h1, h2, .soft, #why, th, td, dt, dd, caption, figcaption, a, .brand");
-        const shown = [...texts].filter((element) => element.innerText);
-        return shown.map((element) => [element.id || element.tagName, colour(element, "color"), colour(document.body, "backgroundColor")]);
-    """)
-    ratios = {name: _contrast(*pair) for name, *pair in colours}
-    assert min(ratios.values()) >= 4.5, ratios
-    assert (_luminance(colours[0][2]) < 0.1) == (scheme == "dark")
-
-
-def test_it_fits_a_narrow_window_and_moves_nothing_where_that_is_not_wanted(opened: Browser):
-    opened.script(GIVE, "paste", list(_png()))
-    opened.until(EXPLAINED)
-    for width in (320, 768, 1920):
-        opened.resize(width, 800)
-        assert opened.script("return document.documentElement.scrollWidth") <= width
-    moving = "return getComputedStyle(document.querySelector('#bars .bar div'), '::before').transitionDuration"
-    assert opened.script(moving) == "0.25s"
-    opened.media(prefers_reduced_motion="reduce")
-    assert opened.script(moving) == "0s"
-
-
-def _contrast(one: list[float], other: list[float]) -> float:
-    """The contrast ratio of WCAG 2."""
-    darker, lighter = sorted(map(_luminance, (one, other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: list[float]) -> float:
-    linear = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))

@@ -1,8 +1,10 @@
-"""The service behind the HTTP: bodies within limits, work within time, bundles exchanged."""
+"""Tests of the service behind the HTTP API: limits of bodies and time, reloads."""
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,9 @@ import numpy as np
 import pytest
 from starlette.requests import Request
 
-from darkroom.bundle import classifier as bundle_module
+from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Bundle
 from darkroom.core.errors import DarkroomError
-from darkroom.serve import service as service_module
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
@@ -27,6 +28,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
+@asynccontextmanager
+async def timeout(service: Service, seconds: float) -> AsyncIterator[None]:
+    """Change the service's time limit."""
+    before, service.settings = service.settings, replace(service.settings, timeout=seconds)
+    try:
+        yield
+    finally:
+        service.settings = before
+
+
 def status_of(work: Awaitable[Any]) -> int:
     with pytest.raises(Problem) as raised:
         asyncio.run(work)
@@ -34,7 +45,7 @@ def status_of(work: Awaitable[Any]) -> int:
 
 
 def request(*chunks: bytes, ends: Callable[[], Awaitable[dict[str, Any]]] | None = None, **headers: str) -> Request:
-    """A request whose body comes in chunks; `ends` is what is received after them."""
+    """A request whose body arrives in chunks; `ends` is received after them."""
     messages = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
 
     async def receive() -> dict[str, Any]:
@@ -46,16 +57,16 @@ def request(*chunks: bytes, ends: Callable[[], Awaitable[dict[str, Any]]] | None
     return Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, receive)
 
 
-def test_pictures_of_which_one_is_bad(folder: Path):
+def test_images_with_an_unusable_one(folder: Path):
     service = Service(Settings(bundle=folder))
-    white, bad, black = asyncio.run(service.pictures([WHITE, b"bad", BLACK]))
+    white, bad, black = asyncio.run(service.classify([WHITE, b"bad", BLACK]))
     assert white.bundle is bad.bundle is black.bundle is service.bundle
     assert (white.probabilities.argmax(), bad.probabilities, black.probabilities.argmax()) == (2, None, 0)
-    assert (white.error, black.error) == (None, None) and "no picture" in bad.error
+    assert (white.error, black.error) == (None, None) and bad.error
     assert (white.abstained, bad.abstained) == (False, False)
 
 
-def test_infer_takes_pictures_of_any_size(folder: Path):
+def test_infer_takes_images_of_any_size(folder: Path):
     service = Service(Settings(bundle=folder))
     images = np.random.default_rng(0).integers(0, 256, (5, 7, 9, 1), dtype=np.uint8)
     bundle, logits, probabilities = asyncio.run(service.infer(images))
@@ -64,27 +75,27 @@ def test_infer_takes_pictures_of_any_size(folder: Path):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_many_large_pictures_are_not_resized_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    together = []
+def test_large_images_run_in_small_batches(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    batches, run = [], classifier.run
 
-    def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        together.append(len(images))
-        return bundle_module.run(bundle, images)
+    def recording(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        batches.append(len(images))
+        return run(bundle, images)
 
-    monkeypatch.setattr(service_module, "run", run)
+    monkeypatch.setattr(classifier, "run", recording)
     images = (
         np.random.default_rng(0).integers(0, 256, (5, 500, 1000, 1), dtype=np.uint8)
         // np.arange(1, 6, dtype=np.uint8)[:, None, None, None]
     )
     _, logits, probabilities = asyncio.run(Service(Settings(bundle=folder)).infer(images))
-    assert together == [2, 2, 1]
+    assert batches == [2, 2, 1]
     for found, expected in zip((logits, probabilities), bundles.answers(images, 3), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-def test_run_gives_the_job_the_bundle(folder: Path):
+def test_run_passes_the_bundle_to_the_job(folder: Path):
     service = Service(Settings(bundle=folder))
-    assert asyncio.run(service.run(lambda bundle: bundle, pictures=1)) is service.bundle
+    assert asyncio.run(service.run(lambda bundle: bundle, images=1)) is service.bundle
 
 
 def test_a_body_in_chunks(folder: Path):
@@ -99,23 +110,23 @@ def test_a_body_that_is_too_long(folder: Path, limit: int):
     service = Service(Settings(bundle=folder, max_bytes=limit))
 
     async def never() -> dict[str, Any]:
-        pytest.fail("it reads on")
+        pytest.fail("it continues to read")
 
     assert status_of(service.body(request(b"abc", b"defg", ends=never))) == 413
     assert status_of(service.body(request(ends=never, content_length="7"))) == 413
     assert service.admission.bytes == 0
 
 
-def test_a_declared_length_that_is_no_number_does_not_matter(folder: Path):
+def test_an_invalid_declared_length_is_ignored(folder: Path):
     service = Service(Settings(bundle=folder))
     for declared in ("many", "-1", "9" * 5000, "²"):
-        wrong = Request(
+        invalid = Request(
             {"type": "http", "headers": [(b"content-length", declared.encode("latin-1"))]}, request(b"abc").receive
         )
-        assert asyncio.run(service.body(wrong)) == b"abc"
+        assert asyncio.run(service.body(invalid)) == b"abc"
 
 
-def test_a_body_that_does_not_come(folder: Path):
+def test_a_body_that_does_not_arrive(folder: Path):
     service = Service(Settings(bundle=folder, timeout=0.01))
 
     async def forever() -> dict[str, Any]:
@@ -134,8 +145,8 @@ def test_a_body_that_ends_early(folder: Path):
     assert status_of(service.body(request(b"abc", ends=gone))) == 400
 
 
-def test_many_bodies_at_once_are_too_much(folder: Path):
-    service = Service(Settings(bundle=folder, max_bytes=10))  # 40 are held at most
+def test_too_many_bodies_at_once(folder: Path):
+    service = Service(Settings(bundle=folder, max_bytes=10))  # holds at most 40 bytes
 
     async def conversation() -> list[Any]:
         arrived = asyncio.Event()
@@ -158,62 +169,62 @@ def test_a_full_service_refuses_at_once(folder: Path):
     service = Service(Settings(bundle=folder, threads=1, queue=4))
 
     async def conversation() -> None:
-        async with busy(service, pictures=2):
-            waiting = asyncio.create_task(service.pictures([WHITE, BLACK]))
+        async with busy(service, images=2):
+            waiting = asyncio.create_task(service.classify([WHITE, BLACK]))
             await asyncio.sleep(0)
-            for work in (service.pictures([WHITE]), service.infer(bundles.grey(0)), service.run(str, 1)):
+            for work in (service.classify([WHITE]), service.infer(bundles.grey(0)), service.run(str, 1)):
                 with pytest.raises(Problem) as raised:
                     await work
                 assert raised.value.status == 429
         assert len(await waiting) == 2
-        assert service.admission.pictures == 0
-        assert len(await service.pictures([WHITE] * 4)) == 4
+        assert service.admission.images == 0
+        assert len(await service.classify([WHITE] * 4)) == 4
 
     asyncio.run(conversation())
 
 
-def test_more_than_the_queue_is_never_taken(folder: Path):
-    assert status_of(Service(Settings(bundle=folder, queue=4)).pictures([WHITE] * 5)) == 413
+def test_more_images_than_the_queue_are_refused(folder: Path):
+    assert status_of(Service(Settings(bundle=folder, queue=4)).classify([WHITE] * 5)) == 413
 
 
-def test_work_that_waits_too_long_is_dropped(folder: Path):
-    service = Service(Settings(bundle=folder, threads=1, timeout=0.05))
+def test_a_job_that_waits_too_long_is_dropped(folder: Path):
+    service = Service(Settings(bundle=folder, threads=1))
     done = []
 
     async def conversation() -> None:
-        async with busy(service):
+        async with busy(service), timeout(service, 0.05):
             with pytest.raises(Problem) as raised:
-                await service.run(lambda _: done.append("late"), pictures=1)
+                await service.run(lambda _: done.append("late"), images=1)
             assert raised.value.status == 504
-            await asyncio.sleep(0)  # until the loop has told the threads
-        await service.run(lambda _: done.append("next"), pictures=1)
+            await asyncio.sleep(0)  # the loop cancels the jobs in its next iteration
+        await service.run(lambda _: done.append("next"), images=1)
 
     asyncio.run(conversation())
     assert done == ["next"]
-    assert service.admission.pictures == 0
+    assert service.admission.images == 0
 
 
-def test_of_a_request_that_waits_too_long_no_picture_is_worked_on(folder: Path):
-    service = Service(Settings(bundle=folder, threads=1, timeout=0.2))
+def test_no_image_of_a_request_that_waits_too_long_is_processed(folder: Path):
+    service = Service(Settings(bundle=folder, threads=1))
 
     async def conversation() -> None:
-        async with busy(service):
+        async with busy(service), timeout(service, 0.05):
             with pytest.raises(Problem) as raised:
-                await service.pictures([WHITE, WHITE])
+                await service.classify([WHITE, WHITE])
             assert raised.value.status == 504
-            await asyncio.sleep(0)  # until the loop has told the threads
-        assert service.admission.pictures == 0
-        await service.pictures([BLACK])
+            await asyncio.sleep(0)  # the loop cancels the jobs in its next iteration
+        assert service.admission.images == 0
+        await service.classify([BLACK])
 
     asyncio.run(conversation())
     assert b"darkroom_decode_seconds_count 1.0" in service.metrics()
 
 
-def test_a_fault_in_the_work_is_raised_and_gives_its_place_back(folder: Path):
+def test_an_error_in_a_job_is_raised_and_releases_its_capacity(folder: Path):
     service = Service(Settings(bundle=folder))
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(service.run(lambda _: 1 / 0, pictures=1))
-    assert service.admission.pictures == 0
+        asyncio.run(service.run(lambda _: 1 / 0, images=1))
+    assert service.admission.images == 0
 
 
 def test_reload_and_rollback(folder: Path):
@@ -227,7 +238,7 @@ def test_reload_and_rollback(folder: Path):
     assert asyncio.run(service.rollback()) is new is service.bundle
 
 
-def test_the_same_bundle_again_keeps_the_one_to_go_back_to(folder: Path):
+def test_reloading_the_same_bundle_keeps_the_previous_one(folder: Path):
     service = Service(Settings(bundle=folder))
     old = service.bundle
     bundles.write(folder, classes=("off", "on"))
@@ -236,23 +247,23 @@ def test_the_same_bundle_again_keeps_the_one_to_go_back_to(folder: Path):
     assert asyncio.run(service.rollback()) is old
 
 
-def test_there_is_nothing_to_go_back_to(folder: Path):
+def test_rollback_needs_a_previous_bundle(folder: Path):
     assert status_of(Service(Settings(bundle=folder)).rollback()) == 409
 
 
-def test_a_request_ends_with_the_bundle_that_it_began_with(folder: Path):
+def test_a_request_keeps_the_bundle_that_it_started_with(folder: Path):
     service = Service(Settings(bundle=folder, threads=1))
     old = service.bundle
 
     async def conversation() -> None:
         async with busy(service):
-            waiting = asyncio.create_task(service.pictures([WHITE]))
+            waiting = asyncio.create_task(service.classify([WHITE]))
             await asyncio.sleep(0)
             bundles.write(folder, classes=("off", "on"))
             await service.reload()
         [outcome] = await waiting
         assert outcome.bundle is old and len(outcome.probabilities) == 3
-        [outcome] = await service.pictures([WHITE])
+        [outcome] = await service.classify([WHITE])
         assert outcome.bundle is service.bundle and len(outcome.probabilities) == 2
 
     asyncio.run(conversation())
@@ -271,12 +282,12 @@ def between_two_renames(folder: Path) -> None:
 
 
 def with_another_model(folder: Path) -> None:
-    """Whole by its digests, but the model answers otherwise than the golden pictures say."""
+    """Correct digests, but the model's output differs from the golden examples."""
     bundles.write(folder, golden=np.zeros((8, 3), np.float32))
 
 
 @pytest.mark.parametrize("spoil", [half_written, without_a_file, between_two_renames, with_another_model])
-def test_a_bad_bundle_is_not_taken(folder: Path, spoil: Callable[[Path], None]):
+def test_a_bad_bundle_is_refused(folder: Path, spoil: Callable[[Path], None]):
     service = Service(Settings(bundle=folder))
     old = service.bundle
     spoil(folder)

@@ -3,34 +3,51 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY
+from darkroom.models.checkpoints import Description
 from darkroom.train import resume
 from darkroom.train.resume import Resume
 from darkroom.train.trainer import Trainer
-from tests.test_training import recipe, same, trainer
+from tests.trainings import NO_AUGMENTATION, recipe, same, trainer
 
-AUGMENT = params.load("train", path=Path(__file__).parents[2] / "params.yaml").augment
-VARIED = AUGMENT.model_copy(update={"flip": "random", "shift": 1, "erase": 0.5, "mixup": 0.4})
+AUGMENTED = NO_AUGMENTATION.model_copy(update={"flip": "random", "shift": 1, "random_erasing": 0.5, "mixup": 0.4})
 
 
 class _Killed(BaseException):
-    """Stands for SIGKILL: nothing is tidied up."""
+    """Stands for SIGKILL: nothing is cleaned up."""
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
 
 
-def killed_after(saves: int, run: Trainer, state: Resume) -> None:
-    """Runs the training until it has saved its state so many times."""
+def described(**params: object) -> Description:
+    """The description of a training with these parameters."""
+    return Description(
+        name="cnn",
+        arguments={},
+        dataset="toy",
+        title="Toy",
+        licence="CC0",
+        classes=("left", "right"),
+        shape=(10, 10, 1),
+        mean=(0.5,),
+        std=(0.5,),
+        data_sha256="0" * 64,
+        params={"device": "cpu", **params},
+    )
+
+
+def kill_after(saves: int, run: Trainer, state: Resume) -> None:
+    """Run the training until it has saved its state this many times."""
     count = 0
 
     def save() -> None:
@@ -48,95 +65,94 @@ def killed_after(saves: int, run: Trainer, state: Resume) -> None:
     ("changes", "name", "precision"),
     [
         ({"optimizer": "muon", "schedule": "linear"}, "resnet", "bf16"),
-        ({"optimizer": "adamw", "ema_decay": 0.9, "weights": "best", "grad_accumulation": 2}, "sprint", "fp32"),
-        (
-            {"optimizer": "sgd", "schedule": "plateau", "early_stopping": 2, "weights": "best", "grad_clip_norm": 1.0},
-            "cnn",
-            "fp32",
-        ),
+        ({"optimizer": "adamw", "ema_decay": 0.9, "keep_weights": "best", "grad_accumulation": 2}, "sprint", "fp32"),
+        ({"optimizer": "sgd", "early_stopping": 2, "keep_weights": "best", "grad_clip_norm": 1.0}, "cnn", "fp32"),
         ({"optimizer": "muon", "schedule": "cosine"}, "lstm", "fp32"),
         ({"optimizer": "muon", "schedule": "cosine"}, "vit", "bf16"),
     ],
 )
 @pytest.mark.parametrize("saves", [1, 2, 5])
-def test_a_killed_training_ends_with_the_same_bits(changes: dict, name: str, precision: str, saves: int):
-    settings = recipe(**{"epochs": 2.5, "checkpoint_steps": 3, "augment": VARIED, **changes})
+def test_killed_training_resumes_and_ends_identical_bit_for_bit(changes: dict, name: str, precision: str, saves: int):
+    settings = recipe(**{"epochs": 2.5, "checkpoint_steps": 3, "augment": AUGMENTED, **changes})
     whole = trainer(settings, name, precision=precision)
     list(whole.epochs())
 
-    state = Resume({"test": 1})
-    killed_after(saves, trainer(settings, name, precision=precision), state)
+    state = Resume(described())
+    kill_after(saves, trainer(settings, name, precision=precision), state)
     resumed = trainer(settings, name, precision=precision, seed=0)
-    assert Resume({"test": 1}).restore(resumed)
+    assert Resume(described()).restore(resumed)
     records = list(resumed.epochs())
     assert same(whole.network.state_dict(), resumed.network.state_dict())
-    unclocked = [[{**vars(record), "seconds": 0} for record in run] for run in (whole.records, records)]
-    assert unclocked[0] == unclocked[1]
+    assert [replace(record, seconds=0) for record in whole.records] == [
+        replace(record, seconds=0) for record in records
+    ]
     state.remove()
     assert not list(resume.FOLDER.iterdir())
 
 
-def test_there_is_nothing_to_restore_at_first_or_when_anything_changed():
+def test_nothing_is_restored_at_first_or_after_a_change_of_parameters():
     run = trainer(recipe())
-    assert not Resume({"lr": 1}).restore(run)
-    Resume({"lr": 1}).save(run)
-    assert not Resume({"lr": 2}).restore(run)
-    assert Resume({"lr": 1}).restore(run)
+    assert not Resume(described(lr=1)).restore(run)
+    Resume(described(lr=1)).save(run)
+    assert not Resume(described(lr=2)).restore(run)
+    assert Resume(described(lr=1)).restore(run)
 
 
-def test_the_key_depends_on_code_versions_and_threads(monkeypatch: pytest.MonkeyPatch):
-    before = Resume({}).key
-    assert Resume({}).key == before
+def test_key_depends_on_the_description_the_code_the_versions_and_the_threads(monkeypatch: pytest.MonkeyPatch):
+    keys = [Resume(described()).key]
+    assert Resume(described()).key == keys[0]
+    keys.append(Resume(replace(described(), data_sha256="1" * 64)).key)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
-    threads = Resume({}).key
+    keys.append(Resume(described()).key)
     monkeypatch.setattr(resume, "version", lambda name: "0")
-    versions = Resume({}).key
+    keys.append(Resume(described()).key)
     monkeypatch.setattr(resume, "_ROOT", Path("elsewhere"))
-    assert len({before, threads, versions, Resume({}).key}) == 4
+    keys.append(Resume(described()).key)
+    assert len(set(keys)) == 5
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"garbage" * 100])
-def test_a_damaged_state_is_refused(damage):
-    run, state = trainer(recipe()), Resume({})
+def test_damaged_state_is_rejected(damage):
+    run, state = trainer(recipe()), Resume(described())
     state.save(run)
     state.path.write_bytes(damage(state.path.read_bytes()))
-    with pytest.raises(DarkroomError, match=r"cannot be used .* delete it to start the training afresh"):
+    with pytest.raises(DarkroomError, match=rf"{state.path} cannot be used"):
         state.restore(run)
 
 
-def test_a_state_from_elsewhere_is_refused():
-    run, state, other = trainer(recipe()), Resume({"a": 1}), Resume({"a": 2})
+def test_state_of_another_training_is_rejected():
+    run, state, other = trainer(recipe()), Resume(described(a=1)), Resume(described(a=2))
     other.save(run)
     other.path.rename(state.path)
-    with pytest.raises(DarkroomError, match="it is another training's"):
+    with pytest.raises(DarkroomError, match="another training"):
         state.restore(run)
 
 
-def test_old_states_are_cleared():
+def test_old_states_are_removed():
     run = trainer(recipe())
     for number in range(8):
-        state = Resume({"run": number})
+        state = Resume(described(run=number))
         assert not state.restore(run)
         state.save(run)
         os.utime(state.path, (number, number))
-    assert {path.name for path in resume.FOLDER.iterdir()} == {
-        Resume({"run": number}).path.name for number in (4, 5, 6, 7)
-    }
+    kept = {Resume(described(run=number)).path.name for number in (4, 5, 6, 7)}
+    assert {path.name for path in resume.FOLDER.iterdir()} == kept
 
 
-def test_what_any_killed_training_left_half_written_is_cleared():
-    left = resume.FOLDER / f"{TEMPORARY}another.safetensors-xyz"
-    left.parent.mkdir(parents=True)
-    left.touch()
-    assert not Resume({"a": 1}).restore(trainer(recipe()))
-    assert not left.exists()
+def test_partial_files_of_killed_trainings_are_removed():
+    partial = resume.FOLDER / f"{TEMPORARY}another.safetensors-xyz"
+    partial.parent.mkdir(parents=True)
+    partial.touch()
+    assert not Resume(described()).restore(trainer(recipe()))
+    assert not partial.exists()
 
 
-def test_sigkill_at_any_moment_leaves_a_state_that_can_be_used(tmp_path: Path):
-    """A process that does nothing but save is killed again and again; what it leaves must always be whole."""
+def test_sigkill_at_any_moment_leaves_a_usable_state():
+    """A process that only saves is killed again and again; the state that it leaves must be complete."""
     script = (
-        "from tests.test_training import recipe, trainer\nfrom darkroom.train.resume import Resume\n"
-        "run, state = trainer(recipe()), Resume({})\nprint('ready', flush=True)\nwhile True: state.save(run)"
+        "from tests.train.test_resume import described\nfrom tests.trainings import recipe, trainer\n"
+        "from darkroom.train.resume import Resume\n"
+        "run, state = trainer(recipe()), Resume(described())\nprint('ready', flush=True)\nwhile True: state.save(run)"
     )
     root = str(Path(__file__).parents[2])
     for delay in (0.02, 0.05):

@@ -1,86 +1,22 @@
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from darkroom.core import params
-from darkroom.core.arrays import Augmentation, Manifest, Split
+from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.models.inference import predict
-from darkroom.models.registry import FAMILIES, build
-from darkroom.preprocess.packing import channel_statistics, count_levels
-from darkroom.train import config
+from darkroom.train.objective import Batch, Supervised
 from darkroom.train.trainer import Record, Trainer
-
-TRAIN = params.load("train", path=Path(__file__).parents[2] / "params.yaml")
-CPU = torch.device("cpu")
-SMALL = {
-    "cnn": {"width": 4, "hidden": 8},
-    "wide_resnet": {"depth": 10, "width": 1},
-    "vit": {"width": 8, "depth": 1, "heads": 2},
-}
+from tests.networks import OWN
+from tests.trainings import CPU, manifest, recipe, same, split, trained, trainer
 
 
-def recipe(**changes: object) -> config.Train:
-    """The project's recipe, made small, plain and repeatable."""
-    plain = {
-        "epochs": 2.0,
-        "batch_size": 32,
-        "optimizer": "adamw",
-        "lr": 0.01,
-        "warmup_fraction": 0.0,
-        "label_smoothing": 0.0,
-        "weights": "last",
-    }
-    augment = TRAIN.augment.model_copy(update={"flip": "none", "shift": 0, "erase": 0.0})
-    return TRAIN.model_copy(update={**plain, "augment": augment, **changes})
-
-
-def split(n: int, seed: int) -> Split:
-    """Noise of 10 x 10 with a bright patch whose side, left or right, is the class."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(2, size=n)
-    images = random.integers(100, size=(n, 10, 10, 1), dtype=np.uint8)
-    images[labels == 0, 3:7, 1:4] += 150
-    images[labels == 1, 3:7, 6:9] += 150
-    return Split(images, labels, np.array([f"{seed}/{number}" for number in range(n)]))
-
-
-def trainer(settings: config.Train, name: str = "cnn", n: int = 256, seed: int = 0, precision: str = "fp32") -> Trainer:
-    train, val = split(n, 1), split(64, 2)
-    mean, std = channel_statistics(count_levels(train.inputs))
-    counts = {"train": n, "val": 64, "test": 0}
-    manifest = Manifest(
-        "toy", "Toy", "CC0", ("left", "right"), (10, 10, 1), mean, std, counts, Augmentation(flip=False, shift=0), "0"
-    )
-    torch.manual_seed(seed)
-    return Trainer(
-        build(name, {"dropout": 0.0, **SMALL.get(name, {"width": 4})}, (10, 10, 1), 2),
-        train,
-        val,
-        manifest,
-        settings,
-        seed,
-        CPU,
-        precision,
-    )
-
-
-def trained(settings: config.Train, **arguments: object) -> dict[str, torch.Tensor]:
-    run = trainer(settings, **arguments)
-    list(run.epochs())
-    return run.network.state_dict()
-
-
-def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_every_model_learns_and_repeats_to_the_bit(name: str, precision: str):
+def test_every_network_learns_and_is_reproducible_bit_for_bit(name: str, precision: str):
     run = trainer(recipe(epochs=3.0), name, precision=precision)
     records = list(run.epochs())
     assert records[-1].val_accuracy > 0.9
@@ -92,13 +28,50 @@ def test_another_seed_gives_other_weights():
     assert not same(trained(recipe(), seed=0), trained(recipe(), seed=1))
 
 
-@pytest.mark.parametrize("parts", [2, 4, 32, 1000])  # of a batch's pictures at most one each
-def test_accumulation_equals_the_large_batch(parts: int):
-    whole, accumulated = trained(recipe(optimizer="sgd")), trained(recipe(optimizer="sgd", grad_accumulation=parts))
+@pytest.mark.parametrize("parts", [2, 4, 32, 1000])  # at most one part per input
+def test_accumulated_gradients_equal_those_of_the_whole_batch(parts: int):
+    whole, accumulated = (trainer(recipe(grad_accumulation=number)) for number in (1, parts))
+    (batch,) = whole.batches.epoch(0, 0, 1)
+    gradients = []
+    for run in (whole, accumulated):
+        run.optimisers.step = lambda lr, scaler: None  # keeps the gradients
+        run._learn(batch, 0.1, 0)
+        gradients.append({name: weight.grad for name, weight in run.network.named_parameters()})
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
+    assert torch.allclose(whole.losses[0], accumulated.losses[0], atol=1e-6)
+    assert whole.correct == accumulated.correct
+
+
+def test_training_with_accumulation_ends_as_without():
+    whole, accumulated = trained(recipe(optimizer="sgd")), trained(recipe(optimizer="sgd", grad_accumulation=4))
     assert all(torch.allclose(whole[name], accumulated[name], atol=1e-5) for name in whole)
 
 
-def test_the_last_epoch_may_be_a_part(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("shape", [(6, 2), (12,)])
+def test_inputs_need_not_be_images(shape: tuple[int, ...]):
+    random = np.random.default_rng(0)
+    splits = []
+    for n in (256, 64):
+        labels = random.integers(2, size=n)
+        inputs = random.integers(100, size=(n, *shape), dtype=np.uint8) + (100 * labels).astype(np.uint8).reshape(
+            n, *(1 for _ in shape)
+        )
+        splits.append(Split(inputs, labels, np.arange(n).astype(str)))
+
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.head(inputs.flatten(1))
+
+    run = Trainer(Linear(), Supervised(0.0), *splits, manifest(splits[0]), recipe(epochs=3.0), 0, CPU, "fp32")
+    assert list(run.epochs())[-1].val_accuracy > 0.9
+    assert run.summary()["flops_per_image"] == 2 * 12 * 2
+
+
+def test_last_epoch_may_be_partial(monkeypatch: pytest.MonkeyPatch):
     run = trainer(recipe(epochs=1.5))
     take, rates = run.optimisers.step, []
     monkeypatch.setattr(run.optimisers, "step", lambda lr, scaler: (rates.append(lr), take(lr, scaler)))
@@ -109,7 +82,7 @@ def test_the_last_epoch_may_be_a_part(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_best_weights_are_those_of_the_best_epoch():
-    run = trainer(recipe(weights="best", epochs=4.0, lr=0.1, optimizer="sgd"))
+    run = trainer(recipe(keep_weights="best", epochs=4.0, lr=0.1, optimizer="sgd"))
     records = list(run.epochs())
     best = max(records, key=lambda record: record.val_accuracy)
     val = split(64, 2)
@@ -118,22 +91,57 @@ def test_best_weights_are_those_of_the_best_epoch():
     assert run.summary()["best_epoch"] == best.epoch
 
 
-def test_early_stopping_waits_for_so_many_epochs():
+def test_early_stopping_waits_for_the_given_number_of_epochs():
     run = trainer(recipe(lr=1e-12, epochs=10.0, early_stopping=2))
     assert len(list(run.epochs())) == 3
     assert run.summary()["epochs"] == 3
     assert run.summary()["best_epoch"] == 1
 
 
-def test_ema_is_the_average_computed_directly(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("changes", [{}, {"keep_weights": "best", "ema_decay": 0.9}])
+def test_iteration_that_was_stopped_early_can_be_resumed_with_the_same_result(changes: dict):
+    settings = recipe(epochs=3.0, **changes)
+    run = trainer(settings)
+    for record in run.epochs():
+        if record.epoch == 2:
+            break  # as a search does that prunes this trial
+    assert [record.epoch for record in run.records] == [1, 2]
+    assert run.summary()["epochs"] == 2
+    assert [record.epoch for record in run.epochs()] == [1, 2, 3]
+    assert same(run.network.state_dict(), trained(settings))
+
+
+def test_training_that_was_stopped_early_does_not_affect_the_next():
+    for _ in trainer(recipe()).epochs():
+        break
+    assert same(trained(recipe()), trained(recipe()))
+
+
+def test_iterating_again_after_the_end_changes_nothing():
+    run = trainer(recipe(keep_weights="best"))
+    first = list(run.epochs())
+    weights = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+    assert list(run.epochs()) == first
+    assert same(run.network.state_dict(), weights)
+
+
+def test_state_is_saved_after_every_epoch_and_every_so_many_steps():
+    run = trainer(recipe(checkpoint_steps=3))
+    steps = []
+    list(run.epochs(lambda: steps.append((len(run.records), run.step))))
+    assert steps == [(0, 3), (0, 6), (1, 0), (1, 3), (1, 6), (2, 0)]
+
+
+def test_ema_equals_the_average_computed_directly(monkeypatch: pytest.MonkeyPatch):
     run = trainer(recipe(ema_decay=0.5, epochs=1.0))
     seen = []
     learn = Trainer._learn
-    monkeypatch.setattr(
-        Trainer,
-        "_learn",
-        lambda self, *arguments: (learn(self, *arguments), seen.append(self.network.head.weight.detach().clone())),
-    )
+
+    def learn_and_record(self: Trainer, batch: Batch, lr: float, epoch: int) -> None:
+        learn(self, batch, lr, epoch)
+        seen.append(self.network.head.weight.detach().clone())
+
+    monkeypatch.setattr(Trainer, "_learn", learn_and_record)
     list(run.epochs())
     expected = seen[0]
     for weight in seen[1:]:
@@ -142,39 +150,48 @@ def test_ema_is_the_average_computed_directly(monkeypatch: pytest.MonkeyPatch):
     assert not torch.allclose(run.network.head.weight, seen[-1], atol=1e-6)
 
 
-def test_clipping_bounds_the_gradient(monkeypatch: pytest.MonkeyPatch):
+def test_clipping_bounds_the_gradient_norm(monkeypatch: pytest.MonkeyPatch):
     run = trainer(recipe(grad_clip_norm=1e-3, epochs=1.0))
-    norms = []
-    take = run.optimisers.step
-    monkeypatch.setattr(
-        run.optimisers,
-        "step",
-        lambda lr, scaler: (
-            norms.append(math.hypot(*(p.grad.norm().item() for p in run.optimisers.parameters))),
-            take(lr, scaler),
-        ),
-    )
+    take, norms = run.optimisers.step, []
+
+    def step(lr: float, scaler: torch.amp.GradScaler) -> None:
+        norms.append(math.hypot(*(weight.grad.norm().item() for weight in run.optimisers.parameters)))
+        take(lr, scaler)
+
+    monkeypatch.setattr(run.optimisers, "step", step)
     list(run.epochs())
     assert max(norms) <= 1.001e-3
 
 
-def test_a_diverging_loss_stops_with_advice():
-    with pytest.raises(
-        DarkroomError,
-        match=r"The training diverged: the loss was .* in epoch 1, step \d+ of 8, at a learning rate of 1e\+03\.",
-    ):
+def test_diverging_training_stops_with_its_epoch_step_and_learning_rate():
+    with pytest.raises(DarkroomError, match=r"diverged.* epoch 1, step \d+ of 8, .*1e\+03.*train\.lr"):
         list(trainer(recipe(lr=1000.0, optimizer="sgd", schedule="constant")).epochs())
 
 
-def test_a_record_tells_its_curves():
+def test_hardware_names_threads_and_precision(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert trainer(recipe(precision="auto"), precision="bf16").hardware() == "2 CPU threads, bf16 (native on this CPU)"
+
+
+def test_costs_are_positive_and_the_mfu_is_a_fraction_of_the_peak(monkeypatch: pytest.MonkeyPatch):
+    run = trainer(recipe(epochs=1.0))
+    list(run.epochs())
+    monkeypatch.setattr("darkroom.train.flops.matrix_peak", lambda device, dtype: 1e6)
+    costs = run.costs()
+    assert list(costs) == ["training_seconds", "images_per_second", "mfu"]
+    assert min(costs.values()) > 0
+
+
+def test_record_gives_its_curves():
     record = Record(
         epoch=1, lr=0.1, train_loss=1.0, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.25, seconds=3.0, layers={}
     )
     assert record.curves() == {
-        "loss/train": 1.0,
-        "loss/val": 2.0,
-        "accuracy/train": 0.5,
-        "accuracy/val": 0.25,
+        "epoch": 1,
         "lr": 0.1,
+        "train_loss": 1.0,
+        "val_loss": 2.0,
+        "train_accuracy": 0.5,
+        "val_accuracy": 0.25,
     }
-    assert "accuracy 50.00%; validation loss 2.0000, accuracy 25.00%" in str(record)
+    assert all(number in str(record) for number in ("1.0000", "50.00%", "2.0000", "25.00%", "3.0 s"))

@@ -1,13 +1,14 @@
-// A canvas to draw on: white ink on black, as the pictures of grey models are.
+// A canvas to draw on: white on black, like the images of most grey models.
 
-const SIDE = 448; // pixels of the longer side
-const WIDTH = 0.08; // of a line, in the shorter side
+const SIDE = 448; // of the longer side, in pixels
+const WIDTH = 0.08; // of a line, relative to the shorter side
 
 const canvas = document.getElementById("ink");
 const ink = canvas.getContext("2d");
-let last = null; // where the pen was
+let last = null; // the last position of the pen
 
-// Shows the canvas in the shape of a model's pictures. `begun` is called with each stroke, `drawn` with a PNG after it.
+// Shows the canvas with the aspect ratio of the model's input. Calls `begun` at the start of a stroke, and `drawn`
+// with a PNG at its end.
 export function start(height, width, begun, drawn) {
   const scale = SIDE / Math.max(height, width);
   Object.assign(canvas, { width: Math.round(scale * width), height: Math.round(scale * height), hidden: false });

@@ -1,39 +1,39 @@
-// The page at /: a picture is given, the service asked, and its answer shown.
+// The page at /: the user gives an image, and the page shows the service's prediction.
 
 import { showAnswer, showExplanation } from "./answer.js";
 import * as drawing from "./drawing.js";
 import { call, Failure, hasKey, setKey } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
-const BARS = 10; // classes of an answer that are shown, at most
-const NAMED = 20; // classes named where there is no answer yet, at most
-const PAUSE = 300; // ms before an explanation is asked for, which costs a hundred times an answer: another stroke may follow
+const BARS = 10; // maximum number of classes in a prediction
+const NAMED = 20; // maximum number of classes listed before the first prediction
+const PAUSE = 300; // ms before an explanation, which costs a hundred predictions: another stroke may follow
 
-let model; // what v1/model says
-let picture = null; // the Blob that was asked about last
-let asking = new AbortController(); // of the last picture; a newer one aborts it
+let model; // the response of v1/model
+let image = null; // the last Blob that was sent
+let pending = new AbortController(); // for the last image; a newer image aborts its requests
 
-// A picture, and its answer
+// Prediction
 
-async function ask(blob) {
-  picture = blob;
-  asking.abort();
-  asking = new AbortController();
-  const { signal } = asking;
+async function predict(blob) {
+  image = blob;
+  pending.abort();
+  pending = new AbortController();
+  const { signal } = pending;
   $("clear").disabled = false;
   try {
     await during(classify(signal), $("result"), signal);
     await during(explain(signal), $("explained"), signal);
   } catch (error) {
-    complain(error);
+    showError(error);
   }
 }
 
-// Awaits an answer, with the part of the page that shows the last one greyed out; what fails leaves none.
-async function during(answer, part, signal) {
+// Awaits a response while the previous one is greyed out. An error hides it.
+async function during(response, part, signal) {
   part.classList.add("waiting");
   try {
-    await answer;
+    await response;
   } catch (error) {
     part.hidden ||= !signal.aborted;
     throw error;
@@ -44,28 +44,28 @@ async function during(answer, part, signal) {
 
 async function explain(signal) {
   await new Promise((done) => setTimeout(done, PAUSE));
-  await showExplanation(await call("v1/explain", picture, signal));
+  await showExplanation(await call("v1/explain", image, signal));
   $("explained").hidden = false;
 }
 
 async function classify(signal) {
   const started = performance.now();
-  const answer = await call(`v1/predict?top_k=${BARS}`, picture, signal);
+  const answer = await call(`v1/predict?top_k=${BARS}`, image, signal);
   const trip = performance.now() - started;
-  if (answer.model.version !== model?.version) await meet(); // another was loaded meanwhile
-  calm();
+  if (answer.model.version !== model?.version) await loadModel(); // another model was loaded meanwhile
+  hideErrors();
   $("result").hidden = false;
   showAnswer(answer, model, trip);
 }
 
-function complain(error) {
+function showError(error) {
   if (error.name === "AbortError") return;
   if (!(error instanceof Failure)) throw error;
   const locked = error.status === 401;
-  calm();
+  hideErrors();
   $(locked ? "access" : "alert").hidden = false;
   if (locked) {
-    if (hasKey()) $("key-note").textContent = "The service does not know this key.";
+    if (hasKey()) $("key-note").textContent = "The key is wrong.";
     $("key").focus();
   }
   $("problem").textContent = error.message;
@@ -73,20 +73,20 @@ function complain(error) {
   $("alert").scrollIntoView({ block: "nearest" });
 }
 
-function calm() {
+function hideErrors() {
   $("alert").hidden = $("access").hidden = true;
 }
 
 // The model
 
-async function meet() {
+async function loadModel() {
   model = await call("v1/model");
   const { title, classes, metrics, licence, version } = model;
   const [height, width, channels] = model.shape;
   $("title").textContent = title;
   document.title = `${title} · Darkroom`;
   $("facts").textContent = accuracy(metrics);
-  $("known").textContent = `It knows ${classes.length} classes: ${classes.slice(0, NAMED).join(", ")}${classes.length > NAMED ? " …" : "."}`;
+  $("known").textContent = `${classes.length} classes: ${classes.slice(0, NAMED).join(", ")}${classes.length > NAMED ? " …" : "."}`;
   const input = `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`;
   const about = Object.entries({ Model: model.model, Version: version, Data: title, Licence: licence, Input: input });
   $("about").replaceChildren(...about.map(([term, text]) => fact(term, text)));
@@ -96,8 +96,8 @@ async function meet() {
 
 function accuracy({ accuracy, accuracy_low: low, accuracy_high: high, samples }) {
   if (accuracy === undefined) return "";
-  const interval = low === undefined ? "" : ` (95\u00a0% interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}\u00a0%)`;
-  return `${(100 * accuracy).toFixed(2)}\u00a0% of ${samples?.toLocaleString("en") ?? "the"} test pictures right${interval}`;
+  const interval = low === undefined ? "" : ` (95\u00a0% confidence interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}\u00a0%)`;
+  return `${(100 * accuracy).toFixed(2)}\u00a0% accuracy on ${samples?.toLocaleString("en") ?? "the"} test images${interval}`;
 }
 
 function fact(term, text) {
@@ -107,13 +107,13 @@ function fact(term, text) {
 }
 
 function offerDrawing(height, width) {
-  drawing.start(height, width, () => ($("hint").textContent = ""), ask);
+  drawing.start(height, width, () => ($("hint").textContent = ""), predict);
   $("pad").classList.add("drawn");
   $("hint").textContent = "Draw here";
-  $("ways").textContent = "Draw with mouse, touch or pen. Or drop a picture anywhere on this page, or paste one with Ctrl+V.";
+  $("ways").textContent = "Draw with mouse, touch or pen. Or drop an image anywhere on this page, or paste one with Ctrl+V.";
 }
 
-// Ways to give a picture
+// Input
 
 function take(file) {
   if (!file) return;
@@ -122,13 +122,13 @@ function take(file) {
   $("given").src = URL.createObjectURL(file);
   $("given").hidden = false;
   $("hint").textContent = "";
-  ask(file);
+  predict(file);
 }
 
 function clear() {
-  if (document.activeElement === $("clear")) $("file").focus(); // which a disabled button would lose
-  asking.abort();
-  picture = null;
+  if (document.activeElement === $("clear")) $("file").focus(); // a disabled button would lose the focus
+  pending.abort();
+  image = null;
   URL.revokeObjectURL($("given").src);
   $("given").hidden = true;
   $("given").removeAttribute("src");
@@ -136,16 +136,16 @@ function clear() {
   $("clear").disabled = true;
   $("result").hidden = $("explained").hidden = true;
   $("spoken").textContent = "";
-  $("hint").textContent = $("ink").hidden ? "Drop a picture here" : "Draw here";
-  calm();
+  $("hint").textContent = $("ink").hidden ? "Drop an image here" : "Draw here";
+  hideErrors();
   drawing.blacken();
 }
 
 $("file").addEventListener("change", (event) => take(event.target.files[0]));
 $("clear").addEventListener("click", clear);
 $("given").addEventListener("error", () => {
-  $("given").hidden = true; // of a kind that this browser cannot show; the service may read it
-  $("hint").textContent = picture?.name ?? "";
+  $("given").hidden = true; // a format that this browser cannot show, but perhaps the service can read
+  $("hint").textContent = image?.name ?? "";
 });
 document.addEventListener("paste", (event) => take([...event.clipboardData.files].find((file) => file.type.startsWith("image/"))));
 document.addEventListener("dragover", (event) => {
@@ -166,8 +166,8 @@ $("access").addEventListener("submit", (event) => {
 });
 
 function retry() {
-  calm();
-  picture ? ask(picture) : meet().catch(complain);
+  hideErrors();
+  image ? predict(image) : loadModel().catch(showError);
 }
 
-meet().catch(complain);
+loadModel().catch(showError);

@@ -1,0 +1,86 @@
+"""Read everything that the audit shows."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from darkroom import schema
+from darkroom.core import arrays
+from darkroom.core.arrays import SPLITS, Manifest, Split
+from darkroom.core.errors import DarkroomError
+from darkroom.datasets import index
+from darkroom.preprocess import raw_data
+
+_SUSPECTS = {  # title -> file of suspect labels
+    "test set": "metrics/evaluate/suspect_labels.csv",
+    "training set": "metrics/labels/suspects.csv",
+}
+
+
+@dataclass(frozen=True)
+class AuditData:
+    """The data of the audit; images are read from `splits` or by `read_originals`."""
+
+    manifest: Manifest
+    splits: Mapping[str, Split]
+    findings: pd.DataFrame  # metrics/data/findings.csv
+    near_duplicates: pd.DataFrame  # metrics/data/near_duplicates.csv
+    suspects: Mapping[str, pd.DataFrame]  # tables of `label_errors.table`, by title
+    sizes: Counter[tuple[str, int, int]]  # images by format, width and height; empty for a published dataset
+    seed: int
+
+
+def read() -> AuditData:
+    """Read the data of the current project; raise DarkroomError if it is missing or invalid."""
+    manifest = arrays.read_manifest("data/arrays")
+    splits = {name: arrays.read_split("data/arrays", name) for name in SPLITS}
+    return AuditData(
+        manifest,
+        splits,
+        _read_csv("metrics/data/findings.csv"),
+        _read_csv("metrics/data/near_duplicates.csv").astype({"difference": float}),
+        _current_suspects(manifest, splits),
+        _original_sizes(),
+        schema.load().seed,
+    )
+
+
+def read_originals(ids: Iterable[str]) -> dict[str, np.ndarray]:
+    """Decode the images (H, W, C) uint8 with these ids from the raw data, including removed ones.
+
+    Images that cannot be decoded are missing from the result.
+    """
+    raw = raw_data.read("data/raw", schema.load().preprocess)
+    indices = np.flatnonzero(np.isin(raw.samples.ids, list(ids)))
+    decoded = zip(raw.samples.ids[indices].tolist(), raw.take(indices), strict=True)
+    return {name: image for name, image in decoded if not isinstance(image, str)}
+
+
+def _read_csv(path: str) -> pd.DataFrame:
+    """All columns as text; a class may be called "1" or "nan"."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro` to create it.") from None
+
+
+def _current_suspects(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, pd.DataFrame]:
+    """The suspect labels on file, without those of other data and those that were corrected since."""
+    labels = {}
+    for split in splits.values():
+        labels |= zip(split.ids.tolist(), (manifest.classes[label] for label in split.labels.tolist()), strict=True)
+    tables = {title: _read_csv(path) for title, path in _SUSPECTS.items() if Path(path).exists()}
+    return {
+        title: table[table["label"] == table["id"].map(labels)].astype({"margin": float})
+        for title, table in tables.items()
+    }
+
+
+def _original_sizes() -> Counter[tuple[str, int, int]]:
+    if not Path("data/raw", index.FILE).exists():
+        return Counter()
+    return Counter((entry.format, entry.width, entry.height) for entry in index.read("data/raw") if not entry.problem)

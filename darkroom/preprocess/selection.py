@@ -1,0 +1,116 @@
+"""Select the images of each split: correct labels, split, clean, and check that the result can be used."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from darkroom.core.errors import DarkroomError
+from darkroom.preprocess import cleaning, duplicates, relabel
+from darkroom.preprocess.cleaning import REMOVED, Finding, PixelScan
+from darkroom.preprocess.config import PreprocessConfig
+from darkroom.preprocess.packing import Pack
+from darkroom.preprocess.raw_data import Raw
+from darkroom.preprocess.samples import Samples
+from darkroom.preprocess.splits import hold_out
+
+# Near leaks are rare. If there are more, the images share a scene, or are copies of each other.
+MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the training images of a class
+MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits keep two classes
+
+_REMEDIES = {
+    "unusable": "repair its files",
+    "near_leak": "lower preprocess.clean.near_leak (0 turns the rule off)",
+    "rare": "lower preprocess.clean.min_class_size",
+    "relabelled": "correct the file that preprocess.relabel names",
+}  # by rule; the other rules are switches
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The selected samples and what was found on the way."""
+
+    samples: Samples
+    classes: tuple[str, ...]  # without rare ones; the labels are numbered accordingly
+    findings: Sequence[Finding]
+    near_duplicates: pd.DataFrame  # see `duplicates.pair_table`
+
+
+def select(
+    raw: Raw, pack: Pack, scan: PixelScan, undecodable: Mapping[int, str], settings: PreprocessConfig, seed: int
+) -> Selection:
+    """Select the images of each split from `raw`, whose pixels are in `pack`; `scan` is that of all pixels.
+
+    Raises DarkroomError if a class has no training images left, if the validation or test split has fewer than two
+    classes left, or if there are too many near leaks. A split that the dataset has is never replaced by another one.
+    """
+    dataset, classes, rules = raw.description, raw.description.classes, settings.clean
+    given = set(np.unique(raw.samples.splits).tolist())
+    relabelled = relabel.apply(raw.samples, dataset.folder, settings.relabel, classes)
+    tested = relabelled
+    if "test" not in given:
+        fraction = settings.test_fraction
+        tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, undecodable)
+    problems = cleaning.find_problems(tested, scan, undecodable, raw.aspects, classes, rules)
+    samples, remaining = cleaning.remove(tested, problems, classes)
+    if "val" not in given:
+        samples = hold_out(samples, "val", settings.val_fraction, remaining, seed)
+    corrections = relabel.findings(raw.samples, relabelled, _last_splits(raw.samples, tested, samples), classes)
+    findings = [*corrections.values(), *problems.values()]
+    check_splits(samples, findings, remaining)
+
+    pairs = duplicates.find_pairs(pack, cleaning.unique_indices(samples, scan), rules.near_leak)
+    near_duplicates = duplicates.pair_table(pairs, samples, remaining)
+    leaks = cleaning.find_near_leaks(samples, scan, pairs)
+    check_near_leaks(samples, leaks, remaining, rules.near_leak)
+    samples, remaining = cleaning.remove(samples, leaks, remaining)
+    findings += leaks.values()
+    check_splits(samples, findings, remaining)
+    return Selection(samples, remaining, findings, near_duplicates)
+
+
+def check_splits(samples: Samples, findings: Iterable[Finding], classes: Sequence[str]) -> None:
+    """Raise DarkroomError if the validation or test split has images of fewer than two classes."""
+    for split in ("val", "test"):
+        indices = samples.indices(split)
+        labels = np.unique(samples.labels[indices]).tolist()
+        if len(labels) >= 2:
+            continue
+        rules = Counter(found.rule for found in findings if (found.split, found.action) == (split, REMOVED))
+        reasons = ", ".join(f"{count} {rule}" for rule, count in rules.most_common()) or "0"
+        left = f"only images of the class {classes[labels[0]]!r}" if labels else "no images"
+        remedies = [_REMEDIES.get(rule, f"set preprocess.clean.{rule} to turn the rule off") for rule in rules]
+        raise DarkroomError(
+            f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs images of at "
+            f"least two classes: {', '.join([*remedies, 'or add images' if remedies else 'add images'])}."
+        )
+
+
+def check_near_leaks(
+    samples: Samples, leaks: Mapping[int, Finding], classes: Sequence[str], max_difference: float
+) -> None:
+    """Raise DarkroomError if a large fraction of a split, or of the training images of a class, are near leaks."""
+    is_train = samples.splits == "train"
+    groups = {"training images": is_train, "validation images": samples.splits == "val"}
+    groups |= {f"training images of the class {name!r}": is_train & (samples.labels == label) for label, name in enumerate(classes)}
+    found = np.zeros(len(samples), dtype=bool)
+    found[list(leaks)] = True
+    for name, members in groups.items():
+        count, total = int((found & members).sum()), int(members.sum())
+        if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
+            raise DarkroomError(
+                f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
+                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower preprocess.clean.near_leak = "
+                f"{max_difference:g} (0 turns the rule off). If they are copies, give each image and its copies one "
+                "group in a manifest."
+            )
+
+
+def _last_splits(*tables: Samples) -> np.ndarray:
+    """The split (N,) of each image in the last of the tables in which it has one."""
+    splits = np.full(len(tables[0]), "", dtype="<U5")
+    for table in tables:
+        splits = np.where(table.splits == "", splits, table.splits)
+    return splits

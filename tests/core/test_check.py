@@ -1,0 +1,62 @@
+"""The stage check rejects an invalid params.yaml and an unknown dataset before any other stage runs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "params.yaml").read_text()
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of params.yaml and of the built-in datasets; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for path in (ROOT / "data/datasets").glob("*/dataset.yaml"):
+        copied = tmp_path / path.relative_to(ROOT)
+        copied.parent.mkdir(parents=True)
+        shutil.copy(path, copied)
+    return tmp_path
+
+
+def check() -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    command = [sys.executable, "-m", "stages.check"]
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_valid_parameters_are_accepted(project: Path):
+    ended = check()
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((project / "data/checked.json").read_text()) == {"dataset": "fashion_mnist"}
+    assert not (project / "metrics").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "facts"),
+    [
+        (
+            "dataset",
+            "fashion_mnst",
+            ["data.dataset = 'fashion_mnst'", "cifar10, emnist", "did you mean fashion_mnist?"],
+        ),
+        ("dataset", "../datasets/mnist", ["data.dataset = '../datasets/mnist'", "path separators"]),
+        ("lr", "-1", ["train.lr = -1", "greater than 0"]),
+        ("images_per_kind", "no", ["explain.images_per_kind = False", "integer"]),
+    ],
+)
+def test_an_error_in_any_section_stops_the_pipeline(project: Path, key: str, value: str, facts: list[str]):
+    (project / "params.yaml").write_text(re.sub(rf"\b{key}: \S+", f"{key}: {value}", TEXT))
+    ended = check()
+    assert ended.returncode == 1
+    assert [fact for fact in facts if fact not in ended.stderr] == []
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (project / "data/checked.json").exists()

@@ -1,0 +1,23 @@
+"""Small networks of every family, for tests."""
+
+import torch
+from torch import nn
+
+from darkroom.models.registry import FAMILIES, build
+
+SMALL = {
+    "cnn": {"channels": 4, "hidden_units": 8},
+    "sprint": {"channels": 4},
+    "resnet": {"channels": 4},
+    "wide_resnet": {"widen_factor": 1, "depth": 10},
+    "lstm": {"hidden_size": 4},
+    "vit": {"embed_dim": 8, "depth": 1, "heads": 2},
+    "torchvision": {"architecture": "shufflenet_v2_x0_5"},
+}
+OWN = [name for name in FAMILIES if name != "torchvision"]  # our own networks
+
+
+def small(name: str, shape: tuple[int, ...], classes: int = 3, seed: int = 0, **arguments: object) -> nn.Module:
+    """A small network of the family `name` with random weights."""
+    torch.manual_seed(seed)
+    return build(name, SMALL[name] | arguments, shape, classes)

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as any_array
+
+from darkroom.core import arrays
+from darkroom.preprocess import packing
+from darkroom.preprocess.packing import Pack
+from tests import packs
+from tests.packs import DESCRIBED, make_splits
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 3), (7,), (2, 3)])
+def test_splits_are_read_back_as_written(tmp_path, shape):
+    splits = make_splits(shape=shape)
+    written = packs.write(tmp_path / "arrays", splits, DESCRIBED)
+    for name, split in splits.items():
+        read = arrays.read_split(tmp_path / "arrays", name)
+        assert len(read) == len(split)
+        for field in ("inputs", "labels", "ids"):
+            assert np.array_equal(getattr(read, field), getattr(split, field))
+            assert getattr(read, field).dtype.kind == getattr(split, field).dtype.kind
+    assert arrays.read_manifest(tmp_path / "arrays") == written
+    assert written.shape == shape
+    assert written.counts == {"train": 6, "val": 2, "test": 3}
+
+
+def test_equal_arrays_give_equal_files_and_different_arrays_a_different_hash(tmp_path):
+    hashes = [
+        packs.write(tmp_path / name, make_splits(seed), DESCRIBED).sha256
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert {file.name: file.read_bytes() for file in (tmp_path / "a").iterdir()} == {
+        file.name: file.read_bytes() for file in (tmp_path / "b").iterdir()
+    }
+
+
+@pytest.mark.parametrize("field", ["inputs", "labels", "ids"])
+def test_the_hash_covers_every_array(tmp_path, field):
+    before = packs.write(tmp_path / "arrays", make_splits(), DESCRIBED).sha256
+    splits = make_splits()
+    array = getattr(splits["val"], field)
+    array[0] = "other" if field == "ids" else array[0] ^ 1
+    assert packs.write(tmp_path / "arrays", splits, DESCRIBED).sha256 != before
+
+
+def test_a_failed_write_keeps_the_earlier_arrays(tmp_path):
+    before = packs.write(tmp_path / "arrays", make_splits(), DESCRIBED)
+    with pytest.raises(ValueError, match="JSON"):
+        packs.write(tmp_path / "arrays", make_splits(1), {**DESCRIBED, "title": float("nan")})
+    assert arrays.read_manifest(tmp_path / "arrays") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["arrays"]
+
+
+def test_statistics_are_those_of_the_training_split_by_channel(tmp_path):
+    splits = make_splits()
+    splits["train"].inputs[:] = 0
+    splits["train"].inputs[:3, ..., 1] = 255
+    splits["train"].inputs[..., 2] = 51
+    written = packs.write(tmp_path / "arrays", splits, DESCRIBED)
+    assert written.mean == pytest.approx((0, 0.5, 0.2))
+    assert written.std == pytest.approx((0, 0.5, 0), abs=1e-7)
+
+
+@settings(max_examples=30, deadline=None)
+@given(any_array(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 3))))
+def test_channel_statistics_agree_with_numpy(images):
+    mean, std = packing.channel_statistics(packing.count_levels(images))
+    scaled = images.astype(np.float64) / 255
+    assert mean == pytest.approx(scaled.mean(axis=(0, 1, 2)))
+    assert std == pytest.approx(scaled.std(axis=(0, 1, 2)), abs=1e-7)
+
+
+def test_the_block_size_changes_nothing(tmp_path, monkeypatch):
+    whole = packs.write(tmp_path / "a", make_splits(), DESCRIBED)
+    monkeypatch.setattr(packing, "_BLOCK_BYTES", 2 * 4 * 5 * 3)
+    assert packs.write(tmp_path / "b", make_splits(), DESCRIBED) == whole
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_a_pack_returns_the_blocks_that_it_kept_and_leaves_no_file(tmp_path_factory, sizes):
+    folder = tmp_path_factory.mktemp("pack")
+    images = np.random.default_rng(0).integers(0, 256, (sum(sizes), 2, 3, 1), dtype=np.uint8)
+    with Pack(folder, (2, 3, 1)) as pack:
+        passed = list(pack.keep(np.split(images, np.cumsum(sizes)[:-1])))
+        assert [len(block) for block in passed] == sizes
+        assert np.array_equal(np.concatenate(list(pack.blocks())), images)
+        assert np.array_equal(pack.take(np.array([len(images) - 1, 0])), images[[-1, 0]])
+    assert list(folder.iterdir()) == []

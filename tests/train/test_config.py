@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+
+from darkroom.core import params
+from darkroom.core.errors import DarkroomError
+from darkroom.train.config import TrainConfig
+from tests.trainings import PATH
+
+TRAIN = params.read(PATH)["train"]
+
+
+def checked(**changes: Any) -> TrainConfig:
+    return params.validate(TrainConfig, {**TRAIN, **changes}, "params.yaml", "train")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("accumulate", "grad_accumulation"),
+        ("clip_norm", "grad_clip_norm"),
+        ("warmup", "warmup_fraction"),
+        ("weights", "keep_weights"),
+        ("checkpoint_every", "checkpoint_steps"),
+    ],
+)
+def test_earlier_name_of_a_parameter_is_rejected_with_its_new_name(old: str, new: str):
+    values = {**TRAIN, old: TRAIN[new]}
+    del values[new]
+    with pytest.raises(DarkroomError, match=rf"train\.{old}\b.*train\.{new}\b") as caught:
+        params.validate(TrainConfig, values, "params.yaml", "train")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("old", "new"), [("erase", "random_erasing"), ("crop", "min_crop_area")])
+def test_earlier_name_of_an_augmentation_is_rejected_with_its_new_name(old: str, new: str):
+    values = {**TRAIN["augment"], old: TRAIN["augment"][new]}
+    del values[new]
+    with pytest.raises(DarkroomError, match=rf"train\.augment\.{old}\b.*train\.augment\.{new}\b") as caught:
+        checked(augment=values)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "triangular"])
+def test_earlier_schedules_are_rejected(schedule: str):
+    with pytest.raises(DarkroomError, match=rf"train\.schedule = '{schedule}'.*linear"):
+        checked(schedule=schedule)
+
+
+def test_grad_accumulation_must_divide_the_batch_size():
+    assert checked(batch_size=12, grad_accumulation=4).grad_accumulation == 4
+    with pytest.raises(DarkroomError, match=r"grad_accumulation = 5 .*batch_size = 12"):
+        checked(batch_size=12, grad_accumulation=5)
+
+
+def test_fp16_on_a_cpu_is_rejected():
+    with pytest.raises(DarkroomError, match="fp16"):
+        checked(precision="fp16", device="cpu")

@@ -1,0 +1,89 @@
+"""The script stages/train.py."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from darkroom.core import params
+from darkroom.core.arrays import Augmentation
+from darkroom.models import checkpoints
+from darkroom.train import curves, resume
+from stages import train
+from tests import packs
+from tests.trainings import PATH, split
+
+KNOWN = {
+    "dataset": "toy",
+    "title": "Toy",
+    "licence": "CC0-1.0",
+    "classes": ("left", "right"),
+    "augmentation": Augmentation(flip=False, shift=0),
+}
+
+
+@pytest.fixture
+def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder with data/arrays and a params.yaml, whose values are returned."""
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    packs.write("data/arrays", {"train": split(256, 1), "val": split(64, 2), "test": split(8, 3)}, KNOWN)
+    values = params.read(PATH)
+    values["model"]["name"] = "sprint"
+    values["train"] |= {"epochs": 3, "batch_size": 32, "device": "cpu", "precision": "fp32", "threads": 1}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    yield values
+    torch.set_num_threads(threads)
+
+
+def test_outputs_are_complete_and_curves_are_written_after_every_epoch(
+    values: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    write, epochs = curves.write, []
+
+    def write_and_read(folder: str, records: list) -> None:
+        write(folder, records)
+        epochs.append(list(pd.read_csv(f"{folder}/curves.csv")["epoch"]))
+        assert not Path("models/trained").exists()  # the training is still running
+
+    monkeypatch.setattr(curves, "write", write_and_read)
+    costs = train.main()
+    assert epochs == [[1], [1, 2], [1, 2, 3]]
+    assert set(costs) == {"training_seconds", "images_per_second", "mfu"}
+    summary = json.loads(Path("metrics/train.json").read_text(encoding="utf-8"))
+    assert summary["epochs"] == 3
+    assert summary["parameters"] == 61_018 - 8 * 65  # 2 classes instead of 10
+    network, description = checkpoints.load("models/trained")
+    assert (description.name, description.params["seed"]) == ("sprint", values["seed"])
+    assert sum(weight.numel() for weight in network.parameters()) == summary["parameters"]
+    assert not list(resume.FOLDER.glob("*"))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "training sprint on 256 examples: 1 CPU thread, fp32 (set by train.precision)"
+
+
+def test_interrupted_stage_resumes_with_the_same_result(
+    values: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    train.main()
+    expected, _ = checkpoints.load("models/trained")
+    write = curves.write
+
+    def interrupt(folder: str, records: list) -> None:
+        if len(records) == 2:
+            raise KeyboardInterrupt
+        write(folder, records)
+
+    monkeypatch.setattr(curves, "write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train.main()
+    monkeypatch.setattr(curves, "write", write)
+    capsys.readouterr()
+    train.main()
+    assert "epoch 2" in capsys.readouterr().out.splitlines()[1]
+    assert list(pd.read_csv("metrics/curves/curves.csv")["epoch"]) == [1, 2, 3]
+    resumed, _ = checkpoints.load("models/trained")
+    weights = expected.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.state_dict().items())
