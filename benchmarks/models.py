@@ -1,18 +1,17 @@
-"""Every network under one budget: each trains for about as many seconds, by the recipe of params.yaml, then meets the test set.
+"""Compare all networks with equal training time, by the recipe of params.yaml: accuracy on the test set, speed, memory.
 
-Writes docs/models.md, a table, and docs/models.png, errors against time. Needs what `dvc repro preprocess` leaves.
+Prints a table and writes docs/models.png, test errors against training time. Run `dvc repro preprocess` first.
 """
 
 import argparse
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.runs import run
 from darkroom.core import arrays, processor
-from darkroom.core.outputs import new_file, write_text
-from darkroom.models import config
+from darkroom.core.outputs import new_file
+from darkroom.models.config import ModelConfig
 
 COLUMNS = {
     "network": "`{model}`",
@@ -34,9 +33,8 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, nargs="+", default=[20, 60], help="budgets of training time (default: 20 60)"
     )
-    parser.add_argument(
-        "--models", nargs="+", default=list(config.FAMILIES), help="networks (default: all but torchvision's)"
-    )
+    own = [name for name in ModelConfig.families() if name != "torchvision"]
+    parser.add_argument("--models", nargs="+", default=own, help=f"networks (default: {' '.join(own)})")
     chosen = parser.parse_args()
     manifest = arrays.read_manifest("data/arrays")
     rows = []
@@ -62,22 +60,15 @@ def main() -> None:
         " | ".join(["---"] * len(COLUMNS)),
         *(" | ".join(cell.format(**row) for cell in COLUMNS.values()) for row in rows),
     ]
-    picture = "![Test errors against training time](models.png)"
-    write_text(
-        "docs/models.md",
-        "\n".join(
-            ["# Every network under one budget", "", title, "", *(f"| {line} |" for line in table), "", picture, ""]
-        ),
-    )
     with new_file("docs/models.png") as path:
         draw(rows, f"{manifest.title} on {processor.describe()}").savefig(
             path, format="png", metadata={"Software": None}
         )
-    print(Path("docs/models.md").read_text(encoding="utf-8"))
+    print("\n".join([title, "", *(f"| {line} |" for line in table)]))
 
 
 def draw(rows: list[dict], title: str) -> Figure:
-    """Test errors in percent, on a logarithmic scale, against seconds of training, a line a network."""
+    """Plot test errors in percent (logarithmic) against seconds of training, one line per network."""
     figure = Figure(figsize=(7, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(
         title=title, xlabel="training time, s", ylabel="test errors, % (logarithmic)", yscale="log"

@@ -1,10 +1,10 @@
-"""Train the pipeline's recipe with other seeds, to measure how much the result depends on the seed.
+"""Train with other seeds, to measure how much the result depends on the seed.
 
     python -m darkroom.seeds 1 2 3
 
-Initial weights, order and augmentation differ; the data and their split are those of the pipeline. Run it after
-`dvc repro`. Each training writes metrics/seeds/<seed>.json. metrics/seeds.json summarises the results that belong to
-the current code, data and parameters. Commit both. A seed that has such a result is not trained again.
+Initial weights, order and augmentation differ; the data, their split and all other parameters are those of the
+pipeline. Run it after `dvc repro`. Each training writes metrics/seeds/<seed>.json. metrics/seeds.json summarises the
+results that belong to the current code, data and parameters. Commit both. Seeds with such a result are skipped.
 """
 
 import argparse

@@ -1,6 +1,5 @@
-"""Measure the trained model on the test set, once.
+"""Measure the trained model on the test set, once; temperature and threshold are fitted on the validation set.
 
-Temperature and abstention threshold are fitted on the validation set.
 In: data/arrays, models/trained.
 Out: models/calibration.json, metrics/evaluate.json, metrics/predictions.csv, metrics/evaluate.
 """
@@ -13,8 +12,8 @@ from darkroom.core.stage import run
 from darkroom.evaluate import abstention, calibration, label_errors, metrics, plots
 from darkroom.evaluate.config import EvaluateConfig
 from darkroom.figures import drawing
+from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
-from darkroom.models.trained import open_trained
 
 
 def main() -> dict[str, float]:
@@ -33,9 +32,8 @@ def main() -> dict[str, float]:
     temperature = calibration.fit_temperature(val_logits, val.labels)
     val_calibrated, calibrated = (probabilities(some / temperature) for some in (val_logits, logits))
     confidence, correct = calibrated.max(1), calibrated.argmax(1) == test.labels
-    threshold = abstention.threshold(
-        val_calibrated.max(1), val_calibrated.argmax(1) == val.labels, settings.target_accuracy
-    )
+    val_correct = val_calibrated.argmax(1) == val.labels
+    threshold = abstention.threshold(val_calibrated.max(1), val_correct, settings.target_accuracy)
     summary |= calibration.summary(logits, test.labels, temperature)
     summary |= abstention.summary(confidence, correct, threshold)
 

@@ -10,8 +10,8 @@ from darkroom.explain import attribution, faithfulness, figure
 from darkroom.explain.config import ExplainConfig
 from darkroom.explain.selection import select
 from darkroom.figures import drawing
+from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
-from darkroom.models.trained import open_trained
 
 
 def main() -> None:

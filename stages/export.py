@@ -12,8 +12,8 @@ from darkroom.export import bundling, gates, quantisation
 from darkroom.export.config import ExportConfig
 from darkroom.export.graph import onnx_files, to_onnx
 from darkroom.inputs.config import ImageConfig
+from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict
-from darkroom.models.trained import open_trained
 
 
 def main() -> dict[str, float]:

@@ -7,7 +7,7 @@ from darkroom.core import params
 from darkroom.core.outputs import new_folder, write_csv, write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
-from darkroom.models.trained import open_trained
+from darkroom.models.checkpoints import open_trained
 from darkroom.robustness import measurement
 from darkroom.robustness.config import RobustnessConfig
 

@@ -6,12 +6,12 @@ from torch import nn
 from darkroom.models.registry import FAMILIES, build
 
 SMALL = {
-    "cnn": {"channels": 4, "hidden_units": 8},
-    "sprint": {"channels": 4},
-    "resnet": {"channels": 4},
-    "wide_resnet": {"widen_factor": 1, "depth": 10},
-    "lstm": {"hidden_size": 4},
-    "vit": {"embed_dim": 8, "depth": 1, "heads": 2},
+    "cnn": {"channels": 4, "hidden_units": 8, "dropout": 0.0},
+    "sprint": {"channels": 4, "dropout": 0.0},
+    "resnet": {"channels": 4, "dropout": 0.0},
+    "wide_resnet": {"widen_factor": 1, "depth": 10, "dropout": 0.0},
+    "lstm": {"hidden_size": 4, "layers": 2, "dropout": 0.0},
+    "vit": {"embed_dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 2.0, "dropout": 0.0},
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
 }
 OWN = [name for name in FAMILIES if name != "torchvision"]  # our own networks

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from darkroom.serve.server import Server, bind
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles
+
+LATE = 60  # seconds until a test gives up
 
 
 def png(brightness: int, size: tuple[int, int] = (4, 4)) -> bytes:
@@ -114,3 +117,30 @@ def served(bundle: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen,
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+def connected(address: str, **options: int) -> socket.socket:
+    """A plain connection to a service, with socket options such as SO_RCVBUF."""
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.settimeout(LATE)
+    for name, value in options.items():
+        connection.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def answer(address: str, *sent: bytes) -> bytes:
+    """All data that the service sends until it closes the connection, read after everything is sent."""
+    with connected(address) as connection:
+        for some in sent:
+            connection.sendall(some)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds; fails after a minute."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() < started + LATE
+        time.sleep(0.01)

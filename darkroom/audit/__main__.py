@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m darkroom.audit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", default="data/audit.html", help="HTML file to write (default: data/audit.html)")
+    parser.add_argument(
+        "--output", default="data/audit.html", metavar="FILE", help="HTML file to write (default: %(default)s)"
+    )
     output = parser.parse_args().output
     try:
         write_text(output, page.render(read()))

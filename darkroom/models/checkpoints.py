@@ -1,4 +1,4 @@
-"""Trained weights on disk: safetensors, a format that cannot run code, and a JSON file that describes them."""
+"""The trained model on disk: weights as safetensors, which cannot run code, and a JSON file that describes them."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +6,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from darkroom.core.arrays import Manifest
+from darkroom.core import arrays
+from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
+from darkroom.models import hardware
+from darkroom.models.config import ModelConfig
 from darkroom.models.registry import build
 
 
@@ -32,6 +36,25 @@ class Description:
     std: tuple[float, ...]
     data_sha256: str  # of the arrays that it was trained on
     params: Mapping[str, Any]  # of the training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The network in models/trained, and the data in data/arrays."""
+
+    network: nn.Module  # on the CPU, in evaluation mode
+    description: Description
+    manifest: Manifest
+    threads: int  # CPU threads that PyTorch uses
+
+    @property
+    def device(self) -> torch.device:
+        """A GPU if there is one, unless the network was trained with `train.device = cpu`."""
+        return hardware.choose_device("cpu" if self.description.params["device"] == "cpu" else "auto")
+
+    def split(self, name: str) -> Split:
+        """One split of the data: train, val or test."""
+        return arrays.read_split("data/arrays", name)
 
 
 def describe(name: str, arguments: Mapping[str, Any], manifest: Manifest, params: Mapping[str, Any]) -> Description:
@@ -74,6 +97,7 @@ def load(folder: str | Path) -> tuple[nn.Module, Description]:
         for name in ("classes", "shape", "mean", "std"):
             fields[name] = tuple(fields[name])
         description = Description(**fields)
+        ModelConfig.family(description.name).model_validate(description.arguments)
         network = build(description.name, description.arguments, description.shape, len(description.classes))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except FileNotFoundError:
@@ -81,6 +105,18 @@ def load(folder: str | Path) -> tuple[nn.Module, Description]:
         raise DarkroomError(f"{missing} is missing: run `dvc repro train` to train the model.") from None
     except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise DarkroomError(
-            f"The model in {folder} cannot be read ({error}): run `dvc repro --force train` to train it again."
+            f"The model in {folder} cannot be read ({' '.join(str(error).split())}): run `dvc repro --force train` to train it again."
         ) from error
     return network.eval(), description
+
+
+def open_trained() -> Trained:
+    """Load models/trained and the manifest of data/arrays, and let PyTorch use one CPU thread per core.
+
+    Raises DarkroomError if either is missing or damaged, or if the model was trained on other data.
+    """
+    threads = hardware.use_threads("auto")
+    network, description = load("models/trained")
+    manifest = arrays.read_manifest("data/arrays")
+    require_same_data(description, manifest)
+    return Trained(network, description, manifest, threads)

@@ -121,6 +121,11 @@ class ModelConfig(Section):
         """The names of the network families."""
         return [name for name in cls.model_fields if name not in ("name", "initial_weights")]
 
+    @classmethod
+    def family(cls, name: str) -> type[Section]:
+        """The config class of a network family; raise KeyError if there is none."""
+        return {family: cls.model_fields[family].annotation for family in cls.families()}[name]
+
     def arguments(self) -> dict[str, Any]:
         """The parameters of the chosen network."""
         return getattr(self, self.name).model_dump()

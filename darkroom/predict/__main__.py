@@ -1,4 +1,7 @@
-"""Classify image files and write the predictions to a CSV table; darkroom/predict/batch.py has the command line."""
+"""Classify image files and write the predictions to a CSV table.
+
+The command line is in darkroom/predict/batch.py.
+"""
 
 from darkroom.predict.batch import main
 

@@ -166,13 +166,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "python -m darkroom.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file, a folder, or a quoted pattern")
-    parser.add_argument("--bundle", default=DEFAULT_BUNDLE, help="folder of the bundle (default: %(default)s)")
     parser.add_argument(
-        "--output", default="predictions.csv", help="the table; rows are added; - prints it (default: %(default)s)"
+        "--bundle", default=DEFAULT_BUNDLE, metavar="FOLDER", help="folder of the bundle (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--output",
+        default="predictions.csv",
+        metavar="FILE",
+        help="the table; rows are added; - prints it (default: %(default)s)",
     )
     parser.add_argument("--int8", action="store_true", help="run the int8 model, if the bundle has one")
-    parser.add_argument("--threads", type=int, default=cores(), help="default: one per core (%(default)s)")
-    parser.add_argument("--top-k", type=int, default=1, help="classes per image (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=int, default=cores(), metavar="N", help="worker threads (default: one per core, %(default)s)"
+    )
+    parser.add_argument("--top-k", type=int, default=1, metavar="N", help="classes per image (default: %(default)s)")
     options = parser.parse_args(arguments)
     if min(options.threads, options.top_k) < 1:
         parser.error("--threads and --top-k must be at least 1")

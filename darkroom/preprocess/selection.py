@@ -22,6 +22,7 @@ MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits 
 
 _REMEDIES = {
     "unusable": "repair its files",
+    "aspect": "raise preprocess.clean.max_aspect",
     "near_leak": "lower preprocess.clean.near_leak (0 turns the rule off)",
     "rare": "lower preprocess.clean.min_class_size",
     "relabelled": "correct the file that preprocess.relabel names",
@@ -81,7 +82,7 @@ def check_splits(samples: Samples, findings: Iterable[Finding], classes: Sequenc
         rules = Counter(found.rule for found in findings if (found.split, found.action) == (split, REMOVED))
         reasons = ", ".join(f"{count} {rule}" for rule, count in rules.most_common()) or "0"
         left = f"only images of the class {classes[labels[0]]!r}" if labels else "no images"
-        remedies = [_REMEDIES.get(rule, f"set preprocess.clean.{rule} to turn the rule off") for rule in rules]
+        remedies = [_REMEDIES.get(rule, f"set preprocess.clean.{rule} to false") for rule in rules]
         raise DarkroomError(
             f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs images of at "
             f"least two classes: {', '.join([*remedies, 'or add images' if remedies else 'add images'])}."
@@ -92,13 +93,14 @@ def check_near_leaks(
     samples: Samples, leaks: Mapping[int, Finding], classes: Sequence[str], max_difference: float
 ) -> None:
     """Raise DarkroomError if a large fraction of a split, or of the training images of a class, are near leaks."""
-    is_train = samples.splits == "train"
-    groups = {"training images": is_train, "validation images": samples.splits == "val"}
-    groups |= {f"training images of the class {name!r}": is_train & (samples.labels == label) for label, name in enumerate(classes)}
     found = np.zeros(len(samples), dtype=bool)
     found[list(leaks)] = True
-    for name, members in groups.items():
-        count, total = int((found & members).sum()), int(members.sum())
+    is_train, is_val = (samples.splits == split for split in ("train", "val"))
+    groups = [("training images", (found & is_train).sum(), is_train.sum())]
+    groups += [("validation images", (found & is_val).sum(), is_val.sum())]
+    names = [f"training images of the class {name!r}" for name in classes]
+    counts = (np.bincount(samples.labels[chosen], minlength=len(classes)) for chosen in (found & is_train, is_train))
+    for name, count, total in (*groups, *zip(names, *counts, strict=True)):
         if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
             raise DarkroomError(
                 f"{count} of {total} {name} nearly equal an image that is held out, which is more than "

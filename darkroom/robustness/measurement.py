@@ -12,8 +12,8 @@ from tqdm import tqdm
 from darkroom.core.arrays import Split, read_whole
 from darkroom.core.errors import DarkroomError
 from darkroom.models import hardware
+from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
-from darkroom.models.trained import Trained
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
 
 

@@ -1,4 +1,6 @@
-"""Serve a bundle over HTTP: a page to try it at /, the API's documentation at /docs, metrics at /metrics.
+"""Serve a bundle over HTTP.
+
+A page to try it is at /, the API's documentation at /docs, metrics at /metrics.
 
   curl --data-binary @shoe.png -H 'content-type: image/png' http://127.0.0.1:8000/v1/predict
 
@@ -64,7 +66,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m darkroom.serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--bundle", type=Path, default=default.bundle, help=f"folder of the bundle (default: {default.bundle})"
+        "--bundle",
+        type=Path,
+        default=default.bundle,
+        metavar="FOLDER",
+        help="folder of the bundle (default: %(default)s)",
     )
     parser.add_argument(
         "--int8",

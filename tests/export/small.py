@@ -13,7 +13,7 @@ SHAPE = (11, 9, 1)
 
 def trained(name="sprint", shape=SHAPE, std=0.3, arguments=None) -> tuple[nn.Module, checkpoints.Description]:
     """A network with random weights and batch norms that have seen data, and its description."""
-    arguments = {"channels": 4} if arguments is None else arguments
+    arguments = {"channels": 4, "dropout": 0.0} if arguments is None else arguments
     torch.manual_seed(1)
     network = registry.build(name, arguments, shape, len(CLASSES))
     network(torch.randn(16, shape[2], *shape[:2]))  # in training mode: changes the running statistics

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from darkroom.inputs.denoising import denoise
 from darkroom.models import checkpoints
 from darkroom.models.inference import predict
 from darkroom.predict import batch
+from darkroom.serve import service
+from darkroom.serve.settings import Settings
 from stages import export as stage
 from tests import packs
 from tests.export.small import CLASSES, exported, images, trained
@@ -127,7 +130,7 @@ def test_another_process_writes_the_same_bytes_and_metrics(project, tmp_path):
     assert manifest.reference["samples"] == 30
 
 
-def test_a_bundle_with_median_filter_equals_the_network_on_denoised_images(project):
+def test_a_bundle_with_median_filter_equals_the_network_on_denoised_images(project, monkeypatch):
     network, described = project
     change("preprocess", denoise="median")
     change("int8", **RELAXED)
@@ -147,6 +150,15 @@ def test_a_bundle_with_median_filter_equals_the_network_on_denoised_images(proje
         Image.fromarray(image[..., 0]).save(f"{number}.png")
     (block,) = batch.answers(bundle, (f"{number}.png" for number in range(10)), 1)
     np.testing.assert_allclose([answer for _, answer in block], probabilities, atol=1e-6)
+    seen = []
+    monkeypatch.setattr(service, "brightness", lambda images: seen.append(images) or drift.brightness(images))
+    served = service.Service(Settings(bundle=Path("models/bundle"), threads=1, timeout=60))
+    outcomes = asyncio.run(served.classify([Path(f"{number}.png").read_bytes() for number in range(10)]))
+    np.testing.assert_allclose([outcome.probabilities for outcome in outcomes], probabilities, atol=1e-6)
+    _, _, of_tensors = asyncio.run(served.infer(given))
+    served.close()
+    np.testing.assert_allclose(of_tensors, probabilities, atol=1e-6)
+    np.testing.assert_array_equal(seen[-1], denoise(given, "median"))  # as in the drift reference
 
     # The stored images are denoised already: the checks and the drift reference do not filter them again
     assert read("metrics/export.json")["label_disagreements"] == 0

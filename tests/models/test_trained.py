@@ -7,8 +7,8 @@ import torch
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
-from darkroom.models import checkpoints, trained
-from darkroom.models.trained import open_trained
+from darkroom.models import checkpoints
+from darkroom.models.checkpoints import open_trained
 from tests import packs
 from tests.networks import SMALL, small
 
@@ -84,5 +84,5 @@ def test_device_is_a_gpu_if_there_is_one_unless_trained_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, trained_on: str, wanted: str
 ):
     save(pack(), trained_on)
-    monkeypatch.setattr(trained.hardware, "choose_device", lambda name: name)
+    monkeypatch.setattr(checkpoints.hardware, "choose_device", lambda name: name)
     assert open_trained().device == wanted

@@ -11,7 +11,7 @@ from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_csv
 from darkroom.models import checkpoints
-from darkroom.models.trained import Trained
+from darkroom.models.checkpoints import Trained
 from darkroom.robustness import measurement
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
 
