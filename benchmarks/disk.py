@@ -1,10 +1,9 @@
-"""Does training keep its speed where the pictures do not fit in memory? Generated ones, in memory and, under a limit, from disk.
+"""Compare the speed of training from memory with that from disk, under a memory limit, on generated images.
 
-The limit is that of a control group, made below the one that this runs in: on Linux, as root or where that is delegated.
-The trainings take turns, each in a process of its own, and each begins with nothing of the pictures in the kernel's cache.
+The limit is that of a control group below the one of this process: on Linux, as root or where this is delegated. The
+trainings take turns, each in its own process. Each starts without the images in the kernel's page cache.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -16,23 +15,28 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.runs import ARRAYS, middle, run
-from darkroom.core import arrays, params, processor
+from benchmarks.command import parser
+from benchmarks.runs import ARRAYS, run
+from benchmarks.tables import markdown, median_range
+from darkroom.core import params, processor
+from darkroom.core.arrays import Augmentation
 from darkroom.core.outputs import TEMPORARY
+from darkroom.datasets.descriptions import ImageFolder
 from darkroom.preprocess import packing
 from darkroom.preprocess.samples import Samples
 from darkroom.train import memory
 
 CLASSES = 10
-_APART = 1000  # pictures each of validation and test
+_HELD_OUT = 1000  # images of each of validation and test
 _BLOCK = 2**24  # bytes generated at a time
 
 
 def generate(folder: Path, count: int, side: int) -> None:
-    """Writes packed arrays of `count` training pictures of noise, (side, side, 3), and a few for validation and test."""
-    random, total = np.random.default_rng(0), count + 2 * _APART
-    splits = np.repeat(["train", "val", "test"], [count, _APART, _APART])
+    """Write packed arrays of `count` training images of noise, (side, side, 3), and some for validation and test."""
+    random, total = np.random.default_rng(0), count + 2 * _HELD_OUT
+    splits = np.repeat(["train", "val", "test"], [count, _HELD_OUT, _HELD_OUT])
     samples = Samples(np.arange(total).astype(str), np.arange(total) % CLASSES, splits, np.full(total, ""))
+    dataset = ImageFolder(name="noise", title="Noise", augmentation=Augmentation(flip=True, shift=2))
     block = max(1, _BLOCK // (side * side * 3))
     starts = tqdm(range(0, total, block), desc="generate", unit="block", leave=False, disable=None)
     with packing.Pack(folder, (side, side, 3)) as pack:
@@ -40,39 +44,31 @@ def generate(folder: Path, count: int, side: int) -> None:
             random.integers(256, size=(min(block, total - start), side, side, 3), dtype=np.uint8) for start in starts
         ):
             pass
-        about = {
-            "dataset": "noise",
-            "title": "Noise",
-            "licence": "CC0",
-            "classes": [f"class {label}" for label in range(CLASSES)],
-        }
-        packing.write(
-            folder / ARRAYS, pack, samples, {**about, "augmentation": arrays.Augmentation(flip=True, shift=2)}
-        )
+        packing.write(folder / ARRAYS, pack, samples, dataset, [f"class {label}" for label in range(CLASSES)])
 
 
 @contextmanager
 def limited(size: int) -> Iterator[Path]:
-    """A control group whose processes may take `size` bytes of memory."""
+    """A control group whose processes may use `size` bytes of memory."""
     parent, limit = next(
         ((folder, files[0]) for folder, files in memory.groups() if (folder / "memory.stat").exists()), (None, "")
     )
     if parent is None:
-        sys.exit("benchmarks.disk: no control group here limits memory: run it on Linux.")
+        sys.exit("benchmarks.disk: no control group limits memory here: run it on Linux.")
     group = parent / f"darkroom-{os.getpid()}"
     try:
         group.mkdir()
         (group / limit).write_text(str(size))
     except OSError as error:
-        sys.exit(f"benchmarks.disk: a control group with a limit cannot be made ({error}): run it as root.")
+        sys.exit(f"benchmarks.disk: cannot create a control group with a limit ({error}): run it as root.")
     try:
         yield group
     finally:
         group.rmdir()
 
 
-def forget(folder: Path) -> None:
-    """Drops the files of the folder from the kernel's cache."""
+def drop_cache(folder: Path) -> None:
+    """Remove the files of `folder` from the kernel's page cache."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -80,47 +76,42 @@ def forget(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.disk", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--limit", type=float, default=1.5, help="memory allowed, in GiB (default: 1.5)")
-    parser.add_argument(
-        "--times", type=float, default=4.0, help="size of the pictures as a multiple of it (default: 4)"
-    )
-    parser.add_argument("--side", type=int, default=32, help="pixels a side of a picture (default: 32)")
-    parser.add_argument("--models", nargs="+", default=["sprint", "resnet"], help="networks (default: sprint resnet)")
-    parser.add_argument(
-        "--images", type=int, default=20_000, help="pictures trained on for each figure (default: 20000)"
-    )
-    parser.add_argument("--repeats", type=int, default=3, help="times that each figure is taken (default: 3)")
-    chosen = parser.parse_args()
+    options = parser("disk", __doc__)
+    options.add_argument("--limit", type=float, default=1.5, help="memory limit in GiB")
+    options.add_argument("--times", type=float, default=4.0, help="size of the images as a multiple of the limit")
+    options.add_argument("--side", type=int, default=32, help="pixels per side of an image")
+    options.add_argument("--models", nargs="+", default=["sprint", "resnet"], help="networks")
+    options.add_argument("--images", type=int, default=20_000, help="images per training")
+    options.add_argument("--repeats", type=int, default=3, help="trainings per figure")
+    chosen = options.parse_args()
     limit = int(chosen.limit * 2**30)
     size = int(chosen.times * limit)
     count = size // (chosen.side**2 * 3)
     if shutil.disk_usage(".").free < 2.1 * size:
-        sys.exit(
-            f"benchmarks.disk: it needs {2.1 * size / 2**30:.0f} GiB of disk here: free some space, or lower --limit or --times."
-        )
+        needed = f"needs {2.1 * size / 2**30:.0f} GiB of disk in this folder"
+        sys.exit(f"benchmarks.disk: {needed}: free disk space, or lower --limit or --times.")
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name, limited(limit) as group:
         folder = Path(name)
         generate(folder, count, chosen.side)
         shutil.copy(params.PATH, folder)
-        places = {"in memory": {}, "from disk": {"group": group}}
-        runs: dict[tuple[str, str], list[dict]] = {(model, place): [] for model in chosen.models for place in places}
+        sources = {"memory": {}, "disk": {"group": group}}
+        runs: dict[tuple[str, str], list[dict]] = {(model, source): [] for model in chosen.models for source in sources}
         for _ in range(chosen.repeats):
-            for model, place in runs:
-                forget(folder / ARRAYS)
-                changes = {"model.name": model, "train.epochs": chosen.images / count, "train.weights": "last"}
-                runs[model, place].append(run("ours", folder=folder, **places[place], **changes))
+            for model, source in runs:
+                drop_cache(folder / ARRAYS)
+                changes = {"model.name": model, "train.epochs": chosen.images / count, "train.keep_weights": "last"}
+                runs[model, source].append(run("ours", folder=folder, **sources[source], **changes))
     print(
-        f"{count:,} pictures of {chosen.side} x {chosen.side} RGB, {size / 2**30:g} GiB; from disk with {chosen.limit:g} GiB of memory allowed;"
+        f"{count:,} images of {chosen.side} x {chosen.side} RGB, {size / 2**30:g} GiB; disk: with a memory limit of "
+        f"{chosen.limit:g} GiB;\n{chosen.images:,} images per training, {processor.describe()}; medians (and ranges) of "
+        f"{chosen.repeats} turns\n"
     )
-    print(f"{chosen.images:,} trained on, {processor.describe()}; medians (and ranges) of {chosen.repeats} turns\n")
-    print("| network | pictures | images/s | against those in memory |\n|---|---|---|---|")
-    for (model, place), measured in runs.items():
-        speeds, bases = ([one["images_per_second"] for one in some] for some in (measured, runs[model, "in memory"]))
-        ratio = middle([speed / base for speed, base in zip(speeds, bases, strict=True)], 2)
-        print(f"| `{model}` | {place} | {middle(speeds, 0)} | {ratio} |")
+    rows = []
+    for (model, source), measured in runs.items():
+        speeds, bases = ([one["images_per_second"] for one in some] for some in (measured, runs[model, "memory"]))
+        ratios = [speed / base for speed, base in zip(speeds, bases, strict=True)]
+        rows.append([f"`{model}`", source, median_range(speeds, 0), median_range(ratios, 2)])
+    print(markdown(["network", "source", "images/s", "relative to memory"], rows))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Are near duplicates found, and nothing else? Copies of real training pictures are altered and put among them.
+"""Measure recall and precision of the search for near duplicates, on altered copies of real training images.
 
-Needs what `dvc repro preprocess` leaves. A tenth of the pictures of train and validation get a copy each: moved by a pixel
-in any of eight directions, compressed as JPEG of quality 60, or 5 % brighter or darker. A pair is right when it is a picture
-and its copy; every other pair is counted as wrong, though some of them look the same to a person too.
+Needs the output of `dvc repro preprocess`. A tenth of the training and validation images get a copy each: moved by a
+pixel in any of eight directions, compressed as JPEG with quality 60, or 5 % brighter or darker. A pair is correct if it
+is an image and its copy. All other pairs count as incorrect, even if the two images look the same.
 """
 
-import argparse
 import io
-import statistics
 import sys
 import time
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.command import parser
+from benchmarks.tables import median_range
 from darkroom.core import arrays, processor
 from darkroom.core.errors import DarkroomError
 from darkroom.preprocess import duplicates
@@ -24,7 +24,7 @@ _MOVES = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if down o
 
 
 def altered(image: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarray:
-    """A copy of a picture (H, W, C) uint8, altered in the way that `kind`, one of KINDS, names."""
+    """A copy of an image (H, W, C) uint8, altered as `kind`, one of KINDS, says."""
     match kind:
         case "moved by a pixel":
             down, right = _MOVES[random.integers(len(_MOVES))]
@@ -40,8 +40,8 @@ def altered(image: np.ndarray, kind: str, random: np.random.Generator) -> np.nda
             return np.minimum(image * 1.05, 255).round().astype(np.uint8)
 
 
-def trial(images: np.ndarray, seed: int, most: float) -> dict[str, float]:
-    """Shares of the altered copies found, by kind; of pairs found that are right; seconds of the search."""
+def trial(images: np.ndarray, seed: int, max_difference: float) -> dict[str, float]:
+    """Recall by kind of copy, total recall, precision (all in percent), and seconds of the search."""
     random = np.random.default_rng(seed)
     sources = random.permutation(len(images))[: len(images) // 10 // len(KINDS) * len(KINDS)]
     kinds = np.repeat(KINDS, len(sources) // len(KINDS))
@@ -50,50 +50,39 @@ def trial(images: np.ndarray, seed: int, most: float) -> dict[str, float]:
         for _ in pack.keep((images, copies)):
             pass
         start = time.perf_counter()
-        pairs = duplicates.find_pairs(pack, np.arange(len(images) + len(copies)), most)
+        pairs = duplicates.find_pairs(pack, np.arange(len(images) + len(copies)), max_difference)
         seconds = time.perf_counter() - start
-    found = set(zip(pairs["first"], pairs["second"], strict=True))
-    right = np.array([(source, len(images) + number) in found for number, source in enumerate(sources.tolist())])
+    pairs = set(zip(pairs["first"], pairs["second"], strict=True))
+    found = np.array([(source, len(images) + index) in pairs for index, source in enumerate(sources.tolist())])
     return {
-        **{kind: right[kinds == kind].mean() for kind in KINDS},
-        "all": right.mean(),
-        "precision": right.sum() / max(1, len(found)),
+        **{kind: 100 * found[kinds == kind].mean() for kind in KINDS},
+        "all": 100 * found.mean(),
+        "precision": 100 * found.sum() / max(1, len(pairs)),
         "seconds": seconds,
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.duplicates",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    options = parser("duplicates", __doc__)
+    options.add_argument("--seeds", type=int, default=3, help="number of draws of copies")
+    options.add_argument(
+        "--max-difference", type=float, nargs="+", default=[4.0], help="grey levels, as in preprocess.clean.near_leak"
     )
-    parser.add_argument("--seeds", type=int, default=3, help="times that copies are drawn (default: 3)")
-    parser.add_argument(
-        "--most",
-        type=float,
-        nargs="+",
-        default=[4.0],
-        help="grey levels that a pair may differ by; a table each (default: 4)",
-    )
-    chosen = parser.parse_args()
+    chosen = options.parse_args()
     try:
-        images = np.concatenate([arrays.read_split("data/arrays", name).images for name in ("train", "val")])
+        images = np.concatenate([arrays.read_split("data/arrays", name).inputs for name in ("train", "val")])
     except DarkroomError as error:
         sys.exit(f"benchmarks.duplicates: {error}")
     print(
-        f"{len(images):,} pictures, a tenth of them with an altered copy; {chosen.seeds} draws, medians (least to most); {processor.describe()}"
+        f"{len(images):,} images, a tenth of them with an altered copy; medians (and ranges) of {chosen.seeds} draws; "
+        f"{processor.describe()}"
     )
-    for most in chosen.most:
-        trials = [trial(images, seed, most) for seed in range(1, chosen.seeds + 1)]
-        print(f"\nat most {most:g} grey levels")
+    for limit in chosen.max_difference:
+        trials = [trial(images, seed, limit) for seed in range(1, chosen.seeds + 1)]
+        print(f"\nat most {limit:g} grey levels; recall by kind of copy, and precision, in %")
         for name in trials[0]:
-            values, unit = (
-                ([trial[name] for trial in trials], ".1f")
-                if name == "seconds"
-                else ([100 * trial[name] for trial in trials], ".2f")
-            )
-            print(f"  {name:20} {statistics.median(values):{unit}} ({min(values):{unit}} to {max(values):{unit}})")
+            values = [one[name] for one in trials]
+            print(f"  {name:20} {median_range(values, 1 if name == 'seconds' else 2)}")
 
 
 if __name__ == "__main__":

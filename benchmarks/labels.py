@@ -1,65 +1,57 @@
-"""How many wrong labels the ranking finds: some labels are flipped at random, and looked for among the most suspect.
+"""Measure how many incorrect labels are found: flip some training labels at random, then rank all by suspicion.
 
-The training set by cross-validation, by the recipe of params.yaml or the one named; needs what `dvc repro preprocess` leaves.
+The ranking is that of `darkroom.crossval`. Needs the output of `dvc repro preprocess`.
 """
 
-import argparse
 import time
 from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.command import parser
 from benchmarks.runs import changed, recipe
 from darkroom.core import arrays, processor
 from darkroom.core.randomness import numpy_generator
 from darkroom.crossval import out_of_sample
 from darkroom.evaluate import label_errors
-from darkroom.models import hardware, inference
-from darkroom.train import memory
+from darkroom.models.inference import probabilities
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.labels", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--flipped", type=float, default=0.03, help="share of the labels that is made wrong (default: 0.03)"
-    )
-    parser.add_argument(
-        "--top", type=float, default=0.05, help="share of the ranking that is looked at (default: 0.05)"
-    )
-    parser.add_argument("--folds", type=int, default=3, help="parts of the training set (default: 3)")
-    parser.add_argument("--recipe", default="sprint", help="a file in recipes/ (default: sprint)")
-    parser.add_argument("--seeds", type=int, default=3, help="how often (default: 3)")
-    chosen = parser.parse_args()
-    memory.keep_freed()
-    hardware.use_threads("auto")
+    options = parser("labels", __doc__)
+    options.add_argument("--flipped", type=float, default=0.03, help="fraction of the labels that is flipped")
+    options.add_argument("--top", type=float, default=0.05, help="fraction of the ranking that is searched")
+    options.add_argument("--folds", type=int, default=3, help="number of folds")
+    options.add_argument("--recipe", default="sprint", help="a file in recipes/ without .yaml")
+    options.add_argument("--seeds", type=int, default=3, help="repetitions")
+    chosen = options.parse_args()
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
-    found = []
+    classes = len(manifest.classes)
+    recalls = []
     for seed in range(chosen.seeds):
         random = numpy_generator(seed, "flips")
         flipped = random.choice(len(train), round(chosen.flipped * len(train)), replace=False)
-        given = np.array(train.labels)
-        given[flipped] = (given[flipped] + random.integers(1, len(manifest.classes), len(flipped))) % len(
-            manifest.classes
-        )
+        labels = np.array(train.labels)
+        labels[flipped] = (labels[flipped] + random.integers(1, classes, len(flipped))) % classes
         settings = changed({**recipe(chosen.recipe), "seed": seed})
-        logits = np.empty((len(train), len(manifest.classes)), np.float32)
+        logits = np.empty((len(train), classes), np.float32)
         started = time.perf_counter()
-        for fold, answers in out_of_sample(replace(train, labels=given), val, manifest, settings, chosen.folds):
-            logits[fold] = answers
-        margins, suspected = label_errors.suspicion(inference.probabilities(logits), given)
+        for indices, found in out_of_sample(replace(train, labels=labels), val, manifest, settings, chosen.folds):
+            logits[indices] = found
+        margins, suspected = label_errors.suspicion(probabilities(logits), labels)
         top = np.argsort(-margins, kind="stable")[: round(chosen.top * len(train))]
-        hit = np.isin(flipped, top).mean()
-        found.append(hit)
+        recalls.append(np.isin(flipped, top).mean())
+        precision = np.isin(np.flatnonzero(suspected), flipped).mean()
         print(
-            f"seed {seed}: {hit:.1%} of {len(flipped)} flipped labels are among the {chosen.top:.0%} most suspect; {suspected.sum()} labels are called "
-            f"probably wrong, {np.isin(np.flatnonzero(suspected), flipped).mean():.1%} of them flipped; {time.perf_counter() - started:.0f} s",
+            f"seed {seed}: {recalls[-1]:.1%} of {len(flipped)} flipped labels are among the {chosen.top:.0%} most "
+            f"suspect; {suspected.sum()} labels are reported, {precision:.1%} of them flipped; "
+            f"{time.perf_counter() - started:.0f} s",
             flush=True,
         )
     print(
-        f"\n{manifest.title}, {processor.describe()}, {chosen.folds} folds of {chosen.recipe}: {np.mean(found):.1%} ({min(found):.1%} to {max(found):.1%})"
+        f"\n{manifest.title}, {processor.describe()}, {chosen.folds} folds of {chosen.recipe}: "
+        f"{np.mean(recalls):.1%} ({min(recalls):.1%} to {max(recalls):.1%})"
     )
 
 

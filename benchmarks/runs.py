@@ -1,25 +1,24 @@
-"""Trainings for the benchmarks to time, each in a process of its own so that none warms up or slows down another.
+"""Trainings for the benchmarks to time, each in its own process so that none warms up or slows down another.
 
-`python -m benchmarks.runs NAME key=value ...` runs one and prints its figures as JSON: `ours` with changes of params.yaml
-such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loading` with way. Each may also be told a
-folder to run in and a control group to join.
+`python -m benchmarks.runs NAME key=value ...` runs one and prints its measurements as JSON: `ours` with changes of
+params.yaml such as train.lr=0.01, `usual` and `example` with epochs, seed and workers, `loading` with method. `folder`
+sets the folder to run in, `group` the control group to join.
 """
 
-import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.command import parser
 from darkroom import schema
 from darkroom.core import params
 
@@ -27,13 +26,12 @@ ARRAYS, RAW = Path("data/arrays"), Path("data/raw")
 
 
 def run(name: str, **changes: Any) -> dict[str, float]:
-    """Runs one training in a process of its own; returns its figures, among them `seconds` of training and test `accuracy`."""
+    """Run one training in its own process; return its measurements, with `seconds` of training and test `accuracy`."""
     command = [sys.executable, "-m", "benchmarks.runs", name, *(f"{key}={value}" for key, value in changes.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(
-            f"{' '.join(command[1:])} ended with code {done.returncode}:\n{done.stderr or 'it was killed; was there enough memory?'}"
-        )
+        reason = done.stderr or "it was killed; the machine may lack memory"
+        raise SystemExit(f"{' '.join(command[1:])} ended with exit code {done.returncode}:\n{reason}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -50,7 +48,7 @@ def recipe(name: str) -> dict[str, object]:
 
 
 def changed(changes: Mapping[str, object]) -> schema.Params:
-    """The parameters of params.yaml with some changed, by dotted key; checked."""
+    """The checked parameters of params.yaml with `changes`, by dotted key."""
     values = params.read(params.PATH)
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -61,13 +59,8 @@ def changed(changes: Mapping[str, object]) -> schema.Params:
     return schema.check(values)
 
 
-def middle(values: Sequence[float], digits: int = 1) -> str:
-    """Median and range of some measurements, for a table."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 def ours(changes: Mapping[str, str]) -> dict[str, float]:
-    """Trains on data/arrays by the parameters of params.yaml with `changes`, as the train stage does, from fresh weights."""
+    """Train on data/arrays with params.yaml and `changes`, as the stage train does."""
     from darkroom.core import arrays
     from darkroom.core.stage import peak_memory_mb
     from darkroom.models.inference import predict
@@ -78,11 +71,11 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
     train, val, test = (arrays.read_split(ARRAYS, name) for name in arrays.SPLITS)
     trainer = build_trainer(chosen.seed, chosen.model, chosen.train, manifest, train, val)
     list(trainer.epochs())
-    right = predict(trainer.network, test.inputs, manifest.mean, manifest.std).argmax(1) == test.labels
+    correct = predict(trainer.network, test.inputs, manifest.mean, manifest.std).argmax(1) == test.labels
     costs = trainer.costs()
     return {
         "seconds": costs.pop("training_seconds"),
-        "accuracy": float(right.mean()),
+        "accuracy": float(correct.mean()),
         **costs,
         **trainer.summary(),
         "peak_memory_mb": peak_memory_mb(),
@@ -90,35 +83,29 @@ def ours(changes: Mapping[str, str]) -> dict[str, float]:
 
 
 def usual(changes: Mapping[str, str]) -> dict[str, float]:
-    """The loop that most tutorials teach: per-sample transforms, a DataLoader, batches of 64, Adam at 1e-3."""
+    """The loop of most tutorials: transforms of single images, a DataLoader, batches of 64, Adam at 1e-3."""
     import torch
     from torch import nn
 
     torch.manual_seed(int(changes.get("seed", 0)))
-    first, second = (
-        (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        (nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
-    )
+    first = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2))
+    second = (nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2))
     network = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     return _loop(network, optimizer, None, 64, int(changes.get("epochs", 10)), int(changes.get("workers", 0)))
 
 
 def example(changes: Mapping[str, str]) -> dict[str, float]:
-    """PyTorch's own published MNIST example, at its defaults: Adadelta at 1.0, times 0.7 an epoch, dropout, batches of 64, 14 epochs."""
+    """PyTorch's published MNIST example with its defaults.
+
+    Adadelta at 1.0, multiplied by 0.7 after each epoch; dropout; batches of 64; 14 epochs.
+    """
     import torch
     from torch import nn
 
     torch.manual_seed(int(changes.get("seed", 1)))
-    features = (
-        nn.Conv2d(1, 32, 3),
-        nn.ReLU(),
-        nn.Conv2d(32, 64, 3),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(0.25),
-        nn.Flatten(),
-    )
+    first, second = (nn.Conv2d(1, 32, 3), nn.ReLU()), (nn.Conv2d(32, 64, 3), nn.ReLU())
+    features = (*first, *second, nn.MaxPool2d(2), nn.Dropout(0.25), nn.Flatten())
     network = nn.Sequential(*features, nn.Linear(9216, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 10))
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)
@@ -126,19 +113,19 @@ def example(changes: Mapping[str, str]) -> dict[str, float]:
 
 
 def loading(changes: Mapping[str, str]) -> dict[str, float]:
-    """One epoch of pictures with nothing done to them but what every epoch does: held in memory, prefetched, or by a DataLoader."""
+    """One epoch of batches without a network; `method` is in_memory, prefetched or dataloader."""
     import torch
 
     from darkroom.core import arrays
     from darkroom.train import batches
     from darkroom.train.config import TrainConfig
 
-    way = changes["way"]
-    if way == "dataloader":
-        with _by_the_book(256, 0) as (loader, _):
+    method = changes["method"]
+    if method == "dataloader":
+        with _loaders(256, 0) as (loader, _):
             return _timed(loader, len(loader.dataset))
     seed, settings = params.load(seed=params.Seed, train=TrainConfig)
-    batches.MAX_MEMORY_FRACTION = 1.0 if way == "held" else 0.0
+    batches.MAX_MEMORY_FRACTION = {"in_memory": 1.0, "prefetched": 0.0}[method]
     manifest, train = arrays.read_manifest(ARRAYS), arrays.read_split(ARRAYS, "train")
     source = batches.Batches(train, manifest, settings.augment, 256, seed, torch.device("cpu"))
     return _timed(source.epoch(0, 0, source.steps), len(train))
@@ -153,11 +140,11 @@ def _timed(epoch: Iterable, images: int) -> dict[str, float]:
 
 
 def _loop(network, optimizer, schedule, batch_size: int, epochs: int, workers: int) -> dict[str, float]:
-    """Trains by the book on the raw files in data/raw; times the training alone."""
+    """Train on the raw files in data/raw with a plain loop; `seconds` are those of the training alone."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    with _by_the_book(batch_size, workers) as (train, test):
+    with _loaders(batch_size, workers) as (train, test):
         started = time.perf_counter()
         for _ in range(epochs):
             network.train()
@@ -170,23 +157,23 @@ def _loop(network, optimizer, schedule, batch_size: int, epochs: int, workers: i
         seconds = time.perf_counter() - started
         network.eval()
         with torch.inference_mode():
-            right = sum((network(images).argmax(1) == labels).sum().item() for images, labels in test)
+            correct = sum((network(images).argmax(1) == labels).sum().item() for images, labels in test)
     return {
         "seconds": seconds,
-        "accuracy": right / len(test.dataset),
+        "accuracy": correct / len(test.dataset),
         "images_per_second": epochs * len(train.dataset) / seconds,
     }
 
 
 @contextmanager
-def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
-    """Loaders of the training and the test set in data/raw: torchvision's dataset, transforms a picture at a time."""
+def _loaders(batch_size: int, workers: int) -> Iterator[tuple]:
+    """DataLoaders of the training and test set in data/raw, with torchvision's dataset and transforms."""
     from torch.utils.data import DataLoader
     from torchvision import datasets, transforms
 
     if not list(RAW.glob("train-images*")):
-        sys.exit(f"{RAW} holds no pictures by the format of Fashion-MNIST: run `dvc repro --force fetch`.")
-    with tempfile.TemporaryDirectory() as root:  # torchvision wants the raw files in a folder of this name
+        sys.exit(f"{RAW} holds no images in the format of Fashion-MNIST: run `dvc repro --force fetch`.")
+    with tempfile.TemporaryDirectory() as root:  # torchvision expects the raw files in a folder of this name
         Path(root, "FashionMNIST").mkdir()
         Path(root, "FashionMNIST", "raw").symlink_to(RAW.resolve())
         transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
@@ -196,12 +183,10 @@ def _by_the_book(batch_size: int, workers: int) -> Iterator[tuple]:
 
 def main() -> None:
     kinds = {"ours": ours, "usual": usual, "example": example, "loading": loading}
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.runs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name", choices=kinds, help="the training")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="what it is told")
-    chosen = parser.parse_args()
+    options = parser("runs", __doc__)
+    options.add_argument("name", metavar="NAME", choices=kinds, help=f"the training: {', '.join(kinds)}")
+    options.add_argument("changes", nargs="*", metavar="key=value", help="its settings")
+    chosen = options.parse_args()
     changes = dict(change.split("=", 1) for change in chosen.changes)
     if group := changes.pop("group", None):
         Path(group, "cgroup.procs").write_text(str(os.getpid()))

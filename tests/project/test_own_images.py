@@ -20,7 +20,7 @@ TOO_MANY = "preprocess.max_bad_fraction"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, preprocessed, with 45 colour images of three classes that neither git nor DVC tracks. Not to be changed."""
+    """The project, preprocessed, with 45 images of three classes that nothing tracks. Not to be changed."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     change(folder, data={"dataset": "mine"}, preprocess={"max_bad_fraction": 0.1})
     commit_all(folder)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from darkroom.review import lock
+from darkroom.review.lock import Kind
 from darkroom.review.revision import WORKSPACE
 from tests import idx
 from tests.repository import change, commit_all, copy_project, dvc, git, run

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import http.client
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +16,6 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from darkroom.serve.connection import DRAIN_BYTES
 from darkroom.serve.server import Server
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
@@ -69,6 +67,80 @@ def test_bodies_that_are_too_long_or_have_no_valid_length(patient: str):
         with connected(patient) as connection:
             connection.sendall(data)
             assert connection.recv(13) == b"HTTP/1.1 %d " % status
+
+
+EARLY = [  # requests whose response does not depend on the body: method and path, headers, status
+    ("POST /v1/predict", {"Content-Type": "text/plain"}, 415),
+    ("POST /v1/predict?top_k=0", {"Content-Type": "image/png"}, 400),
+    ("POST /v1/predict", {"Content-Type": "image/png"}, 413),  # longer than --max-bytes
+    ("POST /v1/no", {}, 404),
+    ("POST /v1/model", {}, 405),
+    ("POST /v2/models/other/infer", {}, 404),
+]
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+@pytest.mark.parametrize(("target", "headers", "status"), EARLY)
+def test_a_client_that_sends_before_it_reads_gets_an_early_response(
+    patient: str, connection: str, target: str, headers: dict[str, str], status: int
+):
+    body = bytes(2 * 10**6)
+    lines = {"Host": "service", "Connection": connection, "Content-Length": str(len(body)), **headers}
+    head = f"{target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
+    with connected(patient) as client:
+        client.sendall(head.encode())
+        time.sleep(0.02)  # the response is ready before the body arrives
+        client.sendall(body)
+        assert client.recv(65536).startswith(b"HTTP/1.1 %d " % status)
+        if connection == "close":
+            assert b"".join(iter(lambda: client.recv(65536), b"")) == b""
+        else:
+            client.sendall(b"GET /health/live HTTP/1.1\r\n\r\n")
+            assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("target", "headers", "status"), EARLY)
+def test_urllib_gets_an_early_response(patient: str, target: str, headers: dict[str, str], status: int):
+    method, path = target.split()
+    request = urllib.request.Request(patient + path, bytes(2 * 10**6), headers, method=method)
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(request, timeout=LATE)
+    with raised.value as response:
+        assert response.status == status and list(json.load(response)) == ["error"]
+
+
+def test_a_malformed_request_with_more_behind_it_gets_a_response(patient: str):
+    for sent in (b"no request\r\n" * 100_000, CHUNKED + b"no chunk\r\n" * 100_000):
+        assert answer(patient, sent).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"Connection: close\r\n\r\n"])
+def test_the_rest_of_a_refused_body_is_read_up_to_a_number_of_bytes(patient: str, end: bytes):
+    head = b"POST /v1/no HTTP/1.1\r\nContent-Length: %d\r\n" % 10**10
+    with connected(patient) as client, pytest.raises(ConnectionError):
+        client.sendall(head + end)
+        for _ in range(1000):
+            client.sendall(bytes(10**6))
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"Connection: close\r\n\r\n"])
+def test_the_rest_of_a_refused_body_is_awaited_for_a_limited_time(sending: tuple[Server, str], end: bytes):
+    server, address = sending
+    with connected(address) as client:
+        client.sendall(b"POST /2 HTTP/1.1\r\nContent-Length: 9\r\n" + end)
+        assert client.recv(4) == b"HTTP"
+        wait_until(lambda: not server.server_state.connections)
+
+
+def test_a_long_header_in_one_write_is_refused(patient: str):
+    close = b"Connection: close\r\n"
+    for header in (b"X: " + b"y" * 100_000, b"X:" + b" " * 100_000 + b"y", b"X: y\r\n" * 20_000 + b"Z: y"):
+        assert answer(patient, HEAD + close + header + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert answer(patient, b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n" + close + b"\r\n").startswith(b"HTTP/1.1 400 ")
+    pipelined = answer(
+        patient, b"GET /health/live HTTP/1.1\r\n\r\n" + HEAD + close + b"X: " + b"y" * 100_000 + b"\r\n\r\n"
+    )
+    assert b"HTTP/1.1 400 " in pipelined and b"HTTP/1.1 422 " not in pipelined
 
 
 @pytest.mark.parametrize(
@@ -177,5 +249,3 @@ def test_a_client_that_reads_slowly_gets_the_whole_response(sending: tuple[Serve
             length += len(data)
             time.sleep(0.008)
     assert length > 500_000
-
-
