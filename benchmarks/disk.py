@@ -103,8 +103,8 @@ def main() -> None:
                 runs[model, source].append(run("ours", folder=folder, **sources[source], **changes))
     print(
         f"{count:,} images of {chosen.side} x {chosen.side} RGB, {size / 2**30:g} GiB; disk: with a memory limit of "
-        f"{chosen.limit:g} GiB;\n{chosen.images:,} images per training, {processor.describe()}; medians (and ranges) of "
-        f"{chosen.repeats} turns\n"
+        f"{chosen.limit:g} GiB;\n{chosen.images:,} images per training, {processor.describe()}; "
+        f"medians (and ranges) of {chosen.repeats} turns\n"
     )
     rows = []
     for (model, source), measured in runs.items():

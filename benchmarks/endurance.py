@@ -1,9 +1,8 @@
-"""Does the service hold? Ten times the clients that it can serve, reloads of sound and of broken bundles, an end under load, many requests.
+"""Test the service under stress: overload, reloads under load, shutdown under load, many requests.
 
-Needs what `dvc repro` leaves. A request is a test picture as a PNG. `overload`, `reloads`, `drain` and `soak` each print what was seen.
+Needs the output of `dvc repro`. A request is a test image as PNG. Each command prints what it measured.
 """
 
-import argparse
 import json
 import shutil
 import sys
@@ -11,10 +10,13 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from benchmarks.load import Answer, load, milliseconds, once, post, serving
-from benchmarks.serving import picture
+from benchmarks.command import parser
+from benchmarks.load import Answer, Server, load, milliseconds, once, post, serving
+from benchmarks.serving import example_image
 from darkroom.bundle import classifier
 from darkroom.core import processor
 
@@ -22,97 +24,90 @@ BUNDLE, CLIENTS = Path("models/bundle"), 16
 PREDICT, RELOAD = "/v1/predict", "/v1/reload"
 
 
-def server(*arguments: str):
-    """The service on a free port, as a context that gives its `benchmarks.load.Server`."""
-    return serving(
-        lambda port: [sys.executable, "-m", "darkroom.serve", "--port", str(port), *arguments], "/health/ready"
-    )
+def server(*arguments: str) -> AbstractContextManager[Server]:
+    """The service on a free port, with these options."""
+    command = [sys.executable, "-m", "darkroom.serve", *arguments, "--port"]
+    return serving(lambda port: [*command, str(port)], "/health/ready")
 
 
-def codes(answers: list[Answer]) -> str:
-    """How many answers had which status code."""
+def codes(answers: Sequence[Answer]) -> str:
+    """How many answers have which status code."""
     return ", ".join(f"{count} x {code}" for code, count in sorted(Counter(answer.code for answer in answers).items()))
 
 
 def overload(seconds: float) -> None:
-    """Capacity, then ten times the clients without a pause, then what one client sees in the seconds after."""
-    request = post(PREDICT, picture())
+    """Measure the capacity, then ten times the clients without a pause, then what one client sees afterwards."""
+    request = post(PREDICT, example_image())
     with server() as running:
         load(running.port, request, CLIENTS, 2)
         capacity = [answer for answer in load(running.port, request, CLIENTS, 10) if answer.code == 200]
         alone = load(running.port, request, 1, 5)
         many = load(running.port, request, 10 * CLIENTS, seconds)
         after = load(running.port, request, 1, 5)
-    good, shed = ([answer for answer in many if (answer.code == 200) == wanted] for wanted in (True, False))
+    good, rejected = ([answer for answer in many if (answer.code == 200) == wanted] for wanted in (True, False))
     print(f"{CLIENTS} clients: {len(capacity) / 10:.0f} requests/s; 1 client: p99 {milliseconds(alone, 99):.2f} ms")
     print(f"{10 * CLIENTS} clients for {seconds:g} s: {codes(many)}")
-    print(
-        f"answered: {len(good) / seconds:.0f} requests/s, {len(good) / seconds / (len(capacity) / 10):.0%} of the capacity, p99 {milliseconds(good, 99):.1f} ms"
-    )
-    if shed:
-        print(f"shed: {len(shed) / seconds:.0f} a second, answered within {milliseconds(shed, 99):.1f} ms (p99)")
-    ends = after[0].sent
-    seen = ", ".join(
-        f"{milliseconds([one for one in after if second <= one.sent - ends < second + 1], 99):.2f}"
-        for second in range(5)
-    )
-    print(f"1 client, p99 in each of the 5 seconds after: {seen} ms")
+    rate = len(good) / seconds
+    fraction = rate / (len(capacity) / 10)
+    print(f"answered: {rate:.0f} requests/s, {fraction:.0%} of the capacity, p99 {milliseconds(good, 99):.1f} ms")
+    if rejected:
+        print(f"rejected: {len(rejected) / seconds:.0f} requests/s, p99 {milliseconds(rejected, 99):.1f} ms")
+    start = after[0].sent
+    by_second = ([one for one in after if second <= one.sent - start < second + 1] for second in range(5))
+    seen = ", ".join(f"{milliseconds(answers, 99):.2f}" for answers in by_second)
+    print(f"1 client, p99 in each of the 5 seconds afterwards: {seen} ms")
 
 
 def reloads(count: int) -> None:
-    """Reloads under load of one bundle and another in turn, which differ in their manifest; each fifth has a byte changed."""
-    request, answered = post(PREDICT, picture()), []
+    """Reload two bundles in turn under load; they differ in their manifest, and every fifth is broken."""
+    request, answered = post(PREDICT, example_image()), []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copytree(BUNDLE, Path(folder, "bundle")))
-        sound = (copy / classifier.VARIANTS["fp32"]).read_bytes()
-        broken, manifest = (
-            bytes([sound[0], sound[1] ^ 1]) + sound[2:],
-            json.loads((copy / classifier.MANIFEST).read_bytes()),
-        )
+        model = (copy / classifier.VARIANTS["fp32"]).read_bytes()
+        broken = bytes([model[0], model[1] ^ 1]) + model[2:]
+        manifest = json.loads((copy / classifier.MANIFEST).read_bytes())
         with server("--bundle", str(copy), "--allow-reload") as running:
             stop = threading.Event()
 
-            def press() -> None:
+            def send() -> None:
                 while not stop.is_set():
                     answered.extend(load(running.port, request, CLIENTS // 2, 1))
 
-            pressing = threading.Thread(target=press)
-            pressing.start()
-            answers = {200: 0, 422: 0}
+            sending = threading.Thread(target=send)
+            sending.start()
+            answers: Counter[int] = Counter()
             for number in range(1, count + 1):
-                (copy / classifier.MANIFEST).write_text(
-                    json.dumps({**manifest, "title": f"{manifest['title']} {number % 2}"}), encoding="utf-8"
-                )
-                (copy / classifier.VARIANTS["fp32"]).write_bytes(sound if number % 5 else broken)
-                code = once(running.port, post(RELOAD, b"", "application/json"))
-                answers[code] = answers.get(code, 0) + 1
+                changed = {**manifest, "title": f"{manifest['title']} {number % 2}"}
+                (copy / classifier.MANIFEST).write_text(json.dumps(changed), encoding="utf-8")
+                (copy / classifier.VARIANTS["fp32"]).write_bytes(model if number % 5 else broken)
+                answers[once(running.port, post(RELOAD, b"", "application/json"))] += 1
             stop.set()
-            pressing.join()
-    print(f"{count} reloads, each fifth of a broken bundle: {answers}; meanwhile {codes(answered)}")
+            sending.join()
+    print(f"{count} reloads, every fifth of a broken bundle: {dict(answers)}; meanwhile {codes(answered)}")
 
 
 def drain(times: int) -> None:
-    """SIGTERM in the middle of load: which requests that were under way are not answered, and how long the end takes."""
-    request = post(PREDICT, picture())
+    """Send SIGTERM under load; print the answers to requests sent before, and the seconds until the process ends."""
+    request = post(PREDICT, example_image())
     for _ in range(times):
         with server() as running:
             answers: list[Answer] = []
-            pressing = threading.Thread(
+            sending = threading.Thread(
                 target=lambda into=answers, port=running.port: into.extend(load(port, request, CLIENTS, 3))
             )
-            pressing.start()
+            sending.start()
             time.sleep(1.5)
-            told = time.perf_counter()
+            signalled = time.perf_counter()
             running.process.terminate()
             running.process.wait(30)
-            seconds = time.perf_counter() - told
-            pressing.join()
-        print(f"ended after {seconds:.2f} s; sent before: {codes([one for one in answers if one.sent < told])}")
+            seconds = time.perf_counter() - signalled
+            sending.join()
+        print(f"ended after {seconds:.2f} s; sent before: {codes([one for one in answers if one.sent < signalled])}")
 
 
 def soak(requests: int) -> None:
-    """Memory over many requests."""
-    request, done = post(PREDICT, picture()), 0
+    """Measure the memory over many requests."""
+    request, done = post(PREDICT, example_image()), 0
     with server() as running:
         load(running.port, request, CLIENTS, 2)
         first = most = running.memory_mb()
@@ -121,24 +116,22 @@ def soak(requests: int) -> None:
             done += len(answers)
             most = max(most, running.memory_mb())
             print(f"{done} requests ({codes(answers)}): {running.memory_mb():.1f} MB", flush=True)
-    print(f"memory after the warm-up {first:.1f} MB, at most {most:.1f} MB")
+    print(f"memory after the warm-up {first:.1f} MB, peak {most:.1f} MB")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.endurance", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, function, what, default in (
-        ("overload", overload, "seconds", 60),
-        ("reloads", reloads, "count", 100),
-        ("drain", drain, "times", 3),
-        ("soak", soak, "requests", 1_000_000),
+    options = parser("endurance", __doc__)
+    commands = options.add_subparsers(dest="command", required=True)
+    for function, option, default in (
+        (overload, "seconds", 60),
+        (reloads, "count", 100),
+        (drain, "times", 3),
+        (soak, "requests", 1_000_000),
     ):
-        command = commands.add_parser(name, help=function.__doc__)
-        command.add_argument(f"--{what}", type=int, default=default, dest="amount", help=f"(default: {default})")
+        command = commands.add_parser(function.__name__, help=function.__doc__)
+        command.add_argument(f"--{option}", type=int, default=default, dest="amount", help=f"(default: {default})")
         command.set_defaults(function=function)
-    chosen = parser.parse_args()
+    chosen = options.parse_args()
     print(processor.describe())
     chosen.function(chosen.amount)
 

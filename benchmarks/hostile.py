@@ -1,10 +1,13 @@
-"""What the service does with files that are no pictures, or are bad ones: status codes, seconds, memory.
+"""Test the service with broken and hostile files: status codes, response times, memory.
 
-Needs what `dvc repro` leaves. Sound files of many formats, each also cut short, with bytes changed, and with another file behind it; then
-pictures of a few kilobytes that would take gigabytes. A status code of 5xx or a growth of more than 50 MB ends it with code 1.
+Needs the output of `dvc repro`. It sends valid files of many formats; each also truncated, with changed bytes, and with
+another file appended; then files of a few kilobytes that would decode to gigabytes.
+
+exit codes:
+  0  the service withstood them
+  1  a status code was 5xx, or the memory grew by more than 50 MB
 """
 
-import argparse
 import io
 import random
 import sys
@@ -17,11 +20,12 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks.command import parser
 from benchmarks.load import serving
 from darkroom.core import processor
 
 SIZE = (60, 40)
-BOMB = 7_000  # pixels of a side: more than the service decodes
+BOMB_SIDE = 7_000  # pixels per side: more than the service decodes
 MODES = {
     "PNG": ("L", "RGB", "RGBA"),
     "JPEG": ("L", "RGB", "CMYK"),
@@ -30,31 +34,31 @@ MODES = {
     "GIF": ("L", "P"),
     "BMP": ("L", "RGB"),
 }
+MAX_GROWTH_MB = 50
 
 
-def written(image: Image.Image, kind: str, **options: object) -> bytes:
-    """A picture as a file."""
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    """The contents of an image file."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
-def sound() -> list[bytes]:
-    """Picture files of noise that a reader may stumble over, and that are as they should be."""
+def valid() -> list[bytes]:
+    """Valid image files of noise, in many formats."""
     values = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8)
-    noise, turned = Image.fromarray(values), Image.Exif()
-    turned[274] = 6  # the tag of the orientation
-    files = [written(noise.convert(mode), kind) for kind, modes in MODES.items() for mode in modes]
-    files.append(written(Image.fromarray(values[..., 0].astype(np.uint16) * 257), "PNG"))
-    files.append(
-        written(noise, "GIF", save_all=True, append_images=[noise.transpose(Image.Transpose.FLIP_TOP_BOTTOM)] * 5)
-    )
-    files.append(written(noise, "JPEG", exif=turned))
+    noise, rotated = Image.fromarray(values), Image.Exif()
+    rotated[274] = 6  # the tag of the orientation
+    files = [encoded(noise.convert(mode), kind) for kind, modes in MODES.items() for mode in modes]
+    files.append(encoded(Image.fromarray(values[..., 0].astype(np.uint16) * 257), "PNG"))
+    frames = [noise.transpose(Image.Transpose.FLIP_TOP_BOTTOM)] * 5
+    files.append(encoded(noise, "GIF", save_all=True, append_images=frames))
+    files.append(encoded(noise, "JPEG", exif=rotated))
     return files
 
 
 def damaged(files: list[bytes], each: int) -> Iterator[bytes]:
-    """Of each file as many that are cut short, that have bytes changed, and that go on as another file."""
+    """From each file, `each` that are truncated, that have changed bytes, and that continue as another file."""
     chance = random.Random(0)
     for file in files:
         for _ in range(each):
@@ -67,21 +71,17 @@ def damaged(files: list[bytes], each: int) -> Iterator[bytes]:
 
 
 def bombs() -> Iterator[bytes]:
-    """Small files of large pictures, and files that are none."""
+    """Small files of huge images, and files that are not images."""
     yield from (b"", bytes(100), b"GIF89a", b"\xff\xd8\xff", b"BM" + bytes(100), b"%PDF-1.4", b"PK\3\4")
     for kind, mode in (("PNG", "1"), ("PNG", "RGB"), ("JPEG", "CMYK"), ("GIF", "P"), ("WEBP", "RGB")):
-        yield written(Image.new(mode, (BOMB, BOMB)), kind)
+        yield encoded(Image.new(mode, (BOMB_SIDE, BOMB_SIDE)), kind)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.hostile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--each", type=int, default=10, help="damaged files of each kind that are made of a sound one (default: 10)"
-    )
-    chosen = parser.parse_args()
-    files = sound()
+    options = parser("hostile", __doc__)
+    options.add_argument("--each", type=int, default=10, help="damaged files of each kind per valid file")
+    chosen = options.parse_args()
+    files = valid()
     files += [*damaged(files, chosen.each), *bombs()]
 
     def command(port: int) -> list[str]:
@@ -94,9 +94,8 @@ def main() -> None:
 
         def post(file: bytes) -> tuple[int, float]:
             started = time.perf_counter()
-            return client.post(
-                "/v1/predict", content=file, headers={"content-type": "image/png"}
-            ).status_code, time.perf_counter() - started
+            response = client.post("/v1/predict", content=file, headers={"content-type": "image/png"})
+            return response.status_code, time.perf_counter() - started
 
         for _ in range(200):
             post(files[0])
@@ -114,13 +113,11 @@ def main() -> None:
         after = server.memory_mb()
 
     codes = Counter(code for code, _ in answers)
-    print(
-        f"{processor.describe()}\n{len(files)} files: {', '.join(f'{count} x {code}' for code, count in sorted(codes.items()))}"
-    )
-    print(
-        f"slowest answer {1000 * max(seconds for _, seconds in answers):.1f} ms; memory before {before:.1f} MB, at most {max(seen):.1f}, after {after:.1f}"
-    )
-    sys.exit(int(max(codes) >= 500 or max(seen) > before + 50))
+    listed = ", ".join(f"{count} x {code}" for code, count in sorted(codes.items()))
+    print(f"{processor.describe()}\n{len(files)} files: {listed}")
+    slowest = 1000 * max(seconds for _, seconds in answers)
+    print(f"slowest {slowest:.1f} ms; memory before {before:.1f} MB, peak {max(seen):.1f} MB, after {after:.1f} MB")
+    sys.exit(int(max(codes) >= 500 or max(seen) > before + MAX_GROWTH_MB))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""HTTP load from this process on a server of this machine: so many clients, each with one request under way at a time.
+"""HTTP load on a server of this machine, from clients that each have one request in progress at a time.
 
-A client writes bytes and reads an answer with a Content-Length, no more, so that it costs little beside the server.
+A client writes bytes and reads an answer with a Content-Length, and no more, so that it costs little CPU time.
 """
 
 import asyncio
@@ -16,36 +16,36 @@ import numpy as np
 import psutil
 import uvloop
 
-STARTING = 60.0  # seconds that a server may take until it is ready
+START_TIMEOUT = 60.0  # seconds until a server must be ready
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One request: when it was sent (seconds, of time.perf_counter), how long its answer took, and the status code; 0 where the connection broke."""
+    """One request and its answer."""
 
-    sent: float
-    seconds: float
-    code: int
+    sent: float  # time.perf_counter()
+    seconds: float  # until the answer was complete
+    code: int  # HTTP status; 0 if the connection broke
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers: its process, its port, and the seconds from its start until it was ready."""
+    """A running server."""
 
     process: psutil.Process
     port: int
-    starting: float
+    startup_seconds: float  # until it was ready
 
     def memory_mb(self) -> float:
-        """The resident memory of the process and its children, in units of 10**6 bytes."""
+        """The resident memory of the process and its children, in MB (10**6 bytes)."""
         processes = [self.process, *self.process.children(recursive=True)]
         return sum(process.memory_info().rss for process in processes) / 1e6
 
 
 def post(path: str, body: bytes, content_type: str = "image/png") -> bytes:
     """The bytes of a POST request."""
-    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def get(path: str) -> bytes:
@@ -55,9 +55,9 @@ def get(path: str) -> bytes:
 
 @contextlib.contextmanager
 def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Server]:
-    """Starts a server by its command, which is told a free port, and waits until the path `ready` answers 200.
+    """Start a server with `command(port)` on a free port, and wait until the path `ready` answers 200.
 
-    Ends it with SIGTERM, and then those of its processes that do not end with it.
+    On exit, end it with SIGTERM, and then kill those of its child processes that are still running.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -66,10 +66,10 @@ def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Ser
     process = subprocess.Popen([*command(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while once(port, get(ready)) != 200:
-            if process.poll() is not None or time.perf_counter() - started > STARTING:
-                sys.exit(
-                    f"{' '.join(command(port))} was not ready after {time.perf_counter() - started:.0f} s (exit code {process.poll()})."
-                )
+            seconds = time.perf_counter() - started
+            if process.poll() is not None or seconds > START_TIMEOUT:
+                state = f"was not ready after {seconds:.0f} s (exit code {process.poll()})"
+                sys.exit(f"{' '.join(command(port))} {state}.")
             time.sleep(0.02)
         yield Server(psutil.Process(process.pid), port, time.perf_counter() - started)
     finally:
@@ -81,7 +81,7 @@ def serving(command: Callable[[int], Sequence[str]], ready: str) -> Iterator[Ser
 
 
 def once(port: int, request: bytes) -> int:
-    """The status code of one request on a connection of its own; 0 where there is none to be had."""
+    """The status code of one request on a new connection; 0 if the connection fails."""
     return uvloop.run(_once(port, request))
 
 
@@ -96,7 +96,7 @@ async def _once(port: int, request: bytes) -> int:
 
 
 def load(port: int, request: bytes, clients: int, seconds: float) -> list[Answer]:
-    """The answers to as many requests as the clients get answered in so many seconds, in the order in which they came."""
+    """The answers that `clients` clients get in `seconds`, in the order of arrival."""
     return uvloop.run(_load(port, request, clients, seconds))
 
 
@@ -139,5 +139,5 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 
 def milliseconds(answers: Sequence[Answer], percent: float) -> float:
-    """The percentile of the answers' times; NaN where there is none."""
+    """The percentile `percent` of the response times; NaN without answers."""
     return 1000 * float(np.percentile([answer.seconds for answer in answers] or [np.nan], percent))

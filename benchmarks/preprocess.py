@@ -84,7 +84,9 @@ def main() -> None:
     for (count, *figures), before in zip(measured, [None, *measured], strict=False):
         growth = f"{(figures[3] - before[4]) * 1e6 / (count - before[0]):.0f}" if before else ""
         seconds, memory, more_seconds, more_memory = figures
-        rows.append((f"{count:,}", f"{seconds:.1f}", f"{memory:.0f}", f"{more_seconds:.1f}", f"{more_memory:.0f}", growth))
+        rows.append(
+            (f"{count:,}", f"{seconds:.1f}", f"{memory:.0f}", f"{more_seconds:.1f}", f"{more_memory:.0f}", growth)
+        )
     print(markdown(COLUMNS, rows))
 
 

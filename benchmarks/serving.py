@@ -1,11 +1,10 @@
-"""The service and what others put around the same trained model, side by side: requests a second, latency, memory, seconds to start.
+"""Compare the service with other servers for the same trained model: requests/s, latency, memory, startup time.
 
-Needs what `dvc repro` leaves. The servers take turns; a request is a test picture as a PNG (LitServe's is JSON with it in base64, as it takes no
-body of bytes), on connections that stay open.
-`--litserve` needs `pip install litserve`, which is no dependency of the project.
+Needs the output of `dvc repro`. The servers take turns. A request is a test image as PNG on an open connection.
+LitServe gets it in base64 in JSON, since it does not accept a body of bytes; `--litserve` needs `pip install litserve`,
+which is not among the project's requirements.
 """
 
-import argparse
 import base64
 import io
 import json
@@ -18,65 +17,61 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from benchmarks.command import parser
 from benchmarks.load import Answer, Server, load, milliseconds, post, serving
-from benchmarks.runs import ARRAYS, middle
+from benchmarks.runs import ARRAYS
+from benchmarks.tables import markdown, median_range
 from darkroom.core import arrays, processor
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to serve: its module, the path that tells it is ready, and the request for a picture file."""
+    """A server to compare."""
 
     module: str
-    ready: str
-    request: Callable[[bytes], bytes]
+    ready: str  # the path that answers 200 once it is ready
+    request: Callable[[bytes], bytes]  # from an image file to the bytes of a request
 
     def command(self, port: int) -> list[str]:
-        """What starts it."""
+        """The command that starts it."""
         return [sys.executable, "-m", self.module, "--port", str(port)]
 
 
-def in_base64(contents: bytes) -> bytes:
-    """A request of JSON."""
-    return post("/predict", json.dumps({"picture": base64.b64encode(contents).decode()}).encode(), "application/json")
+def base64_request(contents: bytes) -> bytes:
+    """A request with the image file in JSON."""
+    return post("/predict", json.dumps({"image": base64.b64encode(contents).decode()}).encode(), "application/json")
 
 
 KINDS = {
     "darkroom": Kind("darkroom.serve", "/health/ready", partial(post, "/v1/predict")),
     "plain": Kind("benchmarks.peers.plain", "/health", partial(post, "/predict")),
-    "litserve": Kind("benchmarks.peers.lit", "/health", in_base64),
+    "litserve": Kind("benchmarks.peers.lit", "/health", base64_request),
 }
 
 
-def picture() -> bytes:
-    """The first test picture as a PNG file."""
-    image, contents = arrays.read_split(ARRAYS, "test").images[0], io.BytesIO()
+def example_image() -> bytes:
+    """The first test image as a PNG file."""
+    image, contents = arrays.read_split(ARRAYS, "test").inputs[0], io.BytesIO()
     Image.fromarray(np.asarray(image).squeeze()).save(contents, "PNG")
     return contents.getvalue()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    options = parser("serving", __doc__)
+    options.add_argument("--turns", type=int, default=5, help="times that each server is started and measured")
+    options.add_argument(
+        "--seconds", type=float, default=5, help="of load per measurement, after one second of warm-up"
     )
-    parser.add_argument(
-        "--turns", type=int, default=5, help="times that each server is started and measured (default: 5)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=5, help="of load for each figure, after a second to warm up (default: 5)"
-    )
-    parser.add_argument(
-        "--clients", type=int, nargs="+", default=[1, 16], help="requests under way at a time (default: 1 16)"
-    )
-    parser.add_argument("--litserve", action="store_true", help="measure LitServe too")
-    chosen = parser.parse_args()
+    options.add_argument("--clients", type=int, nargs="+", default=[1, 16], help="concurrent requests")
+    options.add_argument("--litserve", action="store_true", help="measure LitServe too")
+    chosen = options.parse_args()
     kinds = {name: kind for name, kind in KINDS.items() if name != "litserve" or chosen.litserve}
-    contents = picture()
+    contents = example_image()
     servers: dict[str, list[tuple[Server, float]]] = {name: [] for name in kinds}
     answers: dict[tuple[str, int], list[list[Answer]]] = {
         (name, clients): [] for name in kinds for clients in chosen.clients
     }
-    refused = dict.fromkeys(answers, 0)
+    failed = dict.fromkeys(answers, 0)
     for _ in range(chosen.turns):
         for name, kind in kinds.items():
             request = kind.request(contents)
@@ -85,29 +80,27 @@ def main() -> None:
                 for clients in chosen.clients:
                     turn = load(server.port, request, clients, chosen.seconds)
                     answers[name, clients].append([answer for answer in turn if answer.code == 200])
-                    refused[name, clients] += len(turn) - len(answers[name, clients][-1])
+                    failed[name, clients] += len(turn) - len(answers[name, clients][-1])
                 servers[name].append((server, server.memory_mb()))
 
     print(
-        f"{processor.describe()}, the load's clients on the same cores; medians (and ranges) of {chosen.turns} turns of {chosen.seconds:g} s\n"
+        f"{processor.describe()}, shared with the clients; medians (and ranges) of {chosen.turns} turns of "
+        f"{chosen.seconds:g} s\n"
     )
-    print(
-        "| server | clients | requests/s | times the plain handler's | p50, ms | p99, ms | not 200 |\n|---|---|---|---|---|---|---|"
-    )
+    rows = []
     for (name, clients), turns in answers.items():
-        rates = [len(turn) / chosen.seconds for turn in turns]
-        ratios = [
-            rate * chosen.seconds / len(base) for rate, base in zip(rates, answers["plain", clients], strict=True)
-        ]
-        percentiles = (middle([milliseconds(turn, percent) for turn in turns], 2) for percent in (50, 99))
-        print(
-            f"| {name} | {clients} | {middle(rates, 0)} | {middle(ratios, 2)} | {' | '.join(percentiles)} | {refused[name, clients]} |"
-        )
-    print("\n| server | s until ready | resident memory after the load, MB |\n|---|---|---|")
-    for name, runs in servers.items():
-        print(
-            f"| {name} | {middle([server.starting for server, _ in runs], 2)} | {statistics.median(memory for _, memory in runs):.0f} |"
-        )
+        counts, bases = ([len(turn) for turn in some] for some in (turns, answers["plain", clients]))
+        rates = median_range([count / chosen.seconds for count in counts], 0)
+        ratios = median_range([count / base for count, base in zip(counts, bases, strict=True)], 2)
+        latencies = (median_range([milliseconds(turn, percent) for turn in turns], 2) for percent in (50, 99))
+        rows.append((name, clients, rates, ratios, *latencies, failed[name, clients]))
+    columns = ("server", "clients", "requests/s", "relative to the plain handler", "p50, ms", "p99, ms", "not 200")
+    print(markdown(columns, rows))
+    rows = []
+    for name, measured in servers.items():
+        startup = median_range([server.startup_seconds for server, _ in measured], 2)
+        rows.append((name, startup, f"{statistics.median(memory for _, memory in measured):.0f}"))
+    print("\n" + markdown(("server", "startup, s", "resident memory after the load, MB"), rows))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure images/s and memory of training by network, precision and batch size, and the speed of the data loading alone.
+"""Measure images/s and memory of training by network, precision and batch size, and the speed of data loading alone.
 
 Each measurement runs in its own process, and all take turns. Needs the output of `dvc repro preprocess`.
 """
@@ -44,7 +44,14 @@ def main() -> None:
         memory = median_range([one["peak_memory_mb"] for one in runs[name, precision, batch_size]], 0)
         ratio = _ratio(speeds, _speeds(runs[name, chosen.precisions[0], chosen.batches[0]]), 2)
         rows.append((f"`{name}`", precision, batch_size, median_range(speeds, 0), ratio, memory))
-    columns = ("network", "precision", "batch size", "images/s", "relative to the first row of the network", "memory, MB")
+    columns = (
+        "network",
+        "precision",
+        "batch size",
+        "images/s",
+        "relative to the first row of the network",
+        "memory, MB",
+    )
     print(markdown(columns, rows))
     rows = []
     for method, measured in loading.items():

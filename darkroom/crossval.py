@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from darkroom import schema
+from darkroom.audit import freshness
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split, read_into
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_folder, write_csv
 from darkroom.core.randomness import derive_seed
+from darkroom.core.spelling import counted
 from darkroom.evaluate import label_errors, plots
 from darkroom.figures import drawing
 from darkroom.models.inference import predict, probabilities
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(count: int, output: str) -> None:
     settings = schema.load()
     manifest = arrays.read_manifest("data/arrays")
+    if notice := freshness.notice():
+        print(f"crossval: {notice}", file=sys.stderr, flush=True)
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     if count > len(train):
         raise DarkroomError(f"--folds {count}: must be at most {len(train)}, the number of training examples.")
@@ -101,7 +105,8 @@ def _run(count: int, output: str) -> None:
         write_csv(folder / "suspects.csv", suspects)
         drawing.save(figure, folder / "suspects.png")
     print(
-        f"{len(suspects)} of {len(train)} training labels are probably wrong: {output}/suspects.csv, most suspect first"
+        f"{len(suspects)} of {counted(len(train), 'training label')} found probably wrong: {output}/suspects.csv, "
+        "most suspect first"
     )
 
 

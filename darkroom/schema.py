@@ -1,34 +1,26 @@
-"""The schema of the whole params.yaml, composed of the config classes of the rooms.
+"""The schema of the whole params.yaml, composed of the SECTIONS that the rooms declare in their `config.py`.
 
 It can reject a run but never change a result, so no stage depends on it. The stage check applies it first.
 """
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from pydantic import create_model
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import PATH, Section, Seed, read, validate
-from darkroom.datasets.config import DataConfig
-from darkroom.evaluate.config import EvaluateConfig
-from darkroom.explain.config import ExplainConfig
-from darkroom.export.config import ExportConfig
-from darkroom.models.config import ModelConfig
-from darkroom.preprocess.config import PreprocessConfig
-from darkroom.robustness.config import RobustnessConfig
-from darkroom.train.config import TrainConfig
 
-
-class Params(Section):
-    """The sections of params.yaml."""
-
-    seed: Seed
-    data: DataConfig
-    preprocess: PreprocessConfig
-    model: ModelConfig
-    train: TrainConfig
-    evaluate: EvaluateConfig
-    robustness: RobustnessConfig
-    explain: ExplainConfig
-    export: ExportConfig
+ROOMS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/config.py"))
+SECTIONS: dict[str, type[Section]] = {
+    name: kind
+    for room in ROOMS
+    for name, kind in getattr(import_module(f"darkroom.{room}.config"), "SECTIONS", {}).items()
+}
+Params = create_model(
+    "Params", __base__=Section, seed=(Seed, ...), **{name: (SECTIONS[name], ...) for name in SECTIONS}
+)
 
 
 def check(values: Any, source: str = str(PATH)) -> Params:

@@ -30,6 +30,7 @@ from typing import Any
 from darkroom.core import processor
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
+from darkroom.core.spelling import counted
 from darkroom.review import attestation, clone, lock, revision
 from darkroom.review.attestation import Attestation, Change, Machine, Output, State
 from darkroom.review.result import PREDICTIONS, flat
@@ -57,7 +58,7 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
     with _cores(threads), clone.clone(found, keep) as copy:
         data = _bring_data(found, settings.get("model.initial_weights", "none"), copy)
         for path, count in data.items():
-            print(f"{path}: {count} file{'s' * (count != 1)} that git does not have, taken from the working tree.")
+            print(f"{path}: {counted(count, 'file')} that git does not have, taken from the working tree.")
         print(f"{found.name} ({found.commit[:12]}) runs in {copy.project}\n", flush=True)
         started, clock = datetime.now(UTC), time.monotonic()
         clone.reproduce(copy)

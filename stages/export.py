@@ -7,6 +7,7 @@ from darkroom.bundle import classifier, drift
 from darkroom.core import params
 from darkroom.core.outputs import new_folder, read_json, write_json
 from darkroom.core.params import Seed
+from darkroom.core.spelling import counted
 from darkroom.core.stage import run
 from darkroom.export import bundling, gates, quantisation
 from darkroom.export.config import ExportConfig
@@ -50,7 +51,7 @@ def main() -> dict[str, float]:
 
     size = round(len(models["fp32"]) / 1e6, 3)
     write_json("metrics/export.json", {**found, **judged, "size_mb": size, "opset": settings.opset})
-    print(f"models/bundle: {size:.2f} MB, {len(test)} test images with equal labels, {latency:.2f} ms per image")
+    print(f"models/bundle: {size:.2f} MB, equal on {counted(len(test), 'test image')}, {latency:.2f} ms per image")
     print(gates.summary(judged, speedup))
     return {"latency_ms": round(latency, 3), "int8_speedup": round(speedup, 2)}
 

@@ -8,6 +8,7 @@ import sys
 from darkroom.core import arrays, params
 from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
+from darkroom.core.spelling import counted
 from darkroom.core.stage import run
 from darkroom.models import checkpoints
 from darkroom.models.config import ModelConfig
@@ -22,7 +23,7 @@ def main() -> dict[str, float]:
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     trainer = build_trainer(seed, model, settings, manifest, train, val)
-    print(f"training {model.name} on {len(train)} examples: {trainer.hardware()}")
+    print(f"training {model.name} on {counted(len(train), 'example')}: {trainer.hardware()}")
 
     description = describe_training(seed, model, settings, manifest, trainer)
     resume = Resume(description)

@@ -1,20 +1,23 @@
-"""LitServe around the trained network, with one worker, as it comes. Needs `pip install litserve`, which is no dependency of the project."""
+"""The trained network in LitServe, with one worker and its defaults.
+
+Needs `pip install litserve`, which is not among the project's requirements.
+"""
 
 import base64
 
 import litserve
 
-from benchmarks.peers import Classifier, port
+from benchmarks.peers import Classifier, parse_port
 
 
 class Api(litserve.LitAPI):
-    """Answers POST /predict with a picture in base64 in JSON. Of the module, since LitServe hands it to its worker's process."""
+    """POST /predict with an image in base64 in JSON. At module level, since LitServe pickles it for its worker."""
 
     def setup(self, device: str) -> None:
         self.classifier = Classifier()
 
     def decode_request(self, request: dict[str, str]) -> bytes:
-        return base64.b64decode(request["picture"])
+        return base64.b64decode(request["image"])
 
     def predict(self, contents: bytes) -> dict[str, object]:
         return self.classifier.answer(contents)
@@ -24,5 +27,5 @@ class Api(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    number = port("benchmarks.peers.lit", __doc__)
-    litserve.LitServer(Api(), accelerator="cpu").run(port=number, log_level="warning", generate_client_file=False)
+    port = parse_port("lit", __doc__)
+    litserve.LitServer(Api(), accelerator="cpu").run(port=port, log_level="warning", generate_client_file=False)

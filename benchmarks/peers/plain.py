@@ -1,13 +1,13 @@
-"""FastAPI around the trained network: the handler that tutorials teach."""
+"""The trained network in FastAPI, with the handler of most tutorials."""
 
 import uvicorn
 from fastapi import FastAPI, Request
 
-from benchmarks.peers import Classifier, port
+from benchmarks.peers import Classifier, parse_port
 
 
 def application() -> FastAPI:
-    """Answers POST /predict with a picture as the body, and GET /health."""
+    """The routes: POST /predict with an image as the body, and GET /health."""
     app, classifier = FastAPI(), Classifier()
 
     @app.get("/health")
@@ -22,5 +22,5 @@ def application() -> FastAPI:
 
 
 if __name__ == "__main__":
-    number = port("benchmarks.peers.plain", __doc__)
-    uvicorn.run(application(), port=number, log_level="warning")
+    port = parse_port("plain", __doc__)
+    uvicorn.run(application(), port=port, log_level="warning")

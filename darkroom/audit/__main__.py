@@ -23,7 +23,10 @@ def main() -> None:
     )
     output = parser.parse_args().output
     try:
-        write_text(output, page.render(read()))
+        data = read()
+        if data.notice:
+            print(f"audit: {data.notice}", file=sys.stderr)
+        write_text(output, page.render(data))
     except (DarkroomError, OSError) as error:
         sys.exit(f"audit: {error}")
     print(f"wrote {output}: open it in a browser; it needs no network")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from darkroom import schema
+from darkroom.audit import freshness
 from darkroom.core import arrays
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.errors import DarkroomError
@@ -32,6 +33,7 @@ class AuditData:
     suspects: Mapping[str, pd.DataFrame]  # tables of `label_errors.table`, by title
     sizes: Counter[tuple[str, int, int]]  # images by format, width and height; empty for a published dataset
     seed: int
+    notice: str  # see `freshness.notice`
 
 
 def read() -> AuditData:
@@ -46,6 +48,7 @@ def read() -> AuditData:
         _current_suspects(manifest, splits),
         _original_sizes(),
         schema.load().seed,
+        freshness.notice(),
     )
 
 

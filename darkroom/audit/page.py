@@ -32,6 +32,7 @@ def render(data: AuditData) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=data.manifest,
+        notice=data.notice,
         counts=counts.to_dict("records"),
         max_count=max(1, int(counts["train"].max())),
         sizes=[(*key, count) for key, count in data.sizes.most_common(_MAX_SIZES)],

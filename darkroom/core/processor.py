@@ -4,6 +4,8 @@ import os
 import platform
 from pathlib import Path
 
+from darkroom.core.spelling import counted
+
 
 def cores() -> int:
     """The number of CPU cores that this process may use."""
@@ -18,4 +20,4 @@ def describe() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     count = cores()
-    return f"{count} core{'s' * (count != 1)} of {name}"
+    return f"{counted(count, 'core')} of {name}"

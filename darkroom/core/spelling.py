@@ -1,4 +1,4 @@
-"""Suggest the name that a user meant."""
+"""Words for messages: suggest the name that a user meant, and count things."""
 
 import difflib
 from collections.abc import Iterable
@@ -15,3 +15,9 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5, listed: b
     if suggested := closest(name, known, cutoff):
         return f"did you mean {suggested}?"
     return f"known: {', '.join(known) or 'none'}" if listed else ""
+
+
+def counted(count: int, noun: str) -> str:
+    """The count and its noun, such as `1 image`, `2 classes` or `10,000 test images`."""
+    plural = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{plural}"

@@ -18,3 +18,6 @@ class DataConfig(Section):
     """Which dataset."""
 
     dataset: Annotated[str, AfterValidator(_folder_name)]
+
+
+SECTIONS = {"data": DataConfig}

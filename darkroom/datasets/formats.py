@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from darkroom.core.spelling import counted
 from darkroom.datasets.descriptions import Published
 
 _IDX_TYPES = {0x08: np.dtype("u1"), 0x0C: np.dtype(">i4")}  # IDX has four more, which no built-in dataset uses
@@ -60,7 +61,9 @@ def _idx_split(description: Published, folder: Path, split: str) -> tuple[np.nda
     if labels.ndim != 1:
         raise ValueError(f"{label_file} has the shape {labels.shape}, expected labels (count,) or (count, columns)")
     if len(images) != len(labels):
-        raise ValueError(f"{image_file} has {len(images):,} images, but {label_file} has {len(labels):,} labels")
+        raise ValueError(
+            f"{image_file} has {counted(len(images), 'image')}, but {label_file} has {counted(len(labels), 'label')}"
+        )
     _check_labels(labels, len(description.classes), label_file)
     if description.transposed:
         images = images.swapaxes(1, 2)

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from darkroom.core.arrays import SPLITS
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
+from darkroom.core.spelling import counted
 from darkroom.datasets.descriptions import DESCRIPTION, ImageFolder
 from darkroom.inputs import image
 
@@ -86,7 +87,8 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
                 writer.writerow(astuple(entry))
                 unusable += bool(entry.problem)
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
-    return f"{len(listed)} images of {len(classes)} classes{f', {unusable} of them unusable' if unusable else ''}"
+    found = f"{counted(len(listed), 'image')} of {counted(len(classes), 'class')}"
+    return f"{found}, {unusable} of them unusable" if unusable else found
 
 
 def read(folder: str | Path) -> Iterator[Entry]:

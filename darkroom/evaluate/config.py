@@ -15,3 +15,6 @@ class EvaluateConfig(Section):
     test_time_flip: bool
     gallery_size: Annotated[int, Field(ge=1, le=100)]
     target_accuracy: Annotated[float, Field(gt=0, le=1)]
+
+
+SECTIONS = {"evaluate": EvaluateConfig}

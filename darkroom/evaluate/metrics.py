@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
+from darkroom.core.spelling import counted
 
 RESAMPLES = 2000  # of the test set, for a bootstrap interval
 
@@ -44,7 +45,7 @@ def summary_line(summary: Mapping[str, float]) -> str:
     """The main numbers of a summary in one line, for the terminal."""
     interval = f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
     return (
-        f"{summary['samples']} test images: accuracy {summary['accuracy']:.2%} (95 % interval {interval}), "
+        f"{counted(summary['samples'], 'test image')}: accuracy {summary['accuracy']:.2%} (95 % interval {interval}), "
         f"loss {summary['loss']:.4f}, macro F1 {summary['macro_f1']:.4f}"
     )
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from darkroom.core.spelling import counted
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, clip, shorten
 from darkroom.figures.images import to_rgb
 
@@ -29,12 +30,12 @@ def mistakes(
     """
     wrong = np.flatnonzero(labels != predicted)
     shown = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
-    title = f"Mistakes on {len(labels):,} test images: the {len(shown)} most confident of {len(wrong):,}"
+    title = f"Mistakes on {counted(len(labels), 'test image')}: the {len(shown)} most confident of {len(wrong):,}"
     captions = [(classes[labels[i]], classes[predicted[i]], f"{confidence[i]:.1%}") for i in shown]
     return _gallery(
         images[shown],
         captions,
-        title if len(shown) else f"No mistakes on {len(labels):,} test images",
+        title if len(shown) else f"No mistakes on {counted(len(labels), 'test image')}",
         "Below each image: its label, → the predicted class, and the confidence of the prediction.",
     )
 
@@ -46,11 +47,11 @@ def suspects(images: np.ndarray, ids: np.ndarray, found: pd.DataFrame, limit: in
     """
     indices = {name: index for index, name in enumerate(ids.tolist())}
     rows = found.head(limit)
-    title = f"Suspect labels in {len(ids):,} images: the top {len(rows)} of {len(found):,}"
+    title = f"Suspect labels in {counted(len(ids), 'image')}: the top {len(rows)} of {len(found):,}"
     return _gallery(
         images[[indices[name] for name in rows["id"]]],
         [(row.label, row.suggested, f"{row.margin:+.2f}") for row in rows.itertuples()],
-        title if len(found) else f"No suspect labels in {len(ids):,} images",
+        title if len(found) else f"No suspect labels in {counted(len(ids), 'image')}",
         "Below each image: its label, → the suggested label, and the difference of their probabilities.",
     )
 

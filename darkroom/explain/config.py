@@ -12,3 +12,6 @@ class ExplainConfig(Section):
 
     renamed: ClassVar = {"each": "images_per_kind"}
     images_per_kind: Annotated[int, Field(ge=1, le=50)]
+
+
+SECTIONS = {"explain": ExplainConfig}

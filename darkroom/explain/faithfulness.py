@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter
 from torch import nn
 
 from darkroom.core.randomness import numpy_generator
+from darkroom.core.spelling import counted
 from darkroom.models.inference import predict, probabilities
 
 RANDOM_ORDERS = 5  # whose mean the methods are compared with
@@ -70,6 +71,6 @@ def summary_line(areas: Mapping[str, Mapping[str, float]], images: int) -> str:
     methods = [method for method in areas if method != "random"]
     best = max(methods, key=lambda method: areas[method]["insertion"])
     return (
-        f"{images} test images explained by {len(methods)} methods; highest insertion score: "
+        f"{counted(images, 'test image')} explained by {counted(len(methods), 'method')}; highest insertion score: "
         f"{best} {areas[best]['insertion']:.3f} (random order {areas['random']['insertion']:.3f})"
     )

@@ -24,3 +24,6 @@ class ExportConfig(Section):
     opset: Annotated[int, Field(ge=18, le=23)]
     tolerance: Annotated[float, Field(gt=0, le=1)]
     int8: Int8Config
+
+
+SECTIONS = {"export": ExportConfig}

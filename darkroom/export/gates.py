@@ -17,6 +17,7 @@ from PIL import Image
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.export.config import Int8Config
 from darkroom.export.graph import DENOISED
 from darkroom.export.resizing import RESIZED
@@ -50,15 +51,17 @@ def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray,
         broken = int((~np.isfinite(numbers)).any(axis=1).sum())
         if broken:
             raise DarkroomError(
-                f"The {model} model's output for {broken} of {len(numbers)} test images is infinite or NaN: {remedy}."
+                f"The {model} model's output for {broken} of {counted(len(numbers), 'test image')} is infinite or NaN: "
+                f"{remedy}."
             )
     difference = float(np.abs(logits - expected).max())
     labels = probabilities.argmax(axis=1)
     disagreements = int((labels != expected.argmax(axis=1)).sum())
     if disagreements or difference > tolerance:
         message = (
-            f"The exported model differs from the trained model: {disagreements} of {len(expected)} test images get "
-            f"another label, and logits differ by up to {difference:.3g} (export.tolerance = {tolerance:g}). "
+            f"The exported model differs from the trained model: {disagreements} of "
+            f"{counted(len(expected), 'test image')} got another label, and logits differ by up to {difference:.3g} "
+            f"(export.tolerance = {tolerance:g}). "
             "Try another export.opset. If only logits differ, you can raise export.tolerance."
         )
         if disagreements:
@@ -91,7 +94,7 @@ def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) 
     changed = sum((classifier.decode_image(manifest, _png(pixels)) != pixels).any() for pixels in images)
     if changed:
         raise DarkroomError(
-            f"{changed} of {len(images)} test images change when they are written as PNG and read again: {_VERSIONS}."
+            f"{changed} of {counted(len(images), 'test image')} change when written as PNG and read: {_VERSIONS}."
         )
     preprocessing = _Preprocessing(manifest, model)
     height, width, _ = manifest.shape

@@ -129,3 +129,6 @@ class ModelConfig(Section):
     def arguments(self) -> dict[str, Any]:
         """The parameters of the chosen network."""
         return getattr(self, self.name).model_dump()
+
+
+SECTIONS = {"model": ModelConfig}

@@ -4,6 +4,7 @@ import torch
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
+from darkroom.core.spelling import counted
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -62,7 +63,7 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{threads} CPU thread{'s' * (threads != 1)}" if device.type == "cpu" else "Apple GPU"
+    return counted(threads, "CPU thread") if device.type == "cpu" else "Apple GPU"
 
 
 def _has_native_bf16(device: torch.device) -> bool:

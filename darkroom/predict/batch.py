@@ -33,6 +33,7 @@ from tqdm import tqdm
 from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, decode_image, read, run
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
+from darkroom.core.spelling import counted
 from darkroom.inputs.image import Unusable
 from darkroom.predict.table import line, opened, printable
 
@@ -229,8 +230,8 @@ def _run(options: argparse.Namespace) -> int:
                 errors += sum(isinstance(answer, str) for _, answer in block)
                 bar.update(len(block))
     summary = (
-        f"{options.output}: {rows} images, {found['new']} of them new, {found['earlier']} classified earlier; "
-        f"{errors} unusable (see column error); {found['other']} other files skipped"
+        f"{options.output}: {counted(rows, 'image')}, {found['new']} new, {found['earlier']} classified earlier; "
+        f"{errors} unusable (see column error); {counted(found['other'], 'other file')} skipped"
     )
     print(summary, file=sys.stderr if options.output == "-" else sys.stdout)
     return int(errors == rows)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.preprocess.config import CleanConfig
 from darkroom.preprocess.samples import Samples
 
@@ -124,7 +125,8 @@ def _find_rare(
     rare = {}
     for index in np.flatnonzero(kept & (counts < min_class_size)[samples.labels]).tolist():
         name, label, split = _row(samples, index)
-        detail = f"{counts[label]} training images of the class {classes[label]}, min_class_size is {min_class_size}"
+        left = counted(counts.item(label), "training image")
+        detail = f"{left} of the class {classes[label]}, min_class_size is {min_class_size}"
         rare[index] = Finding(name, split, "rare", detail, REMOVED)
     return rare
 
@@ -193,7 +195,7 @@ def remove(
     remaining = [label for label in range(len(classes)) if label not in rare]
     if len(remaining) < 2:
         raise DarkroomError(
-            f"{len(remaining)} of {len(classes)} classes have enough training images, at least 2 are needed: "
+            f"{len(remaining)} of {counted(len(classes), 'class')} with enough training images, at least 2 are needed: "
             "lower preprocess.clean.min_class_size, or add images."
         )
     labels = np.searchsorted(remaining, samples.labels)
@@ -207,6 +209,6 @@ def check_decoded(undecodable: Mapping[int, str], samples: Samples, max_bad_frac
     examples = [f"{samples.ids[index]} ({reason})" for index, reason in list(undecodable.items())[:3]]
     more = "; ..." if len(undecodable) > len(examples) else ""
     raise DarkroomError(
-        f"{len(undecodable)} of {len(samples)} images cannot be decoded, and preprocess.max_bad_fraction is "
+        f"{len(undecodable)} of {counted(len(samples), 'image')} cannot be decoded, and preprocess.max_bad_fraction is "
         f"{max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
     )

@@ -39,3 +39,6 @@ class PreprocessConfig(ImageConfig):
     clean: CleanConfig
     relabel: Annotated[NameOrNone, AfterValidator(_csv_name)]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
+
+
+SECTIONS = {"preprocess": PreprocessConfig}

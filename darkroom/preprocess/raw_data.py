@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.datasets import descriptions, index
 from darkroom.datasets.descriptions import ImageFolder, Published
 from darkroom.datasets.formats import decode
@@ -89,7 +90,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     usable = problems == ""
     if not usable.any():
         raise DarkroomError(
-            f"{description.folder}: none of its {len(ids)} files is a usable image; {ids[0]}: {problems[0]}."
+            f"{description.folder}: none of its {counted(len(ids), 'file')} is a usable image; {ids[0]}: {problems[0]}."
         )
     same_size = (sizes[usable, :2] == sizes[usable][0, :2]).all()
     height, width = sizes[usable][0, :2].tolist() if same_size else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
@@ -104,7 +105,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
             contents = index.contents_of(description.folder, path)
             if index.digest(contents).encode() != digests[number]:
                 raise DarkroomError(
-                    f"{description.folder / path} was changed while the pipeline ran: run `dvc repro` again."
+                    f"{description.folder / path} was changed after it was indexed: run `dvc repro` again."
                 )
             return image.decode(contents, shape[:2], shape[2], settings.resize, settings.max_pixels)
         except image.Unusable as reason:

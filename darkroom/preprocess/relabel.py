@@ -17,8 +17,9 @@ _REMOVED = -1
 def apply(samples: Samples, folder: Path, name: str, classes: Sequence[str]) -> Samples:
     """Apply the corrections of the CSV file `name` in `folder`; "none": no corrections.
 
-    The file has the columns id and label. An empty label removes the image; see `findings`. Raises DarkroomError if the file is missing
-    or invalid, or if it names an unknown image, an unknown class, or the same image twice.
+    The file has the columns id and label. An empty label removes the image. `findings` lists the changes. Raises
+    DarkroomError if the file is missing or invalid, or if it names an unknown image, an unknown class, or the same
+    image twice.
     """
     if name == "none":
         return samples

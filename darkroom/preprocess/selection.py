@@ -21,7 +21,7 @@ MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the 
 MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits keep two classes
 
 _REMEDIES = {
-    "unusable": "repair its files",
+    "unusable": "repair the files",
     "aspect": "raise preprocess.clean.max_aspect",
     "near_leak": "lower preprocess.clean.near_leak (0 turns the rule off)",
     "rare": "lower preprocess.clean.min_class_size",

@@ -12,6 +12,7 @@ import numpy as np
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
+from darkroom.core.spelling import counted
 from darkroom.preprocess.samples import Samples
 
 
@@ -68,7 +69,7 @@ def _choose_groups(
     for label, name in enumerate(classes):
         if (found := int((counts[:, label] > 0).sum())) < 2:
             raise DarkroomError(
-                f"The class {name!r} is in {found} group{'s' * (found != 1)}: splitting off {split} needs at least 2. "
+                f"The class {name!r} is in {counted(found, 'group')}: splitting off {split} needs at least 2. "
                 "Add images of it, or make the groups smaller."
             )
     target, held_out, left = counts.sum(0) * fraction, np.zeros(len(classes)), counts.sum(0)
@@ -91,7 +92,7 @@ def held_out_counts(counts: Sequence[int], classes: Sequence[str], fraction: flo
     for count, name in zip(counts, classes, strict=True):
         if count < 2:
             raise DarkroomError(
-                f"The class {name!r} has {count} usable training image{'s' * (count != 1)}, but splitting off {split} "
+                f"The class {name!r} has {counted(count, 'usable training image')}, but splitting off {split} "
                 "needs at least 2. Add images of it, or remove small classes with preprocess.clean.min_class_size."
             )
     targets = [count * fraction for count in counts]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.review import lock
 from darkroom.review.lock import Finding
 from darkroom.review.revision import Revision
@@ -138,7 +139,9 @@ class Standing:
         if self.state == State.REPRODUCED:
             return f"is reproduced bit for bit, all {len(self.attested.outputs)} outputs, {where}"
         differing = self.attested.differing
-        count = f"{len(differing)} of {len(self.attested.outputs)} outputs differ, the first is {differing[0].path}"
+        differ = "differs" if len(differing) == 1 else "differ"
+        of = counted(len(self.attested.outputs), "output")
+        count = f"{len(differing)} of {of} {differ}, the first is {differing[0].path}"
         return f"is not reproduced bit for bit {where}: {count}{_effect(differing)}"
 
     def as_json(self) -> dict[str, Any]:

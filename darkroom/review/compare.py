@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.review import attestation, lock, revision, significance
 from darkroom.review.attestation import Standing
 from darkroom.review.lock import Finding
@@ -112,14 +113,14 @@ def _require_same_examples(old: Result, new: Result) -> None:
     where = f"{old.revision.name} and {new.revision.name}"
     if len(missing):
         raise DarkroomError(
-            f"{where} were tested on different examples, so they cannot be compared: {len(missing)} are in only one of "
-            f"the test sets, for example {missing[0]}."
+            f"{where} were tested on different examples, so they cannot be compared: "
+            f"{counted(len(missing), 'example')} in only one of the test sets, for example {missing[0]}."
         )
     other = tables[0].index[(tables[0] != tables[1]).to_numpy()]
     if len(other):
         raise DarkroomError(
-            f"{where} were tested with different labels, so they cannot be compared: {len(other)} differ, for example "
-            f"that of {other[0]}."
+            f"{where} were tested with different labels, so they cannot be compared: "
+            f"{counted(len(other), 'other label')}, for example that of {other[0]}."
         )
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.review.revision import Revision
 
 EVALUATE, TRAIN, ROBUSTNESS, EXPORT, DATA = (
@@ -88,14 +89,15 @@ def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predic
     if evaluated.get("samples") != rows or not math.isclose(-1 if said is None else said, accuracy, abs_tol=1e-9):
         raise DarkroomError(
             f"{EVALUATE} and {PREDICTIONS} of {revision.name} contradict each other: {evaluated.get('samples')} "
-            f"samples with accuracy {said}, but {rows} rows with accuracy {accuracy:.6g}. One was edited or is of "
-            "another run: run `dvc repro` and commit both."
+            f"samples with accuracy {said}, but {counted(rows, 'row')} with accuracy {accuracy:.6g}. One was edited or "
+            "is of another run: run `dvc repro` and commit both."
         )
     tested = metrics.get(DATA, {}).get("test", rows)
     if tested != rows:
         raise DarkroomError(
-            f"{DATA} and {PREDICTIONS} of {revision.name} contradict each other: {tested} test examples, but {rows} "
-            "rows. A run failed, or only part of it was committed: run `dvc repro` and commit all of metrics/."
+            f"{DATA} and {PREDICTIONS} of {revision.name} contradict each other: "
+            f"{counted(tested, 'test example')}, but {counted(rows, 'row')}. A run failed, or only part of it was "
+            "committed: run `dvc repro` and commit all of metrics/."
         )
 
 

@@ -17,3 +17,6 @@ class RobustnessConfig(Section):
     """Corruptions of the test images."""
 
     severities: Annotated[list[Literal[1, 2, 3, 4, 5]], Field(min_length=1), AfterValidator(_no_duplicates)]
+
+
+SECTIONS = {"robustness": RobustnessConfig}

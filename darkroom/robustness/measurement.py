@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from darkroom.core.arrays import Split, read_whole
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.models import hardware
 from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
@@ -64,7 +65,8 @@ def summary_line(table: pd.DataFrame, images: int) -> str:
     """The main numbers of a table of `measure` in one line, for the terminal."""
     means = table.groupby("corruption")["accuracy"].mean()
     return (
-        f"{images} test images under {len(means)} corruptions: mean accuracy {table['accuracy'].mean():.2%}, "
+        f"{counted(images, 'test image')} under {counted(len(means), 'corruption')}: mean accuracy "
+        f"{table['accuracy'].mean():.2%}, "
         f"lowest {means.min():.2%} ({means.idxmin()})"
     )
 

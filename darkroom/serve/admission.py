@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from darkroom.core.spelling import counted
 from darkroom.serve.problems import Problem
 
 RETRY_AFTER = 1  # seconds
@@ -27,7 +28,7 @@ class Admission:
         Raises Problem 413 if the service can never hold that many, 429 if it cannot hold them now.
         """
         if images > self.max_images:
-            raise Problem(413, f"The request has {images:,} images; the limit is {self.max_images:,}.")
+            raise Problem(413, f"The request has {counted(images, 'image')}; the limit is {self.max_images:,}.")
         if self.images + images > self.max_images:
             raise refusal()
         with self.holding() as hold:

@@ -55,7 +55,10 @@ async def _problem(_: Request, problem: Problem) -> JSONResponse:
 
 async def _http_exception(_: Request, error: HTTPException) -> JSONResponse:
     """The router's own errors: an unknown path, or a method that the path does not support."""
-    return Problem(error.status_code, f"{error.detail}.", error.headers).response()
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", ""):
+        headers["Allow"] = "GET, HEAD"  # the gate handles HEAD
+    return Problem(error.status_code, f"{error.detail}.", headers).response()
 
 
 async def _invalid_parameter(_: Request, error: RequestValidationError) -> JSONResponse:

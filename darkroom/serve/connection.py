@@ -92,7 +92,7 @@ class Connection(HttpToolsProtocol):
         """Drop what the client sends until it closes the connection, or until a limit; then close."""
         self._lingering = True
         self._deadline.cancel()
-        pass
+        self._deadline = self.loop.call_later(min(self._patience, _MAX_LINGER), self.transport.close_now)
         if self._running and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()

@@ -6,11 +6,18 @@ from html import escape
 from typing import Any
 
 _STYLE = """
+:root { color-scheme: light dark; --ground: #fff; --raised: #f3f3f3; --ink: #1c1c1c; --line: #ccc; --accent: #0072b2 }
+@media (prefers-color-scheme: dark) {
+  :root { --ground: #131518; --raised: #1c1f24; --ink: #e9ecef; --line: #31373e; --accent: #56b4e9 }
+}
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #1c1c1c; background: #fff }
-code, pre { font: 14px/1.45 ui-monospace, monospace } pre { background: #f3f3f3; padding: .75rem; overflow-x: auto }
-section { border-top: 1px solid #ccc; margin-top: 2rem } table { border-collapse: collapse }
-td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
+  color: var(--ink); background: var(--ground); overflow-wrap: anywhere }
+a { color: var(--accent) } h2 { line-height: 1.3 }
+code, pre { font: 14px/1.45 ui-monospace, monospace } h2 code { font-size: 1.1rem }
+pre { background: var(--raised); padding: .75rem; white-space: pre-wrap }
+section { border-top: 1px solid var(--line); margin-top: 2rem } table { border-collapse: collapse; margin-top: .75rem }
+td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top } th { overflow-wrap: normal }
+@media (max-width: 40rem) { table { font-size: .85rem } td, th { padding-right: .6rem } }
 """
 
 

@@ -47,6 +47,8 @@ class Gate:
                 status = message["status"]
                 if not self._service.ready:  # the next request of this client should reach another server
                     message["headers"] = [*message["headers"], (b"connection", b"close")]
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         token = CURRENT.set(work)
@@ -56,7 +58,9 @@ class Gate:
                     await asyncio.sleep(_REFUSAL_DELAY)
                 await problem.response()(scope, receive, recording)
             else:
-                await self._app(scope, receive, recording)
+                # HEAD is answered like GET: FastAPI's routes have no HEAD
+                inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(inner, receive, recording)
         except Exception:  # the application has sent a response before it raised this
             _logger.exception("%s %s failed", scope["method"], route)
         finally:

@@ -6,7 +6,7 @@ extensions for binary data and classification. As the protocol requires, unknown
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import from_json
 
 from darkroom.serve.problems import Problem
@@ -22,20 +22,41 @@ class _Message(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True)
 
 
-class RequestParameters(_Message):
+def _allow_nulls(schema: dict[str, Any]) -> None:
+    """Add null to the schema of every optional field."""
+    for name in schema["properties"].keys() - set(schema.get("required", [])):
+        part = schema["properties"][name]
+        if {"type": "null"} not in [part, *part.get("anyOf", [])]:
+            schema["properties"][name] = {"anyOf": [part, {"type": "null"}]}
+
+
+class _Request(_Message):
+    """A part of a request, in which null means the same as a missing field: generated clients send nulls."""
+
+    model_config = ConfigDict(json_schema_extra=_allow_nulls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, values: Any) -> Any:
+        if isinstance(values, dict) and None in values.values():
+            return {name: value for name, value in values.items() if value is not None}
+        return values
+
+
+class RequestParameters(_Request):
     binary_data_output: bool = Field(
         False, description="Send the outputs as bytes after the JSON, unless an output says otherwise."
     )
 
 
-class InputParameters(_Message):
+class InputParameters(_Request):
     binary_data_size: int | None = Field(
         None, ge=0, description="The number of bytes of this input after the JSON, instead of `data`."
     )
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
-class OutputParameters(_Message):
+class OutputParameters(_Request):
     binary_data: bool | None = Field(None, description="Send this output as bytes after the JSON.")
     classification: int | None = Field(
         None, ge=1, description="Send this number of largest values, as strings `value:index:class`."
@@ -43,7 +64,7 @@ class OutputParameters(_Message):
     shared_memory_region: None = Field(None, description="Not supported.")
 
 
-class RequestInput(_Message):
+class RequestInput(_Request):
     name: Name = Field(description="`images`")
     shape: list[Dimension] = Field(min_length=4, max_length=4, description="Images, height, width, channels.")
     datatype: Literal["UINT8"]
@@ -53,12 +74,12 @@ class RequestInput(_Message):
     )
 
 
-class RequestOutput(_Message):
+class RequestOutput(_Request):
     name: Name = Field(description="`logits` or `probabilities`")
     parameters: OutputParameters = OutputParameters()
 
 
-class InferenceRequest(_Message):
+class InferenceRequest(_Request):
     id: str | None = Field(None, description="Returned with the response.")
     parameters: RequestParameters = RequestParameters()
     inputs: list[RequestInput] = Field(min_length=1, max_length=1)

@@ -7,10 +7,9 @@ Clients of KServe and Triton, such as NVIDIA's tritonclient.http, work unchanged
     outputs   logits          FP32 (N, K)
               probabilities   FP32 (N, K)
 
-Supports the extensions for binary data and classification, and requests compressed with gzip or deflate.
+Supports the extensions for binary data and classification.
 """
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -171,35 +170,14 @@ def _read(text: bytes, raw: memoryview, max_pixels: int) -> _Inference:
 
 
 async def _parts(service: Service, request: Request) -> tuple[bytes, memoryview]:
-    """The uncompressed JSON of an inference request and the bytes after it; raises Problem."""
+    """The JSON of an inference request and the bytes after it; raises Problem."""
     body = await service.body(request)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        limit = service.settings.max_bytes
-        body = await service.run(lambda _: _inflated(body, encoding, limit), images=0, size=limit)
     text, raw = tensors.split(body, request.headers.get(_LENGTH))
     if len(text) > JSON_LIMIT:
         raise Problem(
             413, f"The JSON has {len(text):,} bytes; the limit is {JSON_LIMIT:,}: send the pixels as binary data."
         )
     return text, raw
-
-
-def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
-    """The decompressed body; raises Problem if it cannot be decompressed or is longer than `limit` bytes."""
-    if encoding not in ("gzip", "deflate"):
-        message = f"The content encoding {encoding!r} is not supported: use gzip or deflate."
-        raise Problem(415, message, {"accept-encoding": "gzip, deflate"})
-    inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects either header
-    try:
-        inflated = inflater.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise Problem(400, f"The body is not valid {encoding} data ({error}).") from None
-    if len(inflated) > limit:
-        raise Problem(413, f"The decompressed body has more than {limit:,} bytes.")
-    if not inflater.eof or inflater.unused_data:
-        raise Problem(400, f"The body is not one complete {encoding} stream.")
-    return inflated
 
 
 def _images(given: messages.RequestInput, raw: memoryview, max_pixels: int) -> np.ndarray:

@@ -5,21 +5,27 @@ from email.message import Message
 
 from darkroom.serve.problems import Problem
 
-_FILE = re.compile(rb"^content-disposition:[^\r\n]*;\s*filename\*?=", re.IGNORECASE | re.MULTILINE)
+_FILE = re.compile(rb"^content-disposition:[^\r\n]*;\s*filename\*?=([^\r\n;]*)", re.IGNORECASE | re.MULTILINE)
+_MAX_FIELDS = 100  # parts that are not files
 
 
 def files(content_type: str, body: bytes, limit: int) -> list[bytes]:
-    """The contents of the files in `body`, in order. Field names, file names and part types are ignored.
+    """The contents of the files in `body`, in order. Other fields, field names, file names and types are ignored.
 
-    Raises Problem 400 if the body is malformed, has no parts or more than `limit`, or if a part is not a file.
+    Raises Problem 400 if the body is malformed, has no files or more than `limit`, or too many other fields.
     """
-    delimiter = b"\r\n--" + _boundary(content_type)
-    _, *parts = (b"\r\n" + body).split(delimiter, limit + 2)  # the last part is what follows the closing boundary
-    if len(parts) > limit + 1:
-        raise Problem(400, f"The request has more than {limit} files.")
+    delimiter, most = b"\r\n--" + _boundary(content_type), limit + _MAX_FIELDS
+    _, *parts = (b"\r\n" + body).split(delimiter, most + 2)  # the last part is what follows the closing boundary
+    if len(parts) > most + 1:
+        raise Problem(400, f"The request has more than {most} parts.")
     if len(parts) < 2 or not parts.pop().startswith(b"--"):
-        raise Problem(400, "The multipart body has no files, or its closing boundary is missing.")
-    return [_content(part) for part in parts]
+        raise Problem(400, "The form has no files, or its closing boundary is missing.")
+    contents = [content for part in parts if (content := _content(part)) is not None]
+    if len(contents) > limit:
+        raise Problem(400, f"The request has more than {limit} files.")
+    if not contents:
+        raise Problem(400, "The form has no files: no Content-Disposition has a filename.")
+    return contents
 
 
 def _boundary(content_type: str) -> bytes:
@@ -31,9 +37,10 @@ def _boundary(content_type: str) -> bytes:
     return boundary.encode()
 
 
-def _content(part: bytes) -> bytes:
-    """The content of a part, which must be a file."""
+def _content(part: bytes) -> bytes | None:
+    """The content of a part; None if it is not a file, or a file field of a browser in which no file was chosen."""
     header, blank_line, content = part.partition(b"\r\n\r\n")
-    if not blank_line or not _FILE.search(header):
-        raise Problem(400, "A part of the multipart body is not a file: its Content-Disposition has no filename.")
-    return content
+    if not blank_line:
+        raise Problem(400, "A part of the form has no header.")
+    found = _FILE.search(header)
+    return content if found and (content or found[1].strip() not in (b"", b'""')) else None

@@ -16,7 +16,11 @@ from darkroom.serve.service import Outcome, Service
 MULTIPART = "multipart/form-data"
 FILE = {"type": "string", "format": "binary"}
 IMAGE_CONTENT = {  # OpenAPI's description of a body with one image
-    kind: {"schema": FILE} for kind in ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+    kind: {"schema": FILE}
+    for kind in (
+        *("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff"),
+        "application/octet-stream",
+    )
 }
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
@@ -61,7 +65,7 @@ class Predictions(BaseModel):
 
 def router(service: Service) -> APIRouter:
     files = {"type": "array", "items": FILE, "minItems": 1, "maxItems": service.settings.max_files}
-    form = {"type": "object", "properties": {"files": files}, "required": ["files"], "additionalProperties": False}
+    form = {"type": "object", "properties": {"files": files}, "required": ["files"]}
     routes = APIRouter()
 
     @routes.post(
@@ -77,8 +81,8 @@ def router(service: Service) -> APIRouter:
         """Send one image as the body, or several as the files of a form.
 
         Supported formats: JPEG, PNG, WebP, BMP, TIFF and GIF. The content type of one image is any `image/*` or
-        `application/octet-stream`. Form fields may have any name. A form file that is not a usable image gets an
-        `error` as its result; the other files are not affected.
+        `application/octet-stream`. File fields may have any name; other form fields are ignored. A form file that is
+        not a usable image gets an `error` as its result; the other files are not affected.
         """
         kind = media_type(request)
         if kind == MULTIPART:

@@ -26,7 +26,7 @@ from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.drift import Watch, brightness
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
-from darkroom.serve import access_log
+from darkroom.serve import access_log, compression
 from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
 from darkroom.serve.settings import Settings
@@ -106,29 +106,17 @@ class Service:
         return min(self.settings.max_pixels, bundle.manifest.max_pixels)
 
     async def body(self, request: Request) -> bytes:
-        """The body of a request.
+        """The decompressed body of a request.
 
-        Raises Problem 413 if it is longer than settings.max_bytes, 408 if it does not arrive in time, 429 if the
-        service holds too many bytes already, 400 if the client disconnects.
+        Raises Problem 413 if it is longer than settings.max_bytes, compressed or not, 408 if it does not arrive in
+        time, 429 if the service holds too many bytes already, 415 for an unsupported Content-Encoding, 400 if the
+        client disconnects or the body cannot be decompressed.
         """
-        limit = self.settings.max_bytes
-        too_long = Problem(413, f"The request body has more than {limit:,} bytes.")
-        if _declared_length(request) > limit:
-            raise too_long
-        chunks: list[bytes] = []
-        with self.admission.holding() as hold:
-            try:
-                async with asyncio.timeout(self.settings.timeout):
-                    async for chunk in request.stream():
-                        if hold(len(chunk)) > limit:
-                            raise too_long
-                        chunks.append(chunk)
-            except TimeoutError:
-                seconds = self.settings.timeout
-                raise Problem(408, f"The request body did not arrive within {seconds:g} seconds.") from None
-            except ClientDisconnect:
-                raise Problem(400, "The client disconnected before the end of the request body.") from None
-        return b"".join(chunks)
+        compressed = compression.check_encoding(", ".join(request.headers.getlist("content-encoding")))
+        received, limit = await self._received(request), self.settings.max_bytes
+        if not compressed:
+            return received
+        return await self.run(lambda _: compression.decompress(received, limit), images=0, size=limit)
 
     async def classify(self, contents: Sequence[bytes]) -> list[Outcome]:
         """Decode and classify image files, each on its own: an unusable file does not affect the others."""
@@ -203,6 +191,26 @@ class Service:
     def _serve(self, served: _Served) -> None:
         self._served = served
         self.telemetry.serving(served.bundle)
+
+    async def _received(self, request: Request) -> bytes:
+        limit = self.settings.max_bytes
+        too_long = Problem(413, f"The request body has more than {limit:,} bytes.")
+        if _declared_length(request) > limit:
+            raise too_long
+        chunks: list[bytes] = []
+        with self.admission.holding() as hold:
+            try:
+                async with asyncio.timeout(self.settings.timeout):
+                    async for chunk in request.stream():
+                        if hold(len(chunk)) > limit:
+                            raise too_long
+                        chunks.append(chunk)
+            except TimeoutError:
+                seconds = self.settings.timeout
+                raise Problem(408, f"The request body did not arrive within {seconds:g} seconds.") from None
+            except ClientDisconnect:
+                raise Problem(400, "The client disconnected before the end of the request body.") from None
+        return b"".join(chunks)
 
     async def _admitted(self, bundle: Bundle, jobs: Sequence[Callable[[], T]], images: int, size: int) -> list[T]:
         with self.admission.take(images, size):

@@ -44,13 +44,17 @@ def split(body: bytes, json_length: str | None) -> tuple[bytes, memoryview]:
 def pixels_of_list(values: list[Any], shape: Sequence[int]) -> np.ndarray:
     """A uint8 tensor from a JSON list.
 
-    Raises Problem 400 unless the list is flat or nested to `shape`, and holds integers from 0 to 255.
+    Raises Problem 400 unless the list is flat or nested to `shape`, and holds integers from 0 to 255, which may be
+    written as floats (7.0).
     """
     if values and isinstance(values[0], list):
         values = _flattened(values, shape)
     elif len(values) != math.prod(shape):
         raise Problem(400, f"data has length {len(values):,}, but the shape {list(shape)} needs {math.prod(shape):,}.")
-    if not set(map(type, values)) <= {int}:  # excludes bool, which is a subclass of int only in Python
+    types = set(map(type, values))
+    if float in types:
+        values, types = _whole(values), types - {float}
+    if not types <= {int}:  # excludes bool, which is a subclass of int only in Python
         raise Problem(400, "data of datatype UINT8 must be integers.")
     try:
         return np.frombuffer(bytes(values), np.uint8).reshape(shape)
@@ -91,6 +95,13 @@ def classification(values: np.ndarray, count: int, labels: Sequence[str]) -> np.
         for row, indices in zip(values, best, strict=True)
     ]
     return np.array(texts, dtype=object)
+
+
+def _whole(values: list[Any]) -> list[Any]:
+    """Convert floats to integers: some clients write all numbers as floats. Raises Problem 400 for fractions."""
+    if not all(value.is_integer() for value in values if type(value) is float):
+        raise Problem(400, "data of datatype UINT8 must be integers.")
+    return [int(value) if type(value) is float else value for value in values]
 
 
 def _flattened(values: list[Any], shape: Sequence[int]) -> list[Any]:

@@ -18,6 +18,7 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed, numpy_generator
+from darkroom.core.spelling import counted
 from darkroom.models.normalisation import normalise
 from darkroom.train import augmentation, memory
 from darkroom.train.config import AugmentConfig
@@ -35,7 +36,8 @@ class Batches:
     ):
         if batch_size > len(train):
             raise DarkroomError(
-                f"train.batch_size = {batch_size} is larger than the training set of {len(train)} examples: lower it."
+                f"train.batch_size = {batch_size} is larger than the training set of "
+                f"{counted(len(train), 'example')}: lower it."
             )
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
         self.steps = math.ceil(len(train) / batch_size)  # per epoch

@@ -57,3 +57,6 @@ class TrainConfig(Section):
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision = fp16 needs a GPU: with device = cpu choose fp32 or bf16")
         return self
+
+
+SECTIONS = {"train": TrainConfig}

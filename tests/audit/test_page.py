@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from darkroom.audit import __main__ as command
-from darkroom.audit import data
+from darkroom.audit import data, freshness
 from darkroom.bundle import drift
 from darkroom.datasets import index
 from tests.browser import CHROMIUM, DRIVER, browser
@@ -121,6 +121,48 @@ def test_near_duplicates_are_shown_in_pairs(html: str):
     assert pair.count("<img") == 2
     assert "&lt;i&gt;né" in pair and "b/01.png" in pair
     assert re.search(r"<p>0\.\d\d grey levels</p>", pair)
+
+
+def test_the_page_says_if_the_arrays_are_out_of_date(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(freshness, "notice", lambda: "data/arrays is <old>.")
+    monkeypatch.setattr(sys, "argv", ["audit", "--output", "data/old.html"])
+    command.main()
+    assert '<p class="notice">data/arrays is &lt;old&gt;.</p>' in Path("data/old.html").read_text(encoding="utf-8")
+    assert "data/arrays is <old>." in capsys.readouterr().err
+
+
+def test_ids_and_classes_may_look_like_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A manifest of files without extension: 1, 2, ... and 007, in the classes 0, 1 and nan."""
+    folder = copy_project(tmp_path)
+    change(folder, data={"dataset": "mine"}, preprocess={"max_bad_fraction": 0.5})
+    mine, random = folder / "data/datasets/mine", np.random.default_rng(0)
+    mine.mkdir(parents=True)
+    labels = {str(number): ("0", "1", "nan")[number % 3] for number in range(1, 61)} | {"007": "0", "1e3": "1"}
+    for name in labels:
+        Image.fromarray(random.integers(256, size=(8, 8, 3), dtype=np.uint8)).save(mine / name, "PNG")
+    Image.new("RGB", (8, 8), "red").save(mine / "1", "PNG")  # each of the tables has a row
+    darker = (np.asarray(Image.open(mine / "2")) * 0.95).astype(np.uint8)
+    Image.fromarray(darker).save(mine / "5", "PNG")
+    rows = [f"{name},{label}\n" for name, label in labels.items()]
+    (mine / "manifest.csv").write_text("".join(["path,label\n", *rows]))
+    for stage in ("fetch", "preprocess"):
+        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True, capture_output=True)
+    for path, split in (("metrics/evaluate/suspect_labels.csv", "test"), ("metrics/labels/suspects.csv", "train")):
+        ids = np.load(folder / f"data/arrays/{split}.ids.npy").tolist()
+        table = pd.DataFrame([(name, labels[name], "0", 0.5) for name in ids])
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / path, index=False, header=["id", "label", "suggested", "margin"])
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["audit"])
+    command.main()
+    html = Path("data/audit.html").read_text(encoding="utf-8")
+    problems, near = section(html, "Problems found"), section(html, "Near duplicates")
+    assert problems.count("<img") >= 1 and "constant" in problems and near.count("<img") == 2
+    assert len(re.findall("<figure>", section(html, "Suspect labels: training set"))) == len(ids)
+    assert "<em>" not in html and "007" in section(html, "Suspect labels")
 
 
 def test_drift_has_the_limits_of_the_service(html: str):

@@ -203,7 +203,18 @@ def test_equal_images_are_compared_once_and_leak_together():
     assert cleaning.unique_indices(samples.move(np.array([0, 4]), ""), scan).tolist() == [1, 2, 6, 7]
     assert near_leaks(samples, scan, (0, 6)) == [("train/0", "test/0 1.50"), ("train/1", "test/0 1.50")]
     assert [name for name, _ in near_leaks(samples, scan, (0, 2))] == ["train/0", "train/1"]  # train/2 equals val/0
-    assert near_leaks(samples, scan, (0, 4)) == [("train/0", "test/1 1.50"), ("train/1", "test/1 1.50")]
+    assert near_leaks(samples, scan, (0, 4)) == []  # train/4 equals test/1, which is of another class
+    assert near_leaks(samples, scan, (0, 4), (4, 6)) == [("train/4", "test/0 2.50")]
+
+
+def test_an_image_that_nearly_equals_one_of_another_class_is_no_leak():
+    samples, scan = scanned(train=[(1, 0), (2, 1), (3, 1)], val=[(4, 1), (5, 0)], test=[(6, 1), (6, 0)])
+    assert near_leaks(samples, scan, (0, 3), (2, 4)) == []
+    assert near_leaks(samples, scan, (0, 5), (1, 5), (3, 5)) == [
+        ("train/0", "test/1 1.50"),
+        ("train/1", "test/0 2.50"),
+        ("val/0", "test/0 3.50"),
+    ]
 
 
 @settings(max_examples=50)

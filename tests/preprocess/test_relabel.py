@@ -6,6 +6,7 @@ import pytest
 from darkroom.core.errors import DarkroomError
 from darkroom.evaluate import label_errors
 from darkroom.preprocess import relabel
+from darkroom.preprocess.cleaning import RELABELLED, REMOVED, Finding
 from darkroom.preprocess.samples import Samples
 
 CLASSES = ("cat", "dog", "owl")
@@ -25,6 +26,16 @@ def test_corrections_change_labels_and_remove_images(tmp_path: Path):
     assert found.labels.tolist() == [0, 2, 2]
     assert found.splits.tolist() == ["", "train", "test"]
     assert SAMPLES.labels.tolist() == [0, 1, 2]
+
+
+def test_corrections_are_listed(tmp_path: Path):
+    after = corrected(tmp_path, 'id,label\n"b, c",owl\na,\nd,owl\n')
+    splits = np.array(["train", "val", "test"])
+    assert relabel.findings(SAMPLES, after, splits, CLASSES) == {
+        0: Finding("a", "train", "relabelled", "labelled cat, removed by hand", REMOVED),
+        1: Finding("b, c", "val", "relabelled", "labelled dog, corrected to owl", RELABELLED),
+    }
+    assert relabel.findings(SAMPLES, SAMPLES, splits, CLASSES) == {}
 
 
 def test_without_corrections_nothing_changes(tmp_path: Path):

@@ -64,10 +64,17 @@ def test_the_split_is_stratified_and_changes_nothing_else(counts, fraction, seed
     assert np.array_equal(split.ids, samples.ids) and np.array_equal(split.labels, samples.labels)
 
 
-def test_an_existing_split_is_kept():
-    samples, classes = make_samples([5, 5])
-    given = samples.move(np.array([3]), "val")
-    assert hold_out(given, "val", 0.5, classes, 0) is given
+def test_unusable_samples_are_not_counted():
+    samples, classes = make_samples([10, 10])
+    unusable = np.flatnonzero(samples.labels == 0)[:6]
+    split = hold_out(samples, "val", 0.5, classes, 0, unusable=unusable)
+    assert set(split.splits[unusable].tolist()) == {"train"}
+    assert np.bincount(split.labels[split.indices("val")]).tolist() == [2, 5]
+    unusable = np.flatnonzero(samples.labels == 0)[:9]
+    with pytest.raises(DarkroomError, match="'class 0' has 1 usable"):
+        hold_out(samples, "val", 0.5, classes, 0, unusable=unusable)
+    rare = hold_out(samples, "val", 0.5, classes, 0, min_class_size=2, unusable=unusable)
+    assert np.bincount(rare.labels[rare.indices("val")]).tolist() == [0, 5]
 
 
 def test_only_training_images_are_held_out():

@@ -1,25 +1,34 @@
 import importlib
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from benchmarks import ablation, runs
+from benchmarks import ablation, disk, duplicates, runs, tables
 from darkroom import schema
+from darkroom.core import arrays
+from darkroom.core.errors import DarkroomError
+from tests.repository import ROOT
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "def main" in path.read_text(encoding="utf-8")
 )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_help_is_given(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def test_every_benchmark_has_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(f"benchmarks.{name}").main()
     assert ended.value.code == 0
     assert f"usage: python -m benchmarks.{name}" in capsys.readouterr().out
+
+
+def test_every_command_in_the_documentation_is_a_benchmark():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    assert set(re.findall(r"python\s-m\sbenchmarks\.(\w+)", "\n".join(texts))) <= set(PROGRAMS)
 
 
 @pytest.mark.parametrize("lever", ablation.levers(0.1))
@@ -40,3 +49,33 @@ def test_a_recipe_is_read_by_dotted_key(tmp_path: Path, monkeypatch: pytest.Monk
     Path("recipes").mkdir()
     Path("recipes/quick.yaml").write_text("seed: 3\ntrain:\n  lr: 1e-2\n  augment: {flip: none}\n")
     assert runs.recipe("quick") == {"seed": 3, "train.lr": 0.01, "train.augment.flip": "none"}
+
+
+def test_changed_parameters_are_checked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    changed = runs.changed({"train.keep_weights": "last", "model.cnn.channels": 8, "seed": 5})
+    assert (changed.train.keep_weights, changed.model.cnn.channels, changed.seed) == ("last", 8, 5)
+    with pytest.raises(DarkroomError, match=r"train\.weights"):
+        runs.changed({"train.weights": "last"})
+
+
+def test_a_table_has_one_line_per_row():
+    assert tables.markdown(("a", "b"), [(1, "x"), (2, "y")]) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 | y |"
+    assert tables.median_range([1.0, 4.0, 2.0], 2) == "2.00 (1.00 to 4.00)"
+
+
+def test_generated_arrays_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(disk, "_HELD_OUT", 10)
+    disk.generate(tmp_path, 50, 4)
+    manifest = arrays.read_manifest(tmp_path / "data/arrays")
+    assert (manifest.counts, manifest.shape) == ({"train": 50, "val": 10, "test": 10}, (4, 4, 3))
+    assert arrays.read_split(tmp_path / "data/arrays", "train").inputs.std() > 50
+
+
+def test_altered_copies_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    images = (
+        np.random.default_rng(0).integers(256, size=(80, 4, 4, 1), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    )
+    found = duplicates.trial(images, 1, 8.0)
+    assert found["5 % darker"] == found["5 % brighter"] == found["precision"] == 100.0

@@ -158,7 +158,7 @@ def test_an_endless_header_is_cut_off(patient: str, start: bytes, more: bytes):
     with connected(patient) as connection:
         connection.sendall(start)
         with pytest.raises(ConnectionError):
-            for _ in range(20):
+            for _ in range(1000):
                 connection.sendall(more * LIMIT)
 
 
@@ -181,7 +181,7 @@ def test_pipelined_requests(folder: Path):
         )  # many bytes that belong to no body, but no long header
         assert answers.startswith(b"HTTP/1.1 422 ") and answers.count(b"HTTP/1.1 200 ") == 101
         with connected(address) as connection, pytest.raises(ConnectionError):  # too many requests
-            for _ in range(20):
+            for _ in range(1000):
                 connection.sendall(post * 10_000)
         assert httpx.get(f"{address}/health/ready").status_code == 200
         process.terminate()

@@ -210,6 +210,28 @@ def test_a_reload_with_other_channels_while_the_json_waits(tmp_path: Path):
     api.service.close()
 
 
+def test_optional_fields_may_be_null_and_pixels_whole_floats(client: httpx.Client):
+    """The client that is generated from the protocol's own OpenAPI document sends both."""
+    pixels = [float(pixel) for pixel in INPUT["data"]]
+    whole = {
+        "id": None,
+        "parameters": None,
+        "inputs": [{**INPUT, "data": pixels, "parameters": None}],
+        "outputs": [{"name": "logits", "parameters": None}],
+    }
+    answer = client.post(INFER, json=whole)
+    assert answer.status_code == 200
+    assert answer.json()["outputs"][0]["data"] == LOGITS and "id" not in answer.json()
+    nulls = {"binary_data_size": None, "shared_memory_region": None, "other": None}
+    inner = {
+        "parameters": {"binary_data_output": None, "other": None},
+        "inputs": [{**INPUT, "parameters": nulls}],
+        "outputs": None,
+    }
+    assert len(client.post(INFER, json=inner).json()["outputs"]) == 2
+    assert client.post(INFER, json={"inputs": None}).status_code == 400
+
+
 def test_nvidias_client(inference_url: str, version: str):
     from tritonclient.http import (  # imported here, as it imports gevent
         InferenceServerClient,

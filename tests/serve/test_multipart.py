@@ -44,6 +44,20 @@ def test_a_malformed_body(content_type: str, body: bytes):
     assert raised.value.status == 400
 
 
+FIELD = b"--frontier\r\nContent-Disposition: form-data; name=comment\r\n\r\nfilename=x\r\n"
+NO_FILE = b'--frontier\r\nContent-Disposition: form-data; name=b; filename=""\r\n\r\n\r\n'  # browsers send it
+
+
+def test_other_fields_are_ignored():
+    body = FIELD + FILE + b"first\r\n" + FIELD * 3 + NO_FILE + FILE + b"second\r\n" + FIELD + b"--frontier--"
+    assert files(TYPE, body, 2) == [b"first", b"second"]
+    with pytest.raises(Problem, match="no files"):
+        files(TYPE, FIELD + NO_FILE + b"--frontier--", 2)
+    with pytest.raises(Problem, match="parts") as raised:
+        files(TYPE, FILE + b"first\r\n" + FIELD * 10_000 + b"--frontier--", 2)
+    assert raised.value.status == 400
+
+
 def test_too_many_files():
     body = (FILE + b"\r\n") * 3 + b"--frontier--"
     assert files(TYPE, body, 3) == [b"", b"", b""]

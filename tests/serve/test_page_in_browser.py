@@ -23,6 +23,8 @@ from tests.serving import listening
 PREDICTED = "!document.querySelector('#result').hidden && !document.querySelector('.waiting')"
 EXPLAINED = "!document.querySelector('#explained').hidden && !document.querySelector('.waiting')"
 FAILED = "!document.querySelector('#alert').hidden && document.querySelector('#problem').textContent"
+SPOKEN = "return document.querySelector('#spoken').textContent"
+TECHNICAL = r"multipart|image/|content type|body|request|max_|x-api|traceback|\(|_"
 GIVE = """
 const [kind, bytes, target] = arguments, transfer = new DataTransfer();
 transfer.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
@@ -90,12 +92,12 @@ def _open(chromium: Browser, url: str) -> None:
     chromium.until("document.querySelector('#alert:not([hidden]), #access:not([hidden]), #about dt')")
 
 
-def _png(*pixels: int) -> bytes:
-    """An image file of 7 x 7 pixels; missing pixels at the end are 0."""
-    image = np.zeros(49, np.uint8)
+def _png(*pixels: int, size: tuple[int, int] = (7, 7)) -> bytes:
+    """An image file of `size` (width, height); missing pixels at the end are 0."""
+    image = np.zeros(size[0] * size[1], np.uint8)
     image[: len(pixels)] = pixels
     file = io.BytesIO()
-    Image.fromarray(image.reshape(7, 7)).save(file, "PNG")
+    Image.fromarray(image.reshape(*size[::-1])).save(file, "PNG")
     return file.getvalue()
 
 
@@ -137,6 +139,20 @@ def test_a_drawing(opened: Browser, pointer: str):
     assert np.array(seen).reshape(7, 7, 4)[1:-1, 1:-1, :3].min() > 100
     opened.click("#clear")
     assert opened.text("#empty") and not opened.script("return document.querySelector('#result').offsetParent")
+
+
+def test_a_drawing_over_an_image(opened: Browser):
+    opened.script(GIVE, "paste", list(_png(*[128] * 49)))
+    opened.until(EXPLAINED)
+    assert opened.text("#verdict") == "medium"
+    opened.draw("#ink", [(x, y) for y in range(-60, 61, 15) for x in (-60, 60)])
+    opened.until(f"{EXPLAINED} && document.querySelector('#verdict').innerText !== 'medium'")
+    seen = opened.script("""
+        const context = document.querySelector("#seen").getContext("2d");
+        return [...context.getImageData(0, 0, 7, 7).data];
+    """)
+    pixels = np.array(seen).reshape(7, 7, 4)[..., 0]
+    assert pixels[3, 3] > 200 and abs(pixels[0, 0] - 128) < 5  # strokes on the image
 
 
 def test_a_colour_model_offers_no_drawing(chromium: Browser, tmp_path: Path):
@@ -186,15 +202,22 @@ def test_a_model_that_always_abstains_says_so(chromium: Browser, tmp_path: Path)
     ("name", "contents", "error"),
     [
         ("broken.png", b"not an image", "PNG"),
-        ("large.png", bytes(100_001), "100,000 bytes"),
-        ("text.txt", b"not an image", "'text/plain'"),
+        ("large.png", bytes(100_001), "0.10\u00a0MB"),
+        ("text.txt", b"not an image", "JPEG"),
+        ("cut.png", _png(*range(49))[:45], "truncated"),
+        ("wide.png", _png(size=(2_000, 1_000)), "2,000 \u00d7 1,000"),
     ],
 )
 def test_an_error_is_shown(chromium: Browser, served: Running, tmp_path: Path, name: str, contents: bytes, error: str):
     _open(chromium, served.url)
     (tmp_path / name).write_bytes(contents)
+    chromium.script(GIVE, "paste", list(_png()))
+    chromium.until(PREDICTED)
+    assert chromium.script(SPOKEN)
     chromium.type("#file", str(tmp_path / name))
-    assert error in chromium.until(FAILED)
+    shown = chromium.until(FAILED)
+    assert error in shown and not re.search(TECHNICAL, shown)
+    assert chromium.script(SPOKEN) == ""  # not the previous answer
     assert chromium.script("return document.querySelector('#result').hidden && document.querySelector('#again').hidden")
 
 
@@ -218,7 +241,7 @@ def test_a_late_response_and_a_stopped_service(chromium: Browser, bundle: Path, 
         served = stack.enter_context(running(bundle, timeout=0.2))
         _open(chromium, served.url)
         chromium.script(GIVE, "paste", list(_png()))
-        assert "0.2 seconds" in chromium.until(FAILED)
+        assert "too long" in chromium.until(FAILED)
         released.set()
         stack.close()
         chromium.click("#again")
@@ -302,6 +325,22 @@ def test_it_fits_a_narrow_window_and_respects_reduced_motion(opened: Browser):
     assert opened.script(moving) == "0.25s"
     opened.media(prefers_reduced_motion="reduce")
     assert opened.script(moving) == "0s"
+
+
+def test_the_documentation_fits_a_phone_and_follows_the_colour_scheme(chromium: Browser, served: Running):
+    for scheme in ("light", "dark"):
+        chromium.resize(390, 844)
+        chromium.media(prefers_color_scheme=scheme)
+        chromium.open(f"{served.url}docs")
+        chromium.script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
+        assert chromium.script("return document.documentElement.scrollWidth") <= 390
+        colours = chromium.script("""
+            const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
+            const ground = colour(document.body, "backgroundColor");
+            return [...document.querySelectorAll("h1, p, a, td, th")].map((one) => [colour(one, "color"), ground]);
+        """)
+        assert min(_contrast(*pair) for pair in colours) >= 4.5
+        assert (_luminance(colours[0][1]) < 0.1) == (scheme == "dark")
 
 
 def _contrast(one: list[float], other: list[float]) -> float:

@@ -1,5 +1,7 @@
 """Tests of POST /v1/predict."""
 
+import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +69,23 @@ def test_several_files_with_an_unusable_one(api: Api):
     assert answer["model"] == model(api.service)
     assert [result.get("label") for result in answer["results"]] == ["bright", None, "dark"]
     assert list(answer["results"][1]) == ["error"] and "PNG" in answer["results"][1]["error"]
+
+
+def test_a_form_with_other_fields(api: Api):
+    answer = api("POST", "/v1/predict", files=[("image", WHITE)], data={"comment": "a shoe", "top_k": "1"}).json()
+    assert [result["label"] for result in answer["results"]] == ["bright"]
+
+
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/explain", "/v2/models/toy/infer"])
+def test_compressed_requests_are_treated_alike(api: Api, path: str):
+    headers = {"content-type": "image/png", "content-encoding": "gzip"}
+    pixels = [{"name": "images", "shape": [1, 1, 1, 1], "datatype": "UINT8", "data": [255]}]
+    contents = json.dumps({"inputs": pixels}).encode() if "v2" in path else WHITE
+    assert api("POST", path, content=gzip.compress(contents, mtime=0), headers=headers).status_code == 200
+    assert api("POST", path, content=contents, headers=headers).status_code == 400
+    assert api("POST", path, content=gzip.compress(bytes(10_001), mtime=0), headers=headers).status_code == 413
+    other = api("POST", path, content=contents, headers={**headers, "content-encoding": "br"})
+    assert (other.status_code, other.headers["accept-encoding"]) == (415, "gzip, deflate")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """Tests of the service behind the HTTP API: limits of bodies and time, reloads."""
 
 import asyncio
+import gzip
 import os
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -124,6 +126,38 @@ def test_an_invalid_declared_length_is_ignored(folder: Path):
             {"type": "http", "headers": [(b"content-length", declared.encode("latin-1"))]}, request(b"abc").receive
         )
         assert asyncio.run(service.body(invalid)) == b"abc"
+
+
+ZIPPED = gzip.compress(b"abcdef", mtime=0)
+DEFLATED = zlib.compress(b"abcdef")
+
+
+@pytest.mark.parametrize(
+    ("sent", "encoding"),
+    [(ZIPPED, "gzip"), (ZIPPED, "X-GZip"), (DEFLATED, "deflate"), (b"abcdef", "identity"), (b"abcdef", "")],
+)
+def test_a_compressed_body(folder: Path, sent: bytes, encoding: str):
+    service = Service(Settings(bundle=folder, max_bytes=100))
+    assert asyncio.run(service.body(request(sent, content_encoding=encoding))) == b"abcdef"
+    assert service.admission.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "encoding", "status"),
+    [
+        (b"abcdef", "gzip", 400),
+        (ZIPPED[:-1], "gzip", 400),
+        (ZIPPED * 2, "gzip", 400),
+        (gzip.compress(bytes(2001), mtime=0), "gzip", 413),
+        (gzip.compress(bytes(10**6), mtime=0), "gzip", 413),
+        (ZIPPED, "br", 415),
+        (ZIPPED, "gzip, gzip", 415),
+    ],
+)
+def test_a_body_that_cannot_be_decompressed(folder: Path, sent: bytes, encoding: str, status: int):
+    service = Service(Settings(bundle=folder, max_bytes=2000))
+    assert status_of(service.body(request(sent, content_encoding=encoding))) == status
+    assert service.admission.bytes == 0
 
 
 def test_a_body_that_does_not_arrive(folder: Path):

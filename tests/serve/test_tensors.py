@@ -37,6 +37,12 @@ def test_pixels_survive_the_round_trip(pixels: np.ndarray):
         np.testing.assert_array_equal(again, pixels)
 
 
+def test_whole_numbers_may_be_floats():
+    floats = [0.0, 1.0, 2, 3.0, 4, 255.0]
+    assert pixels_of_list(floats, SHAPE).ravel().tolist() == [0, 1, 2, 3, 4, 255]
+    assert pixels_of_list([[[[0.0], [1], [2]], [[3], [4.0], [5]]]], SHAPE).ravel().tolist() == list(range(6))
+
+
 @pytest.mark.parametrize("raw", [b"", bytes(5), bytes(7)])
 def test_the_number_of_bytes_must_fit_the_shape(raw: bytes):
     with pytest.raises(Problem, match=rf"{len(raw)} bytes.*needs 6"):
@@ -51,7 +57,11 @@ def test_the_number_of_bytes_must_fit_the_shape(raw: bytes):
         ([0, 0, 0, 0, 0, 256], "between 0 and 255"),
         ([0, 0, 0, 0, 0, -1], "between 0 and 255"),
         ([0, 0, 0, 0, 0, 10**100], "between 0 and 255"),
-        ([0, 0, 0, 0, 0, 1.0], "integers"),
+        ([0, 0, 0, 0, 0, 0.5], "integers"),
+        ([0, 0, 0, 0, 0, float("nan")], "integers"),
+        ([0, 0, 0, 0, 0, float("inf")], "integers"),
+        ([0, 0, 0, 0, 0, 256.0], "between 0 and 255"),
+        ([0, 0, 0, 0, 0, 1e300], "between 0 and 255"),
         ([0, 0, 0, 0, 0, True], "integers"),
         ([0, 0, 0, 0, 0, "1"], "integers"),
         ([0, 0, 0, 0, 0, None], "integers"),

@@ -35,6 +35,18 @@ export function blacken() {
   ink.fillRect(0, 0, canvas.width, canvas.height);
 }
 
+// Puts an image on the canvas as large as it fits, on white like the service.
+export function put(image) {
+  const scale = Math.min(canvas.width / image.naturalWidth, canvas.height / image.naturalHeight);
+  const [width, height] = [scale * image.naturalWidth, scale * image.naturalHeight];
+  const box = [(canvas.width - width) / 2, (canvas.height - height) / 2, width, height];
+  blacken();
+  ink.fillStyle = "#fff";
+  ink.fillRect(...box);
+  ink.drawImage(image, ...box);
+  ink.fillStyle = "#000";
+}
+
 function stroke({ clientX, clientY }) {
   const { width, height } = canvas;
   const box = canvas.getBoundingClientRect();

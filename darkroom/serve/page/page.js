@@ -21,6 +21,7 @@ async function predict(blob) {
   pending = new AbortController();
   const { signal } = pending;
   $("clear").disabled = false;
+  $("spoken").textContent = ""; // the last answer is not that of this image
   try {
     await during(classify(signal), $("result"), signal);
     await during(explain(signal), $("explained"), signal);
@@ -107,13 +108,21 @@ function fact(term, text) {
 }
 
 function offerDrawing(height, width) {
-  drawing.start(height, width, () => ($("hint").textContent = ""), predict);
+  drawing.start(height, width, beginStroke, predict);
   $("pad").classList.add("drawn");
   $("hint").textContent = "Draw here";
   $("ways").textContent = "Draw with mouse, touch or pen. Or drop an image anywhere on this page, or paste one with Ctrl+V.";
 }
 
 // Input
+
+// A stroke continues on the image that is shown.
+function beginStroke() {
+  $("hint").textContent = "";
+  if ($("given").hidden) return;
+  drawing.put($("given"));
+  $("given").hidden = true;
+}
 
 function take(file) {
   if (!file) return;

@@ -30,17 +30,39 @@ export async function call(path, image, signal) {
   throw new Failure(response.status, message(response.status, answer.error, response.headers.get("retry-after") ?? 1));
 }
 
+const UNSUPPORTED = "The file is not a supported image. Use a JPEG, PNG, WebP, BMP, TIFF or GIF file.";
+
+// An error in a visitor's words: the service's own words are for programs.
 function message(status, error = "", seconds = 1) {
   switch (status) {
+    case 401:
+      return "The service needs an API key.";
+    case 408:
+      return "The image did not arrive in time.";
     case 413:
-      return `The image is too large. ${error}`;
+      return `The file is too large${limit(error)}.`;
     case 415:
-      return `The file is not a supported image. ${error}`;
+      return UNSUPPORTED;
+    case 422:
+      return reason(error);
     case 429:
       return `The service is busy. Try again in ${seconds > 1 ? `${seconds} seconds` : "a second"}.`;
     case 504:
-      return `The request took too long. ${error}`;
+      return "The prediction took too long.";
     default:
-      return error || `The service failed with status ${status}.`;
+      return `The service failed with status ${status}.`;
   }
+}
+
+function limit(error) {
+  const bytes = /([\d,]+) bytes/.exec(error);
+  return bytes ? `: it may have up to ${(Number(bytes[1].replaceAll(",", "")) / 1e6).toPrecision(2)}\u00a0MB` : "";
+}
+
+// Why an image is unusable, without what only operators and programs need.
+function reason(error) {
+  const size = /([\d,]+) x ([\d,]+) pixels/.exec(error);
+  if (size) return `The image is too large: it has ${size[1]} × ${size[2]} pixels.`;
+  if (error.includes("supported image format")) return UNSUPPORTED;
+  return error.replace(/ \(.*\)/, "");
 }
