@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
@@ -21,7 +22,6 @@ from benchmarks.tables import markdown, median_range
 from darkroom.core import params, processor
 from darkroom.core.arrays import Augmentation
 from darkroom.core.outputs import TEMPORARY
-from darkroom.datasets.descriptions import ImageFolder
 from darkroom.preprocess import packing
 from darkroom.preprocess.samples import Samples
 from darkroom.train import memory
@@ -36,7 +36,7 @@ def generate(folder: Path, count: int, side: int) -> None:
     random, total = np.random.default_rng(0), count + 2 * _HELD_OUT
     splits = np.repeat(["train", "val", "test"], [count, _HELD_OUT, _HELD_OUT])
     samples = Samples(np.arange(total).astype(str), np.arange(total) % CLASSES, splits, np.full(total, ""))
-    dataset = ImageFolder(name="noise", title="Noise", augmentation=Augmentation(flip=True, shift=2))
+    dataset = SimpleNamespace(name="noise", title="Noise", licence="CC0-1.0", augmentation=Augmentation(True, 2))
     block = max(1, _BLOCK // (side * side * 3))
     starts = tqdm(range(0, total, block), desc="generate", unit="block", leave=False, disable=None)
     with packing.Pack(folder, (side, side, 3)) as pack:

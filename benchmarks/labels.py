@@ -37,7 +37,9 @@ def main() -> None:
         settings = changed({**recipe(chosen.recipe), "seed": seed})
         logits = np.empty((len(train), classes), np.float32)
         started = time.perf_counter()
-        for indices, found in out_of_sample(replace(train, labels=labels), val, manifest, settings, chosen.folds):
+        recipe_of = (settings.seed, settings.model, settings.train)
+        mislabelled = replace(train, labels=labels)
+        for indices, found in out_of_sample(mislabelled, val, manifest, *recipe_of, chosen.folds):
             logits[indices] = found
         margins, suspected = label_errors.suspicion(probabilities(logits), labels)
         top = np.argsort(-margins, kind="stable")[: round(chosen.top * len(train))]

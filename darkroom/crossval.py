@@ -14,18 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom import schema
 from darkroom.audit import freshness
-from darkroom.core import arrays
+from darkroom.core import arrays, params
 from darkroom.core.arrays import Manifest, Split, read_into
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_folder, write_csv
 from darkroom.core.randomness import derive_seed
 from darkroom.core.spelling import counted
 from darkroom.evaluate import label_errors, plots
+from darkroom.evaluate.config import EvaluateConfig
 from darkroom.figures import drawing
+from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict, probabilities
-from darkroom.schema import Params
+from darkroom.train.config import TrainConfig
 from darkroom.train.setup import build_trainer
 
 _BLOCK = 1000  # examples copied at a time
@@ -41,15 +42,15 @@ def folds(ids: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def out_of_sample(
-    train: Split, val: Split, manifest: Manifest, settings: Params, count: int
+    train: Split, val: Split, manifest: Manifest, seed: int, model: ModelConfig, settings: TrainConfig, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The indices (n,) of each fold's examples and their logits (n, K) float32, by a network trained on the others."""
-    fold = folds(train.ids, count, settings.seed)
-    training = settings.train.model_copy(update={"keep_weights": "last", "early_stopping": 0})
+    fold = folds(train.ids, count, seed)
+    training = settings.model_copy(update={"keep_weights": "last", "early_stopping": 0})
     for number in range(count):
         indices = np.flatnonzero(fold == number)
         with subset(train, np.flatnonzero(fold != number)) as rest, subset(train, indices) as held_out:
-            trainer = build_trainer(settings.seed, settings.model, training, manifest, rest, val)
+            trainer = build_trainer(seed, model, training, manifest, rest, val)
             for record in trainer.epochs():
                 print(f"fold {number + 1} of {count}, {record}", flush=True)
             yield indices, predict(trainer.network, held_out.inputs, manifest.mean, manifest.std)
@@ -89,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(count: int, output: str) -> None:
-    settings = schema.load()
+    seed, model, settings, shown = params.load(
+        seed=params.Seed, model=ModelConfig, train=TrainConfig, evaluate=EvaluateConfig
+    )
     manifest = arrays.read_manifest("data/arrays")
     if notice := freshness.notice():
         print(f"crossval: {notice}", file=sys.stderr, flush=True)
@@ -97,10 +100,10 @@ def _run(count: int, output: str) -> None:
     if count > len(train):
         raise DarkroomError(f"--folds {count}: must be at most {len(train)}, the number of training examples.")
     logits = np.empty((len(train), len(manifest.classes)), np.float32)
-    for indices, found in out_of_sample(train, val, manifest, settings, count):
+    for indices, found in out_of_sample(train, val, manifest, seed, model, settings, count):
         logits[indices] = found
     suspects = label_errors.table(probabilities(logits), np.asarray(train.labels), train.ids, manifest.classes)
-    figure = plots.suspects(train.inputs, train.ids, suspects, settings.evaluate.gallery_size)
+    figure = plots.suspects(train.inputs, train.ids, suspects, shown.gallery_size)
     with new_folder(output) as folder:
         write_csv(folder / "suspects.csv", suspects)
         drawing.save(figure, folder / "suspects.png")

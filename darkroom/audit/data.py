@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkroom import schema
 from darkroom.audit import freshness
-from darkroom.core import arrays
+from darkroom.core import arrays, params
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import index
 from darkroom.preprocess import raw_data
+from darkroom.preprocess.config import PreprocessConfig
 
 _SUSPECTS = {  # title -> file of suspect labels
     "test set": "metrics/evaluate/suspect_labels.csv",
@@ -47,7 +47,7 @@ def read() -> AuditData:
         _read_csv("metrics/data/near_duplicates.csv").astype({"difference": float}),
         _current_suspects(manifest, splits),
         _original_sizes(),
-        schema.load().seed,
+        params.load(seed=params.Seed),
         freshness.notice(),
     )
 
@@ -57,7 +57,7 @@ def read_originals(ids: Iterable[str]) -> dict[str, np.ndarray]:
 
     Images that cannot be decoded are missing from the result.
     """
-    raw = raw_data.read("data/raw", schema.load().preprocess)
+    raw = raw_data.read("data/raw", params.load(preprocess=PreprocessConfig))
     indices = np.flatnonzero(np.isin(raw.samples.ids, list(ids)))
     decoded = zip(raw.samples.ids[indices].tolist(), raw.take(indices), strict=True)
     return {name: image for name, image in decoded if not isinstance(image, str)}

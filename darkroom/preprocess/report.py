@@ -56,13 +56,19 @@ def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Fin
 
 
 def summary_line(manifest: Manifest, findings: Sequence[Finding]) -> str:
-    """Counts in one line: `Toy: 4 train, 2 val, 3 test images; 3 removed (2 leak, 1 unusable); 1 suspect kept`."""
+    """Counts in one line: `Toy: 4 train, 2 val, 3 test images; 3 removed (2 leak, 1 unusable); 1 suspect kept`.
+
+    With corrected labels, `; 6 relabelled` is appended.
+    """
     sizes = ", ".join(f"{manifest.counts[name]} {name}" for name in SPLITS)
     rules = Counter(finding.rule for finding in findings if finding.action == REMOVED)
     by_rule = ", ".join(f"{count} {rule}" for rule, count in rules.most_common())
     removed = f"{rules.total()} removed" + (f" ({by_rule})" if by_rule else "")
-    kept = len(findings) - rules.total()
-    return f"{manifest.title}: {sizes} images; {removed}" + (f"; {kept} suspect kept" if kept else "")
+    actions = Counter(finding.action for finding in findings)
+    others = ((actions[KEPT], "suspect kept"), (actions[RELABELLED], "relabelled"))
+    return "; ".join(
+        [f"{manifest.title}: {sizes} images", removed, *(f"{count} {what}" for count, what in others if count)]
+    )
 
 
 def write(

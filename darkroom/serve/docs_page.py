@@ -1,6 +1,7 @@
 """The OpenAPI document as an HTML page that needs no scripts and no network."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -11,12 +12,12 @@ _STYLE = """
   :root { --ground: #131518; --raised: #1c1f24; --ink: #e9ecef; --line: #31373e; --accent: #56b4e9 }
 }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: var(--ink); background: var(--ground); overflow-wrap: anywhere }
+  color: var(--ink); background: var(--ground); overflow-wrap: break-word }
 a { color: var(--accent) } h2 { line-height: 1.3 }
-code, pre { font: 14px/1.45 ui-monospace, monospace } h2 code { font-size: 1.1rem }
+code, pre { font: 14px/1.45 ui-monospace, monospace } h2 code { font-size: 1.1rem; overflow-wrap: anywhere }
 pre { background: var(--raised); padding: .75rem; white-space: pre-wrap }
 section { border-top: 1px solid var(--line); margin-top: 2rem } table { border-collapse: collapse; margin-top: .75rem }
-td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top } th { overflow-wrap: normal }
+td, th { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
 @media (max-width: 40rem) { table { font-size: .85rem } td, th { padding-right: .6rem } }
 """
 
@@ -89,5 +90,10 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     columns = "".join(f'<th scope="col">{name}</th>' for name in head)
-    cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    cells = "".join("<tr>" + "".join(f"<td>{_breakable(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{columns}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def _breakable(text: str) -> str:
+    """Text that may be wrapped after a slash and between the words of a schema's name."""
+    return re.sub(r"(?<=/)|(?<=[a-z])(?=[A-Z])", "<wbr>", escape(text))

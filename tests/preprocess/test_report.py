@@ -8,7 +8,7 @@ from PIL import Image
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.preprocess import report
-from darkroom.preprocess.cleaning import KEPT, REMOVED, Finding
+from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
 
 
 def make_split(counts: list[int], shape: tuple[int, int, int] = (4, 4, 1)) -> Split:
@@ -74,6 +74,15 @@ def test_the_summary_line_counts_by_split_and_rule():
     assert report.summary_line(make_manifest(2), []) == f"{sizes}0 removed"
     line = report.summary_line(make_manifest(2), FINDINGS)
     assert line == f"{sizes}3 removed (2 leak, 1 unusable); 1 suspect kept"
+
+
+def test_corrected_labels_are_counted():
+    found = [*FINDINGS, *(finding(name, "relabelled", RELABELLED) for name in "efg"), finding("h", "relabelled")]
+    line = report.summary_line(make_manifest(2), found)
+    assert line.endswith("; 4 removed (2 leak, 1 unusable, 1 relabelled); 1 suspect kept; 3 relabelled")
+    summary = report.summary(make_manifest(2), np.array([0, 1]), found)
+    assert (summary["removed"], summary["suspect_kept"], summary["relabelled"]) == (4, 1, 3)
+    assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS)
 
 
 def test_tables_hold_counts_findings_and_near_duplicates(tmp_path: Path):

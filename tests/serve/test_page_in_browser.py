@@ -145,7 +145,7 @@ def test_a_drawing_over_an_image(opened: Browser):
     opened.script(GIVE, "paste", list(_png(*[128] * 49)))
     opened.until(EXPLAINED)
     assert opened.text("#verdict") == "medium"
-    opened.draw("#ink", [(x, y) for y in range(-60, 61, 15) for x in (-60, 60)])
+    opened.draw("#ink", [(x, y) for y in range(-110, 111, 20) for x in (-110, 110)])
     opened.until(f"{EXPLAINED} && document.querySelector('#verdict').innerText !== 'medium'")
     seen = opened.script("""
         const context = document.querySelector("#seen").getContext("2d");
