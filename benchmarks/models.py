@@ -11,7 +11,7 @@ from benchmarks.command import parser
 from benchmarks.runs import run
 from benchmarks.tables import markdown
 from darkroom.core import arrays, processor
-from darkroom.core.outputs import new_file, write_text
+from darkroom.core.outputs import new_file
 from darkroom.models.config import ModelConfig
 
 COLUMNS = {
@@ -52,7 +52,6 @@ def main() -> None:
         f"# All networks at equal training time\n\n{manifest.title}, {processor.describe()}; one seed, `{command}`\n\n"
         f"{table}\n\n![Test error against training time](models.png)\n"
     )
-    write_text("docs/models.md", text)
     with new_file("docs/models.png") as path:
         figure = draw(rows, f"{manifest.title} on {processor.describe()}")
         figure.savefig(path, format="png", metadata={"Software": None})

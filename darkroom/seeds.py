@@ -43,9 +43,9 @@ def train(seed: int) -> dict[str, float]:
     return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": accuracy}
 
 
-def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str]:
-    """Mean, sample standard deviation and number of the test accuracies, with the digest of their recipe."""
-    std = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str | None]:
+    """Mean, sample standard deviation (None of one) and number of the test accuracies, with the digest of their recipe."""
+    std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
     return {"mean": statistics.mean(accuracies), "std": std, "n": len(accuracies), "recipe": recipe}
 
 
@@ -80,7 +80,8 @@ def _run(seeds: Sequence[int]) -> None:
     results = map(_read, sorted(FOLDER.glob("*.json")))
     summary = summarise([result["accuracy"] for result in results if result.get("recipe") == recipe], recipe)
     write_json(SUMMARY, summary)
-    print(f"{SUMMARY}: {summary['mean']:.2%} ± {summary['std']:.2%} (n = {summary['n']})")
+    spread = f"± {summary['std']:.2%} (n = {summary['n']})" if summary["n"] > 1 else "(n = 1: no spread)"
+    print(f"{SUMMARY}: {summary['mean']:.2%} {spread}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -243,6 +243,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="run nothing; check whether the existing attestation holds for the commit and all outputs are identical",
     )
     chosen = parser.parse_args(arguments)
+    if chosen.threads is not None and chosen.threads < 1:
+        parser.error(f"--threads {chosen.threads}: must be at least 1")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the clone is removed on SIGTERM, too
     try:
         found = revision.find(chosen.revision)

@@ -15,7 +15,7 @@ from darkroom.models.config import ModelConfig
 from darkroom.train import curves, gradients
 from darkroom.train.config import TrainConfig
 from darkroom.train.resume import Resume
-from darkroom.train.setup import build_trainer, describe_training
+from darkroom.train.setup import build_trainer, describe_training, notices
 
 
 def main() -> dict[str, float]:
@@ -24,6 +24,8 @@ def main() -> dict[str, float]:
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     trainer = build_trainer(seed, model, settings, manifest, train, val)
     print(f"training {model.name} on {counted(len(train), 'example')}: {trainer.hardware()}")
+    for notice in notices(settings, trainer):
+        print(notice)
 
     description = describe_training(seed, model, settings, manifest, trainer)
     resume = Resume(description)

@@ -1,48 +1,34 @@
 """Index a folder of images: one row per file with its label, size and digest, without a copy of the file.
 
-The folder has one sub-folder per class; or train/, test/ and optionally val/ with one sub-folder per class each; or a
-manifest.csv or manifest.jsonl with the path and label, and optionally the split and group, of each image. Any change of
-the files, labels, splits or groups changes the index.
+The images are listed by the sub-folders (`folders`) or by a manifest (`manifest`). Any change of the files, labels,
+splits or groups changes the index.
 """
 
 import csv
 import hashlib
-import json
-import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple, NoReturn
+from pathlib import Path
 
 from tqdm import tqdm
 
-from darkroom.core.arrays import SPLITS
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
+from darkroom.datasets import folders, listing, manifest
 from darkroom.datasets.descriptions import DESCRIPTION, ImageFolder
+from darkroom.datasets.listing import Listed
 from darkroom.inputs import image
 
 FILE = "index.csv"  # in the folder of raw files
-MANIFESTS = ("manifest.csv", "manifest.jsonl")
 MAX_BYTES = 2**28  # larger files are not read
 
 _BLOCK = 1024  # files read between two updates of the progress bar
 _CACHE = Path(".dvc/cache")  # `dvc add` may replace files by links into it
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
-
-
-class Listed(NamedTuple):
-    """An image as listed by a folder or a manifest."""
-
-    path: str  # relative to the dataset's folder, with "/"
-    label: str
-    split: str = ""
-    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +52,12 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     """Write the index of the dataset's folder, and its description with the classes found, to `folder`.
 
     Returns a summary. Raises DarkroomError if there are no images or fewer than two classes, if a class differs from
-    another only in case, is not in dataset.yaml or links out of the folder, if the manifest is invalid, or if a group
-    is in two splits.
+    another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or if a group is in
+    two splits.
     """
-    manifests = [dataset.folder / name for name in MANIFESTS if (dataset.folder / name).exists()]
-    if len(manifests) > 1:
-        raise DarkroomError(f"{dataset.folder} has both {' and '.join(MANIFESTS)}: keep one of them.")
-    listed = sorted(_read_manifest(manifests[0]) if manifests else _walk(dataset.folder))
+    listed, remarks = _list(dataset)
     if not listed:
-        remedy = f"add one sub-folder per class, or a {MANIFESTS[0]} with the columns path and label"
+        remedy = f"add one sub-folder per class, or a {manifest.NAMES[0]} with the columns path and label"
         raise DarkroomError(f"{dataset.folder} has no images: {remedy}.")
     classes = _classes(dataset, listed)
     _check_groups(dataset, listed)
@@ -88,7 +71,7 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
                 unusable += bool(entry.problem)
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
     found = f"{counted(len(listed), 'image')} of {counted(len(classes), 'class')}"
-    return f"{found}, {unusable} of them unusable" if unusable else found
+    return "; ".join([f"{found}, {unusable} of them unusable" if unusable else found, *remarks])
 
 
 def read(folder: str | Path) -> Iterator[Entry]:
@@ -103,67 +86,16 @@ def read(folder: str | Path) -> Iterator[Entry]:
         raise DarkroomError(f"{path} cannot be read ({error}): {remedy}.") from None
 
 
-def _walk(folder: Path) -> Iterator[Listed]:
-    """The files in the classes' folders, at any depth; hidden files and files beside these folders are ignored."""
-    tops = [entry.name for entry in os.scandir(folder) if not entry.name.startswith(".") and entry.is_dir()]
-    split_names = "train" in tops and set(tops) <= set(SPLITS)
-    for top in tops:
-        if not (folder / top).resolve().is_relative_to(folder.resolve()):
-            raise DarkroomError(
-                f"{folder / top} is a link out of the dataset's folder: copy its images into the folder."
-            )
-        for parent, folders, files in os.walk(folder / top, onerror=_raise_unreadable):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-            for name in (*files, *links):
-                parts = Path(parent, name).relative_to(folder).parts
-                labels = parts[1:] if split_names else parts
-                if not name.startswith(".") and len(labels) > 1:
-                    yield Listed("/".join(parts), labels[0], top if split_names else "")
-
-
-def _raise_unreadable(error: OSError) -> NoReturn:
-    remedy = "give this user access, or move it out of the dataset's folder"
-    raise DarkroomError(f"{error.filename} cannot be read ({error.strerror}): {remedy}.") from None
-
-
-def _read_manifest(path: Path) -> Iterator[Listed]:
-    """The rows of a manifest; additional columns are ignored."""
-    seen: dict[str, int] = {}
-    for number, row in _rows(path):
-        where = f"{path}, row {number}"
-        values = {name: str(row.get(name) if row.get(name) is not None else "") for name in Listed._fields}
-        for name in ("path", "label"):
-            if not values[name]:
-                raise DarkroomError(f"{where} has no {name}: every row needs one.")
-        if values["split"] not in ("", *SPLITS):
-            raise DarkroomError(f"{where} has the split {values['split']!r}: it must be {', '.join(SPLITS)} or empty.")
-        given, file = values["path"], PurePosixPath(values["path"])
-        if file.is_absolute() or ".." in file.parts:
-            raise DarkroomError(f"{where} has the path {given!r}: it must be in the folder of the manifest.")
-        if str(file) in seen:
-            raise DarkroomError(f"{where} has the same path {given!r} as row {seen[str(file)]}: keep one of them.")
-        seen[str(file)] = number
-        yield Listed(**{**values, "path": str(file)})
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".jsonl":
-                for number, line in enumerate(file, 1):
-                    if line.strip():
-                        row = json.loads(line)
-                        if not isinstance(row, dict):
-                            raise ValueError(f"row {number} is not an object")
-                        yield number, row
-            else:
-                reader = csv.DictReader(file, strict=True)
-                if missing := {"path", "label"} - set(reader.fieldnames or ()):
-                    raise ValueError(f"missing columns: {', '.join(sorted(missing))}")
-                yield from enumerate(reader, 1)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DarkroomError(f"{path} cannot be read ({error}): correct it.") from None
+def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
+    """The images of the dataset, sorted, and remarks on what is not used."""
+    if path := manifest.find(dataset.folder):
+        listed, unused = manifest.read(path)
+        remarks = [f"columns of {path.name} that are not used: {', '.join(unused)}"] if unused else []
+    else:
+        listed, unused = folders.walk(dataset.folder, dataset.classes)
+        files = f"{counted(len(unused), 'file')} outside of the class folders"
+        remarks = [f"not used: {files}, such as {unused[0]!r}"] if unused else []
+    return sorted(listed), remarks
 
 
 def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
@@ -175,11 +107,11 @@ def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
         if not _is_writable(name):
             shown = name.encode(errors="backslashreplace").decode()
             raise DarkroomError(f"{folder}: the class name {shown!r} {_NOT_WRITABLE}: rename the class.")
-        key = unicodedata.normalize("NFC", name).casefold()
+        key = listing.key(name)
         if key in similar:
-            names = f"{similar[key]!r} and {name!r}"
+            difference = "differ only in case, blanks, number format or Unicode form"
             raise DarkroomError(
-                f"{folder}: the classes {names} differ only in case or Unicode form: rename one of them."
+                f"{folder}: the classes {similar[key]!r} and {name!r} {difference}: give them the same name."
             )
         similar[key] = name
     classes = dataset.classes or tuple(sorted(found))

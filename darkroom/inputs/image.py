@@ -27,11 +27,14 @@ from PIL import (  # noqa: F401 - imported to register the decoders
     WebPImagePlugin,
 )
 
+from darkroom.inputs import libtiff, limits
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # `decode` has its own limit. Pillow's limit issues a warning, which cannot be caught in one thread alone.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # errors in a file are reported by Unusable
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Pillow's messages would reach the terminal
+libtiff.silence()
 
 # Pillow was observed to raise each of these for a broken file.
 _ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError)
@@ -136,9 +139,13 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
     try:
         if not contents:
             raise Unusable("it is empty")
+        if excess := limits.excess(contents):
+            raise Unusable(excess)
         with Image.open(io.BytesIO(contents), formats=FORMATS) as opened:
             if 0 in opened.size:
                 raise Unusable("it has no pixels")
+            if excess := limits.side_excess(*opened.size):
+                raise Unusable(excess)
             yield opened
     except Unusable:
         raise

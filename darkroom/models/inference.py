@@ -1,5 +1,6 @@
 """Predictions of a network, without gradients."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import nn
 from tqdm import tqdm
 
 from darkroom.models.normalisation import normalise
+
+MAX_PIXELS = 500 * 64 * 64  # of one batch: bounds the memory, whatever the size of the images
 
 
 @torch.inference_mode()
@@ -22,8 +25,10 @@ def predict(
 ) -> np.ndarray:
     """Logits (N, K) float32 of inputs (N, ..., C) uint8, computed on the network's device in `precision`.
 
-    `mean` and `std` are per channel, on the scale 0..1. Leaves the network in evaluation mode.
+    `mean` and `std` are per channel, on the scale 0..1. A batch has at most `batch_size` inputs and about
+    MAX_PIXELS pixels. Leaves the network in evaluation mode.
     """
+    batch_size = min(batch_size, max(1, MAX_PIXELS // math.prod(inputs.shape[1:-1])))
     network.eval()
     device = next(network.parameters()).device
     logits = []

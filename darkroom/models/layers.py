@@ -1,7 +1,11 @@
 """Layers that several network families share."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+MAX_PATCHES = 2_000 * 30 * 30  # to which a whitening stem is fitted: all of 2,000 images of 32 x 32
 
 
 class WhiteningConv(nn.Conv2d):
@@ -22,11 +26,16 @@ class WhiteningConv(nn.Conv2d):
 
     @torch.no_grad()
     def fit(self, images: Tensor, epsilon: float = 1e-2) -> None:
-        """Compute the filters from normalised images (N, C, H, W) float32; a few thousand are enough."""
+        """Compute the filters from normalised images (N, C, H, W) float32; a few thousand are enough.
+
+        Uses all patches, or about MAX_PATCHES on a regular grid: the memory does not grow with the size of the images.
+        """
         size = self.in_channels * 9
         images = images.cpu()  # an Apple GPU has no float64
-        patches = images.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
-        patches = patches - patches.mean(0)
+        n, _, height, width = images.shape
+        step = math.ceil(math.sqrt(n * (height - 2) * (width - 2) / MAX_PATCHES))
+        patches = images.unfold(2, 3, step).unfold(3, 3, step).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+        patches -= patches.mean(0)
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
         leading = torch.arange(size - 1, size - 1 - self.out_channels // 2, -1)
         filters = (components[:, leading] / (variances[leading] + epsilon).sqrt()).T

@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(_code(review, chosen.fail_on))
 
 
-def _report(review: Review, as_text: bool, html: str | None) -> None:
+def _report(review: Review, as_json_text: bool, html: str | None) -> None:
     from darkroom.review import page
 
-    _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if as_text else page.markdown(review))
+    _print(json.dumps(as_json(review), indent=2, ensure_ascii=False) if as_json_text else page.markdown(review))
     if html:
         try:
             write_text(html, page.html(review))

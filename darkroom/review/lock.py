@@ -134,11 +134,14 @@ def _upstream(revision: Revision, stage: str) -> set[str]:
 
 
 def grouped(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings, with one for all stages that share a kind and a path: `stage` then lists them."""
+    """The findings, with one for all stages that share a kind and a path: `stage` then lists or counts them."""
     stages_of: dict[tuple[Kind, str], list[str]] = {}
     for finding in findings:
         stages_of.setdefault((finding.kind, finding.path), []).append(finding.stage)
-    return [Finding(kind, ", ".join(names), path) for (kind, path), names in stages_of.items()]
+    return [
+        Finding(kind, " and ".join(names) if len(names) < 3 else f"{len(names)} stages", path)
+        for (kind, path), names in stages_of.items()
+    ]
 
 
 def mismatches(revision: Revision) -> list[Finding]:

@@ -92,7 +92,7 @@ def _environment(**settings: Any) -> Environment:
         lstrip_blocks=True,
         **{"finalize": _escape, **settings},
     )
-    environment.filters |= {"percent": _percent, "points": _points, "p_value": _p, "listed": _listed}
+    environment.filters |= {"percent": _percent, "points": _points, "p_value": _p_relation, "listed": _listed}
     environment.filters |= {"grouped": lock.grouped}
     environment.globals |= {"table": _table, "code": _code, "over_seeds": _over_seeds}
     environment.globals |= {"LEVEL": LEVEL, "SHOWN": SHOWN, "MAX_CLASSES": MAX_CLASSES}
@@ -153,7 +153,8 @@ def _costs(review: Review) -> list[list[str]]:
 
 
 def _over_seeds(side: Side) -> str:
-    return f"{_percent(side.seeds['mean'])} ± {100 * side.seeds['std']:.2f} (n = {side.seeds['n']})"
+    spread = "" if side.seeds["std"] is None else f" ± {100 * side.seeds['std']:.2f}"
+    return f"{_percent(side.seeds['mean'])}{spread} (n = {side.seeds['n']})"
 
 
 def _pair(old: float | None, new: float | None, shown: Callable, signed: Callable) -> list[str]:
@@ -187,6 +188,10 @@ def _points(fraction: float) -> str:
 
 def _p(p: float) -> Markup:
     return Markup("< 0.0001" if p < 0.0001 else f"{p:.2g}")
+
+
+def _p_relation(p: float) -> Markup:
+    return Markup("p ") + (_p(p) if p < 0.0001 else Markup("= ") + _p(p))
 
 
 def _value(value: Any) -> str:

@@ -21,10 +21,7 @@ EVALUATE, TRAIN, ROBUSTNESS, EXPORT, DATA = (
     f"metrics/{name}.json" for name in ("evaluate", "train", "robustness", "export", "preprocess")
 )
 METRICS = (EVALUATE, TRAIN, ROBUSTNESS, "metrics/explain.json", EXPORT, DATA)
-COSTS = tuple(
-    f"metrics/cost/{stage}.json"
-    for stage in ("fetch", "preprocess", "train", "evaluate", "robustness", "explain", "export")
-)
+COSTS = "metrics/cost"  # a folder with one file per stage
 PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
 SEEDS = "metrics/seeds.json"
 _TEXTS = ("recipe", "reason")  # the last words of the keys whose values are texts
@@ -36,7 +33,7 @@ class Result:
 
     revision: Revision
     metrics: Mapping[str, Mapping[str, Any]]  # the files of METRICS that exist
-    costs: Mapping[str, Mapping[str, Any]]  # the files of COSTS that exist
+    costs: Mapping[str, Mapping[str, Any]]  # the files in COSTS
     predictions: pd.DataFrame  # id, label, predicted, confidence, in newer revisions label_probability; sorted by id
     corruptions: pd.DataFrame  # corruption, severity, accuracy; no rows if there is no such file
     params: Mapping[str, Any]
@@ -66,7 +63,7 @@ def read(revision: Revision) -> Result:
     return Result(
         revision,
         metrics,
-        {path: found for path in COSTS if (found := _numbers(revision, path)) is not None},
+        {path: found for path in revision.files(COSTS) if (found := _numbers(revision, path)) is not None},
         predictions.sort_values("id", ignore_index=True),
         pd.DataFrame(columns=["corruption", "severity", "accuracy"]) if corruptions is None else corruptions,
         flat(_params(revision)),

@@ -81,8 +81,8 @@ def router(service: Service) -> APIRouter:
     @routes.get("/health/ready", responses=_not_ready(messages.ServerReady))
     async def server_ready(response: Response) -> messages.ServerReady:
         """Readiness probe: whether the service accepts new requests."""
-        response.status_code = 200 if service.ready else NOT_READY
-        return messages.ServerReady(live=True, ready=service.ready)
+        response.status_code = 200 if service.welcoming else NOT_READY
+        return messages.ServerReady(live=True, ready=response.status_code == 200)
 
     async def model_metadata(request: Request) -> messages.ModelMetadata:
         """The model's inputs and outputs."""
@@ -105,8 +105,8 @@ def router(service: Service) -> APIRouter:
         """Whether the model accepts new requests."""
         address = _Address(**request.path_params)
         address.check(service.bundle)
-        response.status_code = 200 if service.ready else NOT_READY
-        return messages.ModelReady(name=address.name, ready=service.ready)
+        response.status_code = 200 if service.welcoming else NOT_READY
+        return messages.ModelReady(name=address.name, ready=response.status_code == 200)
 
     async def infer(request: Request) -> Response:
         """Classify images.

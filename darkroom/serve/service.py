@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Lock
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import TypeVar
 
@@ -88,10 +88,11 @@ class Service:
     def __init__(self, settings: Settings):
         """Read the bundle; raises DarkroomError if it cannot be served."""
         self.settings = settings
-        self.ready = True  # whether new requests are welcome
+        self.ready = True  # False from the beginning of the shutdown
         self.admission = Admission(settings.queue, 4 * settings.max_bytes)
         self.telemetry = Telemetry(self.admission)
         self._threads = ThreadPoolExecutor(settings.threads, "worker")
+        self._since: dict[int, float] = {}  # by worker thread: when its current job began
         self._changing = asyncio.Lock()
         self._previous: _Served | None = None
         self._serve(self._read())
@@ -100,6 +101,13 @@ class Service:
     def bundle(self) -> Bundle:
         """The bundle in use. A request keeps the bundle that it started with."""
         return self._served.bundle
+
+    @property
+    def welcoming(self) -> bool:
+        """Whether new requests are welcome: no shutdown has begun, and a worker thread is idle or within its time."""
+        latest = perf_counter() - self.settings.timeout
+        stuck = sum(since < latest for since in list(self._since.values()))
+        return self.ready and stuck < self.settings.threads
 
     def max_pixels(self, bundle: Bundle) -> int:
         """The largest image that both the settings and the bundle allow, in pixels."""
@@ -227,8 +235,13 @@ class Service:
                     result.cancel()
 
     def _worked(self, job: Callable[[], T], images: int) -> T:
-        with self.telemetry.running(images):
-            return job()
+        worker = get_ident()
+        self._since[worker] = perf_counter()
+        try:
+            with self.telemetry.running(images):
+                return job()
+        finally:
+            del self._since[worker]
 
     def _classify(self, served: _Served, contents: bytes) -> Outcome:
         started = perf_counter()

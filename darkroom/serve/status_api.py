@@ -31,9 +31,9 @@ def router(service: Service) -> APIRouter:
         "/health/ready", summary="Readiness probe", responses={503: {"model": Readiness, "description": "Not ready."}}
     )
     async def ready(response: Response) -> Readiness:
-        """Whether the service accepts new requests. It reports not ready before it shuts down."""
-        response.status_code = 200 if service.ready else 503
-        return Readiness(ready=service.ready)
+        """Whether new requests are welcome: not before a shutdown, nor while all workers are past the time limit."""
+        response.status_code = 200 if service.welcoming else 503
+        return Readiness(ready=response.status_code == 200)
 
     @routes.get(
         "/v1/model",

@@ -16,9 +16,7 @@ from torch.nn.functional import one_hot
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
-from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed, numpy_generator
-from darkroom.core.spelling import counted
 from darkroom.models.normalisation import normalise
 from darkroom.train import augmentation, memory
 from darkroom.train.config import AugmentConfig
@@ -34,24 +32,31 @@ class Batches:
     def __init__(
         self, train: Split, manifest: Manifest, augment: AugmentConfig, batch_size: int, seed: int, device: torch.device
     ):
-        if batch_size > len(train):
-            raise DarkroomError(
-                f"train.batch_size = {batch_size} is larger than the training set of "
-                f"{counted(len(train), 'example')}: lower it."
-            )
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
-        self.steps = math.ceil(len(train) / batch_size)  # per epoch
+        self.batch_size = min(batch_size, len(train))
+        self.steps = math.ceil(len(train) / self.batch_size)  # per epoch
         self.augment = _resolve(augment, manifest.augmentation)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
         fits = train.inputs.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
         self.in_memory = torch.from_numpy(arrays.read_whole(train.inputs)).to(device) if fits else None
 
-    def sample(self, n: int) -> Tensor:
-        """`n` random inputs without augmentation, normalised (n, C, ...) float32; all inputs if there are fewer."""
-        chosen = numpy_generator(self.seed, "stem").permutation(len(self.train))[:n]
-        inputs = np.empty((len(chosen), *self.train.inputs.shape[1:]), np.uint8)
-        arrays.read_into(inputs, self.train.inputs, np.sort(chosen))
-        return normalise(torch.from_numpy(inputs).to(self.device), self.manifest.mean, self.manifest.std)
+    def sample(self, n: int, pixels: int) -> Tensor:
+        """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
+
+        If they have more than `pixels` pixels in all, a random window is taken from each: the memory does not grow with
+        the size of the images.
+        """
+        random = numpy_generator(self.seed, "stem")
+        chosen = np.sort(random.permutation(len(self.train))[:n])
+        height, width, channels = self.train.inputs.shape[1:]
+        h, w = (min(size, math.isqrt(pixels // len(chosen))) for size in (height, width))
+        windows = np.empty((len(chosen), h, w, channels), np.uint8)
+        image = np.empty((1, height, width, channels), np.uint8)
+        for window, index in zip(windows, chosen, strict=True):
+            arrays.read_into(image, self.train.inputs, np.array([index]))
+            top, left = random.integers(height - h + 1), random.integers(width - w + 1)
+            window[:] = image[0, top : top + h, left : left + w]
+        return normalise(torch.from_numpy(windows).to(self.device), self.manifest.mean, self.manifest.std)
 
     def epoch(self, epoch: int, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps `first` (inclusive) to `last` (exclusive) of an epoch, all counted from 0.

@@ -1,9 +1,12 @@
 """Build a training from parameters and data: network, device, precision, objective, trainer."""
 
+from collections.abc import Iterator
+
 import torch
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed
+from darkroom.core.spelling import counted
 from darkroom.models import checkpoints, hardware
 from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
@@ -12,6 +15,8 @@ from darkroom.train import initial_weights, memory
 from darkroom.train.config import TrainConfig
 from darkroom.train.objective import Supervised
 from darkroom.train.trainer import Trainer
+
+FEW_STEPS = 200  # fewer rarely train a network well: sprint, the fastest recipe, takes 253 on Fashion-MNIST
 
 
 def build_trainer(
@@ -35,6 +40,21 @@ def build_trainer(
     return Trainer(
         network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not has_initial_weights
     )
+
+
+def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
+    """What a user with few training examples should know before the training: one line each, for people."""
+    batches, steps = trainer.batches, trainer.steps()
+    if batches.batch_size < settings.batch_size:
+        yield (
+            f"train.batch_size = {settings.batch_size} is lowered to {batches.batch_size}, "
+            "the number of training examples"
+        )
+    if steps < FEW_STEPS:
+        yield (
+            f"hint: this training takes only {counted(steps, 'step')}, {batches.steps} per epoch: "
+            f"raise train.epochs or lower train.batch_size to take at least {FEW_STEPS}"
+        )
 
 
 def describe_training(

@@ -77,7 +77,7 @@ class Trainer:
         self.seed, self.device, self.precision = seed, device, precision
         self.dtype = hardware.PRECISIONS[precision]
         if fit_stem and hasattr(network, "fit_stem"):
-            network.fit_stem(self.batches.sample(2000))
+            network.fit_stem(self.batches.sample(2000, 2000 * 32 * 32))
         self.optimisers = Optimisers(network, settings)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
@@ -130,6 +130,10 @@ class Trainer:
             "images_per_second": round(speed, 1),
             "mfu": round(training_flops * speed / peak, 3),  # model FLOPs utilisation
         }
+
+    def steps(self) -> int:
+        """The number of steps of the whole training, unless it stops early."""
+        return sum(self._last_step(epoch) for epoch in range(math.ceil(self.settings.epochs)))
 
     def hardware(self) -> str:
         """Device, precision and the reason for this precision, for people."""
@@ -231,24 +235,24 @@ class Trainer:
             self.average.update_parameters(self.network)
 
     def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
-        """Validate, update the weights to keep, and add the epoch's record."""
+        """Validate, add the epoch's record, and update the weights to keep."""
         network = self.average.module if self.average else self.network
         logits = torch.from_numpy(predict(network, self.val.inputs, self.manifest.mean, self.manifest.std, self.dtype))
         labels = torch.from_numpy(np.array(self.val.labels))
         val_loss = cross_entropy(logits, labels).item()
         val_accuracy = (logits.argmax(1) == labels).double().mean().item()
-        if self.settings.keep_weights == "last" or not self.records or val_accuracy > self._best_record().val_accuracy:
-            self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         seen = sum(len(batch) for batch in torch.tensor_split(self.batches.labels, self.batches.steps)[:steps])
         loss, accuracy = self.losses[:steps].mean().item(), self.correct.item() / seen
         self.records.append(
             Record(epoch + 1, lr, loss, accuracy, val_loss, val_accuracy, self.seconds, self.monitor.layers())
         )
+        if self.settings.keep_weights == "last" or self._best_record() is self.records[-1]:
+            self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         self._begin_epoch()
 
     def _best_record(self) -> Record:
-        """The record with the highest validation accuracy, the first of equals."""
-        return max(self.records, key=lambda record: record.val_accuracy)
+        """The record with the highest validation accuracy; of equals that with the lowest loss, then the first."""
+        return max(self.records, key=lambda record: (record.val_accuracy, -record.val_loss))
 
     def _should_stop_early(self) -> bool:
         patience = self.settings.early_stopping

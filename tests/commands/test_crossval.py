@@ -35,7 +35,10 @@ def test_a_subset_is_mapped_and_removed_afterwards(monkeypatch: pytest.MonkeyPat
     assert not list(Path("data").iterdir())
 
 
-def test_flipped_labels_are_found_by_networks_that_have_not_seen_them(capsys: pytest.CaptureFixture):
+def test_flipped_labels_are_found_by_networks_that_have_not_seen_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(crossval.freshness, "notice", lambda: "data/arrays is old")
     train = toys.split(240, "train")
     flipped = [7, 40, 133]
     train.labels[flipped] ^= 1
@@ -46,7 +49,8 @@ def test_flipped_labels_are_found_by_networks_that_have_not_seen_them(capsys: py
     assert (suspects["label"] != suspects["suggested"]).head(3).all()
     with Image.open("found/suspects.png") as sheet:
         assert sheet.width > 300
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert "data/arrays is old" in warned
     assert "fold 2 of 2" in printed
     assert f"{len(suspects)} of 240" in printed and "found/suspects.csv" in printed
 

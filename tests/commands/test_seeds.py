@@ -59,7 +59,7 @@ def test_each_seed_leaves_a_result_and_all_of_them_a_summary(trained: list[int],
 
 def test_one_seed_has_no_deviation(trained: list[int]):
     seeds.main(["2"])
-    assert result("metrics/seeds.json") == {"mean": 0.94, "std": 0.0, "n": 1, "recipe": lock.recipe(WORKSPACE)}
+    assert result("metrics/seeds.json") == {"mean": 0.94, "std": None, "n": 1, "recipe": lock.recipe(WORKSPACE)}
 
 
 def test_a_seed_with_a_current_result_is_not_trained_again(trained: list[int]):
@@ -84,7 +84,7 @@ def test_results_of_another_recipe_are_trained_again_or_do_not_count(trained: li
     seeds.main(["2"])
     assert trained == [1, 2, 2]
     assert result("metrics/seeds/1.json")["recipe"] == before
-    assert result("metrics/seeds.json") == {"mean": 0.94, "std": 0.0, "n": 1, "recipe": lock.recipe(WORKSPACE)}
+    assert result("metrics/seeds.json") == {"mean": 0.94, "std": None, "n": 1, "recipe": lock.recipe(WORKSPACE)}
 
 
 def test_results_hold_for_another_seed_of_the_pipeline(trained: list[int], project: Path):

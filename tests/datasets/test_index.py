@@ -1,103 +1,21 @@
 import csv
 import errno
-import io
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import descriptions, index
+from darkroom.datasets import index
+from tests.datasets.image_folder import FOLDER, build, error_message, summary, write_image
+from tests.repository import dvc
 
-FOLDER = Path("data/datasets/mine")
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    FOLDER.mkdir(parents=True)
-
-
-def write_image(path: str, value: int = 0, size: tuple[int, int] = (3, 2)) -> Path:
-    """Write a grey PNG of one value to the dataset's folder."""
-    file = FOLDER / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("L", size, value).save(file, "PNG")
-    return file
-
-
-def manifest(*rows: dict, name: str = "manifest.csv") -> None:
-    if name.endswith("jsonl"):
-        (FOLDER / name).write_text("\n".join(json.dumps(row) for row in rows))
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)))
-    writer.writeheader()
-    writer.writerows(rows)
-    (FOLDER / name).write_text(text.getvalue(), newline="")
-
-
-def build() -> list[index.Entry]:
-    index.build(descriptions.load("mine"), "data/raw")
-    return list(index.read("data/raw"))
-
-
-def rows() -> list[tuple[str, str, str]]:
-    return [(entry.path, entry.label, entry.split) for entry in build()]
-
-
-def error_message() -> str:
-    """The error message of `index.build`; checks that earlier raw files are kept."""
-    Path("data/raw").mkdir()
-    Path("data/raw/earlier").write_text("kept")
-    with pytest.raises(DarkroomError) as caught:
-        index.build(descriptions.load("mine"), "data/raw")
-    assert [path.name for path in Path("data/raw").iterdir()] == ["earlier"]
-    return str(caught.value)
-
-
-def test_each_sub_folder_is_a_class_with_files_at_any_depth():
-    for path in ("dog/b.png", "dog/deeper/a.png", "cat/c.png"):
-        write_image(path)
-    (FOLDER / "README.txt").write_text("beside the classes")
-    (FOLDER / "dog" / ".DS_Store").write_text("hidden")
-    assert rows() == [("cat/c.png", "cat", ""), ("dog/b.png", "dog", ""), ("dog/deeper/a.png", "dog", "")]
-    assert json.loads(Path("data/raw/dataset.json").read_text())["classes"] == ["cat", "dog"]
-
-
-def test_the_folders_train_val_and_test_are_splits():
-    for path in ("train/dog/1.png", "train/cat/1.png", "test/dog/1.png", "val/cat/1.png"):
-        write_image(path)
-    given = [("test", "dog"), ("train", "cat"), ("train", "dog"), ("val", "cat")]
-    assert rows() == [(f"{split}/{label}/1.png", label, split) for split, label in given]
-
-
-def test_train_beside_other_folders_is_a_class():
-    for path in ("train/1.png", "car/1.png"):
-        write_image(path)
-    assert rows() == [("car/1.png", "car", ""), ("train/1.png", "train", "")]
-
-
-@pytest.mark.parametrize("name", index.MANIFESTS)
-def test_a_manifest_names_path_label_split_and_group(name: str):
-    for path in ("a.png", "deep/b, c\n.png", "not listed.png"):
-        write_image(path)
-    manifest(
-        {"label": "one", "path": "a.png", "split": "test", "group": "Ann", "more": 1},
-        {"label": "2", "path": "deep/b, c\n.png", "split": ""},
-        name=name,
-    )
-    assert [(entry.path, entry.label, entry.split, entry.group) for entry in build()] == [
-        ("a.png", "one", "test", "Ann"),
-        ("deep/b, c\n.png", "2", "", ""),
-    ]
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_an_entry_describes_the_file():
@@ -149,23 +67,29 @@ def test_an_unusable_file_is_marked_and_the_others_are_kept():
     assert "link out of" in problems["a/leads out.png"] and "link out of" in problems["a/folder.png"]
     assert "broken link" in problems["a/nowhere.png"]
     assert "not a regular file" in problems["a/pipe.png"]
-    summary = index.build(descriptions.load("mine"), "data/raw")
-    assert [int(number) for number in re.findall(r"\d+", summary)] == [10, 2, 7]
+    assert [int(number) for number in re.findall(r"\d+", summary())] == [10, 2, 7]
 
 
-def test_a_class_that_is_a_link_out_of_the_folder_is_an_error(tmp_path: Path):
-    write_image("a/1.png")
-    (FOLDER / "b").symlink_to("/", target_is_directory=True)
-    assert "mine/b is a link out of" in error_message()
+@pytest.mark.parametrize("cache", [".dvc/cache", "../shared cache", "cache within"])
+def test_links_of_dvc_add_are_followed_wherever_its_cache_is(cache: str, tmp_path: Path):
+    write_image("a/1.png"), write_image("b/1.png", 9), write_image("b/link.png").unlink()
+    dvc(tmp_path, "init", "--no-scm", "--quiet")
+    dvc(tmp_path, "config", "cache.type", "symlink")
+    dvc(tmp_path, "cache", "dir", "--local", str((tmp_path / cache).resolve()))
+    dvc(tmp_path, "add", "--quiet", str(FOLDER))
+    assert (FOLDER / "a/1.png").readlink().is_relative_to((tmp_path / cache).resolve())
+    Path("elsewhere.png").write_bytes((FOLDER / "a/1.png").read_bytes())
+    (FOLDER / "b/link.png").symlink_to(Path("elsewhere.png").absolute())
+    assert [bool(entry.problem) for entry in build()] == [False, False, True]
 
 
-def test_links_into_the_dvc_cache_are_followed():
-    for path in ("a/1.png", "b/1.png"):
-        write_image(path)
-    Path(".dvc/cache/files").mkdir(parents=True)
-    (FOLDER / "a/1.png").rename(".dvc/cache/files/1234")
-    (FOLDER / "a/1.png").symlink_to(Path(".dvc/cache/files/1234").absolute())
-    assert [entry.problem for entry in build()] == ["", ""]
+def test_without_a_dvc_repository_no_link_leads_out():
+    write_image("a/1.png"), write_image("b/1.png")
+    Path(".dvc/cache").mkdir(parents=True)
+    (FOLDER / "a/1.png").rename(".dvc/cache/1234")
+    (FOLDER / "a/1.png").symlink_to(Path(".dvc/cache/1234").absolute())
+    (Path(".dvc") / "config").write_text("not a config")
+    assert ["link out of" in entry.problem for entry in build()] == [True, False]
 
 
 def test_a_file_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch):
@@ -186,20 +110,6 @@ def test_an_unreadable_file_is_marked(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     assert [entry.problem for entry in build()] == ["", "it cannot be read (Permission denied)", ""]
-
-
-def test_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyPatch):
-    for path in ("a/1.png", "a/deep/2.png", "b/1.png"):
-        write_image(path)
-    list_folder = os.scandir
-
-    def scandir(folder: str) -> Iterator[os.DirEntry]:
-        if str(folder).endswith("deep"):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
-        return list_folder(folder)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert "data/datasets/mine/a/deep cannot be read (Permission denied)" in error_message()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on POSIX only")
@@ -224,22 +134,6 @@ def test_every_name_is_read_back(names: list[str]):
     assert list(index.read(".")) == entries
 
 
-@pytest.mark.parametrize(
-    ("files", "fact"),
-    [
-        ([], "no images: add one sub-folder per class"),
-        (["beside.png"], "no images"),
-        (["a/1.png"], "only one class, 'a'"),
-        (["a/1.png", "A/1.png"], "'A' and 'a' differ only in case"),
-        (["e\u0301/1.png", "\u00e9/1.png"], "differ only in case or Unicode form"),
-    ],
-)
-def test_a_folder_without_distinct_classes_is_an_error(files: list[str], fact: str):
-    for path in files:
-        write_image(path)
-    assert fact in error_message()
-
-
 def test_the_description_orders_the_classes():
     write_image("a/1.png"), write_image("b/1.png")
     (FOLDER / "dataset.yaml").write_text("classes: [b, a]")
@@ -258,47 +152,6 @@ def test_classes_that_differ_from_the_description_are_an_error(classes: str, fac
     write_image("a/1.png"), write_image("b/1.png")
     (FOLDER / "dataset.yaml").write_text(f"classes: {classes}")
     assert fact in error_message()
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "fact"),
-    [
-        ("manifest.csv", "path,class\na.png,x\n", "manifest.csv cannot be read (missing columns: label)"),
-        ("manifest.csv", "", "missing columns: label, path"),
-        ("manifest.csv", "path,label\na.png,x\nb.png,\n", "manifest.csv, row 2 has no label"),
-        ("manifest.csv", "path,label\na.png,x\na.png,y\n", "row 2 has the same path 'a.png' as row 1"),
-        ("manifest.csv", "path,label\na.png,x\n./a.png,y\n", "row 2 has the same path './a.png' as row 1"),
-        ("manifest.csv", "path,label,split\na.png,x,dev\n", "row 1 has the split 'dev'"),
-        ("manifest.csv", "path,label\n../a.png,x\n", "row 1 has the path '../a.png'"),
-        ("manifest.csv", "path,label\n/etc/passwd,x\n", "row 1 has the path '/etc/passwd'"),
-        ("manifest.csv", b"path,label\n\xff\xfe,x\n", "manifest.csv cannot be read ("),
-        ("manifest.jsonl", '{"path": "a.png"', "manifest.jsonl cannot be read ("),
-        ("manifest.jsonl", "[1]", "manifest.jsonl cannot be read (row 1 is not an object)"),
-        ("manifest.jsonl", '{"path": "a.png", "label": null}', "row 1 has no label"),
-    ],
-)
-def test_an_error_in_a_manifest_is_named(name: str, text: str | bytes, fact: str):
-    (FOLDER / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert fact in error_message()
-
-
-def test_a_listed_file_that_is_missing_is_marked():
-    write_image("a.png"), write_image("b.png")
-    manifest(*({"path": f"{name}.png", "label": name} for name in "abc"))
-    first, second, third = (entry.problem for entry in build())
-    assert (first, second) == ("", "") and "missing" in third
-
-
-@pytest.mark.parametrize("splits", [("train", "test"), ("", "test"), ("val", "")])
-def test_a_group_in_two_splits_is_an_error(splits: tuple[str, str]):
-    manifest(*({"path": f"{split}.png", "label": split or "none", "split": split, "group": "Ann"} for split in splits))
-    assert "the group 'Ann' is in" in error_message()
-
-
-def test_two_manifests_are_an_error():
-    for name in index.MANIFESTS:
-        manifest({"path": "a.png", "label": "a"}, name=name)
-    assert "both manifest.csv and manifest.jsonl" in error_message()
 
 
 def test_an_invalid_index_is_an_error(tmp_path: Path):

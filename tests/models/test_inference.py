@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from darkroom.models import inference
 from darkroom.models.inference import predict
 
 
@@ -37,6 +38,15 @@ def test_every_example_counts_for_any_batch_size(images: np.ndarray):
     logits = predict(network, images, (0, 0), (1, 1), batch_size=3)
     assert network.sizes == [3, 3, 1]
     np.testing.assert_array_equal(logits, predict(network, images, (0, 0), (1, 1), batch_size=100))
+
+
+def test_batches_of_large_images_are_smaller(images: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    expected = predict(Sums(), images, (0, 0), (1, 1))
+    for pixels, sizes in ((4 * 3 * 7, [7]), (40, [3, 3, 1]), (1, [1] * 7)):
+        monkeypatch.setattr(inference, "MAX_PIXELS", pixels)
+        network = Sums()
+        np.testing.assert_array_equal(predict(network, images, (0, 0), (1, 1)), expected)
+        assert network.sizes == sizes
 
 
 def test_network_is_left_in_evaluation_mode_and_read_only_inputs_are_accepted(images: np.ndarray):

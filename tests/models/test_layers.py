@@ -1,7 +1,11 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
+from darkroom.models import layers
 from darkroom.models.layers import WhiteningConv, convolution
 
 
@@ -28,6 +32,46 @@ def test_stem_takes_the_leading_components_in_order():
     assert stem.weight[:3].flatten(1).argmax(1).tolist() == [8, 7, 6]
     stem.fit(images, epsilon=1e6)  # far above every variance, so that all filters have the same norm
     torch.testing.assert_close(stem.weight.flatten(1).norm(dim=1), torch.full((6,), 1e-3), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2000, 1, 28, 28), (50, 3, 20, 33)])
+def test_stem_is_fitted_on_every_patch_up_to_the_limit(shape: tuple[int, ...]):
+    images, size = torch.randn(shape, generator=torch.Generator().manual_seed(0)), 9 * shape[1]
+    patches = images.unfold(2, 3, 1).unfold(3, 3, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size).double()
+    patches = patches - patches.mean(0)
+    variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
+    leading = torch.arange(size - 1, size - 9, -1)
+    filters = (components[:, leading] / (variances[leading] + 1e-2).sqrt()).T
+    filters *= filters.gather(1, filters.abs().argmax(1, keepdim=True)).sign()
+    stem = WhiteningConv(shape[1], 16)
+    stem.fit(images)
+    assert torch.equal(stem.weight[:8].flatten(1), filters.float())
+
+
+@pytest.mark.parametrize("limit", [2_000, 10_000, 28_000])
+def test_stem_that_is_fitted_on_some_of_the_patches_whitens_all(monkeypatch: pytest.MonkeyPatch, limit: int):
+    monkeypatch.setattr(layers, "MAX_PATCHES", limit)
+    noise = torch.randn(50, 1, 28, 30, generator=torch.Generator().manual_seed(0))
+    images = nn.functional.avg_pool2d(noise, 3, stride=1)  # 50 x 24 x 26 = 31,200 patches
+    stem = WhiteningConv(1, 8)
+    stem.fit(images, epsilon=0.0)
+    responses = nn.functional.conv2d(images, stem.weight).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(torch.cov(responses[:4], correction=0), torch.eye(4), atol=0.15, rtol=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is that of Linux")
+def test_memory_of_the_fit_is_bounded():
+    code = """
+import resource, torch
+from darkroom.models.layers import WhiteningConv
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+stem, images = WhiteningConv(3, 16), torch.randn(400, 3, 160, 160)
+before = peak()
+stem.fit(images)
+print(peak() - before)
+"""
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert int(printed) < 800e6  # 400 x 158 x 158 patches of 27 float64 would take 2.2 GB
 
 
 @pytest.mark.parametrize(("channels", "filters"), [(1, 20), (3, 15)])

@@ -186,7 +186,7 @@ def test_the_section_of_another_network_retrains_nothing(project: Path):
     [
         ({"train": {"lr": 1e9, "optimizer": "sgd", "schedule": "constant"}}, "diverged"),
         ({"train": {"epoch": 3}}, "train.epochs"),
-        ({"train": {"batch_size": 100_000}}, "train.batch_size"),
+        ({"train": {"threads": 1024}}, "train.threads = 1024"),
         ({"explain": {"images_per_kind": 0}}, "explain.images_per_kind"),
         ({"data": {"dataset": "tini"}}, "did you mean tiny?"),
         ({"data": {"dataset": "tiny/"}}, "data.dataset"),

@@ -235,7 +235,7 @@ def test_stages_with_the_same_finding_are_grouped():
     findings = [Finding(Kind.DEPENDENCY_CHANGED, stage, "core") for stage in ("train", "export")]
     findings.insert(1, Finding(Kind.OUTPUT_CHANGED, "train", "core"))
     grouped = [(finding.kind, finding.stage) for finding in lock.grouped(findings)]
-    assert grouped == [("dependency_changed", "train, export"), ("output_changed", "train")]
+    assert grouped == [("dependency_changed", "train and export"), ("output_changed", "train")]
 
 
 def test_the_recipe_is_what_determined_the_training_but_the_seed(project: Path):

@@ -108,6 +108,12 @@ def _bars(opened: Browser) -> list[list[str]]:
     """)
 
 
+def _seen(opened: Browser) -> np.ndarray:
+    """The input of the model as shown, RGBA."""
+    code = "return [...document.querySelector('#seen').getContext('2d').getImageData(0, 0, 7, 7).data]"
+    return np.array(opened.script(code)).reshape(7, 7, 4)
+
+
 def test_a_chosen_file(opened: Browser, tmp_path: Path):
     (tmp_path / "dark.png").write_bytes(_png())
     opened.type("#file", str(tmp_path / "dark.png"))
@@ -132,11 +138,7 @@ def test_a_drawing(opened: Browser, pointer: str):
     opened.draw("#ink", [(x, y) for y in range(-150, 151, 30) for x in (-150, 150)], pointer)
     opened.until(EXPLAINED)
     assert opened.text("#verdict") == "bright"
-    seen = opened.script("""
-        const context = document.querySelector("#seen").getContext("2d");
-        return [...context.getImageData(0, 0, 7, 7).data];
-    """)
-    assert np.array(seen).reshape(7, 7, 4)[1:-1, 1:-1, :3].min() > 100
+    assert _seen(opened)[1:-1, 1:-1, :3].min() > 100
     opened.click("#clear")
     assert opened.text("#empty") and not opened.script("return document.querySelector('#result').offsetParent")
 
@@ -147,11 +149,7 @@ def test_a_drawing_over_an_image(opened: Browser):
     assert opened.text("#verdict") == "medium"
     opened.draw("#ink", [(x, y) for y in range(-110, 111, 20) for x in (-110, 110)])
     opened.until(f"{EXPLAINED} && document.querySelector('#verdict').innerText !== 'medium'")
-    seen = opened.script("""
-        const context = document.querySelector("#seen").getContext("2d");
-        return [...context.getImageData(0, 0, 7, 7).data];
-    """)
-    pixels = np.array(seen).reshape(7, 7, 4)[..., 0]
+    pixels = _seen(opened)[..., 0]
     assert pixels[3, 3] > 200 and abs(pixels[0, 0] - 128) < 5  # strokes on the image
 
 
@@ -171,12 +169,8 @@ def test_a_colour_model_offers_no_drawing(chromium: Browser, tmp_path: Path):
             "49.0\u00a0%",
         ]
         chromium.resize(320, 800)
-        assert (
-            chromium.script(
-                "return Math.max(...[...document.querySelectorAll('#bars tr')].map((row) => row.offsetHeight))"
-            )
-            < 100
-        )
+        tallest = "return Math.max(...[...document.querySelectorAll('#bars tr')].map((row) => row.offsetHeight))"
+        assert chromium.script(tallest) < 100
         assert "10 most probable of 12 classes" in chromium.text("#caption")
         assert chromium.text("#seen-note").endswith("8 \u00d7 6")
 
@@ -303,13 +297,7 @@ def test_text_has_enough_contrast(opened: Browser, scheme: str):
     opened.media(prefers_color_scheme=scheme)
     opened.script(GIVE, "paste", list(_png(*[64] * 49)))
     opened.until(EXPLAINED)
-    colours = opened.script("""
-        const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const texts = document.querySelectorAll("h1, h2, .soft, #why, th, td, dt, dd, caption, figcaption, a, .brand");
-        const shown = [...texts].filter((element) => element.innerText);
-        const ground = colour(document.body, "backgroundColor");
-        return shown.map((element) => [element.id || element.tagName, colour(element, "color"), ground]);
-    """)
+    colours = _colours(opened, "h1, h2, .soft, #why, th, td, dt, dd, caption, figcaption, a, .brand")
     ratios = {name: _contrast(*pair) for name, *pair in colours}
     assert min(ratios.values()) >= 4.5, ratios
     assert (_luminance(colours[0][2]) < 0.1) == (scheme == "dark")
@@ -334,13 +322,20 @@ def test_the_documentation_fits_a_phone_and_follows_the_colour_scheme(chromium: 
         chromium.open(f"{served.url}docs")
         chromium.script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert chromium.script("return document.documentElement.scrollWidth") <= 390
-        colours = chromium.script("""
-            const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
-            const ground = colour(document.body, "backgroundColor");
-            return [...document.querySelectorAll("h1, p, a, td, th")].map((one) => [colour(one, "color"), ground]);
-        """)
-        assert min(_contrast(*pair) for pair in colours) >= 4.5
-        assert (_luminance(colours[0][1]) < 0.1) == (scheme == "dark")
+        colours = _colours(chromium, "h1, p, a, td, th")
+        assert min(_contrast(*pair) for _, *pair in colours) >= 4.5
+        assert (_luminance(colours[0][2]) < 0.1) == (scheme == "dark")
+
+
+def _colours(opened: Browser, selector: str) -> list[tuple[str, list[float], list[float]]]:
+    """The name, text colour and background (RGB) of each matching element that has text."""
+    code = """
+        const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const shown = [...document.querySelectorAll(arguments[0])].filter((element) => element.innerText);
+        const ground = colour(document.body, "backgroundColor");
+        return shown.map((element) => [element.id || element.tagName, colour(element, "color"), ground]);
+    """
+    return opened.script(code, selector)
 
 
 def _contrast(one: list[float], other: list[float]) -> float:

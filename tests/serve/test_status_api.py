@@ -3,12 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import bundles
-from tests.serving import BLACK, WHITE, Api, png
+from tests.serving import BLACK, WHITE, Api, busy, png
 
 
 @pytest.fixture
@@ -23,6 +24,36 @@ def test_probes(api: Api):
     answer = api("GET", "/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"ready": False})
     assert api("GET", "/health/live").status_code == 200
+
+
+def test_readiness_while_all_workers_are_past_the_time_limit(tmp_path: Path):
+    api = Api(tmp_path / "bundle", timeout=0.05)
+
+    async def conversation(client: httpx.AsyncClient) -> None:
+        async def statuses() -> list[int]:
+            urls = ("/health/ready", "/v2/health/ready", "/v2/models/toy/ready", "/health/live")
+            return [(await client.get(url)).status_code for url in urls]
+
+        async with busy(api.service):
+            while await statuses() != [503, 400, 400, 200]:
+                await asyncio.sleep(0.01)
+            late = await client.post("/v1/predict", content=WHITE, headers={"content-type": "image/png"})
+            assert late.status_code == 504
+        while await statuses() != [200, 200, 200, 200]:
+            await asyncio.sleep(0.01)
+
+    api.run(conversation)
+
+
+def test_readiness_while_one_of_two_workers_is_past_the_time_limit(tmp_path: Path):
+    api = Api(tmp_path / "bundle", timeout=0.01, threads=2)
+
+    async def conversation(client: httpx.AsyncClient) -> int:
+        async with busy(api.service):
+            await asyncio.sleep(0.1)
+            return (await client.get("/health/ready")).status_code
+
+    assert api.run(conversation) == 200
 
 
 def test_the_model_is_described_without_its_reference(api: Api):

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
-from darkroom.core.errors import DarkroomError
 from darkroom.train import memory
 from darkroom.train.batches import Batches
 from darkroom.train.config import AugmentConfig
@@ -102,12 +101,29 @@ def test_auto_is_what_suits_the_dataset():
     assert (chosen.flip, chosen.shift) == ("none", 0)
 
 
-def test_batch_larger_than_the_training_set_is_rejected():
-    with pytest.raises(DarkroomError, match=r"train\.batch_size = 51 .*50"):
-        make(NO_AUGMENTATION, batch_size=51)
+@pytest.mark.parametrize("batch_size", [50, 51, 1000])
+def test_batch_size_is_at_most_the_size_of_the_training_set(batch_size: int):
+    source = make(NO_AUGMENTATION, batch_size=batch_size)
+    assert (source.batch_size, source.steps) == (50, 1)
+    assert [len(inputs) for inputs, _ in epoch(source)] == [50]
 
 
 def test_sample_is_not_augmented():
     source = make(ALL)
-    assert source.sample(1000)[:, 0, 0, 0].round().long().sort().values.tolist() == list(range(50))
-    assert len(source.sample(7)) == 7
+    assert source.sample(1000, 10**6)[:, 0, 0, 0].round().long().sort().values.tolist() == list(range(50))
+    assert len(source.sample(7, 10**6)) == 7
+
+
+def test_sample_of_large_images_holds_windows_of_them():
+    source = make(NO_AUGMENTATION, shape=(30, 40, 2))
+    whole = source.sample(50, 50 * 40 * 40)
+    assert whole.shape == (50, 2, 30, 40)
+    windows = source.sample(50, 50 * 11 * 11 + 49)
+    assert windows.shape == (50, 2, 11, 11)
+    assert torch.equal(windows, source.sample(50, 50 * 11 * 11))
+    places = set()
+    for window, image in zip(windows, whole, strict=True):
+        found = (image.unfold(1, 11, 1).unfold(2, 11, 1) == window[:, None, None]).all(4).all(3).all(0).nonzero()
+        places.update(map(tuple, found.tolist()))
+    assert {row for row, _ in places} > {0, 19} and {column for _, column in places} > {0, 29}
+    assert source.sample(50, 50 * 35 * 35).shape == (50, 2, 30, 35)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from darkroom.core.randomness import derive_seed
 from darkroom.models.registry import build
 from darkroom.train import initial_weights
 from darkroom.train.objective import Supervised
-from darkroom.train.setup import build_trainer, describe_training
+from darkroom.train.setup import build_trainer, describe_training, notices
 from darkroom.train.trainer import Trainer
 from tests.trainings import CPU, MODEL, manifest, recipe, same, split
 
@@ -75,6 +76,28 @@ def test_description_holds_all_that_determines_the_weights():
         "device": "cpu",
         "precision": "fp32",
     }
+
+
+def notices_of(**changes: object) -> list[str]:
+    settings = recipe(**changes)
+    return list(notices(settings, build_trainer(5, SPRINT, settings, manifest(TRAIN), TRAIN, VAL)))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch_size", "steps"), [(24.9, 32, 199), (2.0, 32, 16), (0.1, 256, 1), (1.01, 32, 9)]
+)
+def test_notice_of_few_steps_names_their_number_and_the_parameters(epochs: float, batch_size: int, steps: int):
+    (notice,) = notices_of(epochs=epochs, batch_size=batch_size)
+    assert re.search(rf"\b{steps} steps?\b.*train\.epochs.*train\.batch_size", notice)
+
+
+def test_no_notice_of_a_training_of_many_steps():
+    assert notices_of(epochs=25.0) == []
+
+
+def test_notice_of_a_batch_size_above_the_number_of_training_examples():
+    (notice,) = notices_of(epochs=200.0, batch_size=512)
+    assert re.search(r"train\.batch_size = 512\b.*\b256\b", notice)
 
 
 def test_unavailable_device_is_rejected(monkeypatch: pytest.MonkeyPatch):

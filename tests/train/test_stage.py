@@ -82,8 +82,19 @@ def test_interrupted_stage_resumes_with_the_same_result(
     monkeypatch.setattr(curves, "write", write)
     capsys.readouterr()
     train.main()
-    assert "epoch 2" in capsys.readouterr().out.splitlines()[1]
+    assert any("resuming" in line and "epoch 2" in line for line in capsys.readouterr().out.splitlines())
     assert list(pd.read_csv("metrics/curves/curves.csv")["epoch"]) == [1, 2, 3]
     resumed, _ = checkpoints.load("models/trained")
     weights = expected.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.state_dict().items())
+
+
+def test_training_set_smaller_than_a_batch_is_trained_on_as_one_batch(values: dict, capsys: pytest.CaptureFixture):
+    values["train"]["batch_size"] = 512
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    train.main()
+    lowered, hint, *epochs = capsys.readouterr().out.splitlines()[1:]
+    assert "512" in lowered and "256" in lowered
+    assert "3 steps" in hint and "train.epochs" in hint
+    assert len(epochs) == 3
+    assert checkpoints.load("models/trained")[1].params["train"]["batch_size"] == 512

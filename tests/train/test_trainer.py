@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -89,6 +90,44 @@ def test_best_weights_are_those_of_the_best_epoch():
     logits = predict(run.network, val.inputs, run.manifest.mean, run.manifest.std)
     assert (logits.argmax(1) == val.labels).mean() == best.val_accuracy == run.summary()["val_accuracy"]
     assert run.summary()["best_epoch"] == best.epoch
+
+
+def predict_correctly(monkeypatch: pytest.MonkeyPatch, scales: Sequence[float]) -> None:
+    """Make validation of each epoch end with logits of one of `scales`: all correct if positive, the loss falls with it.
+
+    All are incorrect if it is negative.
+    """
+    labels, left = split(64, 2).labels, iter(scales)
+
+    def logits(*_: object) -> np.ndarray:
+        return next(left) * np.eye(2, dtype=np.float32)[labels]
+
+    monkeypatch.setattr("darkroom.train.trainer.predict", logits)
+
+
+@pytest.mark.parametrize(
+    ("scales", "best"), [((-1, 2, 4, 3), 3), ((1, 1, 1, 1), 1), ((1, -9, -1, 2), 4), ((-4, -1, -1, -2), 2)]
+)
+def test_best_of_epochs_with_equal_accuracy_has_the_lowest_loss(
+    monkeypatch: pytest.MonkeyPatch, scales: Sequence[float], best: int
+):
+    predict_correctly(monkeypatch, scales)
+    run = trainer(recipe(keep_weights="best", epochs=4.0))
+    weights = [{name: tensor.clone() for name, tensor in run.network.state_dict().items()} for _ in run.epochs()]
+    assert run.summary()["best_epoch"] == best
+    assert run.summary()["val_loss"] == run.records[best - 1].val_loss
+    assert same(run.network.state_dict(), weights[best - 1])
+
+
+@pytest.mark.parametrize(
+    ("scales", "epochs"), [((1, 2, 1.5, 1.9, 3, 3), 4), ((1, 2, 3, 4, 5, 6), 6), ((3, 3, 3, 3, 3, 3), 3)]
+)
+def test_early_stopping_counts_from_the_epoch_with_the_lowest_loss_of_equal_accuracy(
+    monkeypatch: pytest.MonkeyPatch, scales: Sequence[float], epochs: int
+):
+    predict_correctly(monkeypatch, scales)
+    run = trainer(recipe(epochs=6.0, early_stopping=2))
+    assert len(list(run.epochs())) == epochs
 
 
 def test_early_stopping_waits_for_the_given_number_of_epochs():

@@ -1,0 +1,47 @@
+"""An image as listed by a folder or a manifest, and the names of splits, classes and groups that count as the same."""
+
+import re
+import unicodedata
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from typing import NamedTuple
+
+_INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
+_SPLITS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+class Listed(NamedTuple):
+    """An image as listed by a folder or a manifest."""
+
+    path: str  # relative to the dataset's folder, with "/"
+    label: str
+    split: str = ""
+    group: str = ""
+
+
+def split_named(name: str) -> str:
+    """The split that a name means, in any case; an empty string if it means none."""
+    word = stripped(name).casefold()
+    return next((split for split, names in _SPLITS.items() if word in names), "")
+
+
+def stripped(text: str) -> str:
+    """The text without blanks and invisible characters at its ends."""
+    return re.sub(rf"^[\s{_INVISIBLE}]+|[\s{_INVISIBLE}]+$", "", text)
+
+
+def key(name: str) -> str:
+    """A text that is equal for names that differ only in case, blanks, number format (0, 0.0) or Unicode form."""
+    visible = "".join(character for character in name if character not in _INVISIBLE)
+    plain = " ".join(unicodedata.normalize("NFC", visible).casefold().split())
+    if not _NUMBER.fullmatch(plain):
+        return plain
+    try:
+        number = Decimal(plain).normalize(Context(prec=len(plain), Emax=MAX_EMAX, Emin=MIN_EMIN))  # without rounding
+    except ArithmeticError:  # the exponent is too large
+        return plain
+    return str(number) if number else "0"
