@@ -6,6 +6,7 @@ check the whole file. A stage names the sections that it reads, so a test can ho
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -38,7 +39,17 @@ class Section(BaseModel):
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML that reads `1e-4` as a number, as YAML 1.2 and DVC do, and rejects duplicate keys."""
+    """Safe YAML that reads plain values as DVC does, by YAML 1.2, and rejects duplicate keys.
+
+    PyYAML's own rules, of YAML 1.1, read `no` as false, `1:30` as 90, `010` as 8, and `1e-4` as text.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [
+            (tag, pattern) for tag, pattern in rules if tag.rpartition(":")[2] not in ("bool", "int", "float", "value")
+        ]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -48,11 +59,23 @@ class Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def _integer(loader: Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    return int(text, 0 if re.match("[-+]?0[box]", text) else 10)
+
+
+for _tag, _pattern, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?([0-9][0-9_]*\.[0-9_]*([eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+|\.[0-9][0-9_]*([eE][-+][0-9]+)?"
+        r"|\.(inf|Inf|INF))|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+):
+    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})$"), list(_first))
+Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def load(path: str | Path = PATH, /, **sections: Any) -> Any:
@@ -137,6 +160,8 @@ def _allowed(error: Mapping[str, Any], kind: Any, location: Sequence[str]) -> st
     """What is allowed, after "key = value: "."""
     if error["type"] == "model_type":
         return f"must be a section with the keys {', '.join(_type_at(kind, location).model_fields)}"
+    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float | date):
+        return "must be text: put it in quotes (with -S in two pairs: \"key='value'\")"
     if error["type"] == "invalid_key":
         return "must not be the name of a parameter: names are text"
     allowed = re.sub(r"^(Value error, |Input |List |String )| after validation.*", "", error["msg"])

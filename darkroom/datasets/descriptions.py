@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
+from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
 
 FOLDER = Path("data/datasets")
@@ -152,7 +153,7 @@ def load(name: str) -> Published | ImageFolder:
     require_known(name)
     path = FOLDER / name / "dataset.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)  # Loader is a SafeLoader: plain values only
     except FileNotFoundError:
         values = {}
     except (OSError, yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or an invalid date
@@ -183,6 +184,8 @@ def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key} is not a key of a dataset.yaml of this format"
     given = "" if isinstance(error["input"], dict | list) else f" = {error['input']!r}"
+    if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
+        return f"{key}{given}: must be text: put it in quotes"
     allowed = re.sub("^(Value error, |Input |String |Tuple )| after validation.*", "", error["msg"])
     return f"{key}{given}{': ' if key else ''}{allowed.replace('should', 'must', 1)}"
 

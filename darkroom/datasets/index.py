@@ -6,11 +6,12 @@ splits or groups changes the index.
 
 import csv
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -27,7 +28,7 @@ FILE = "index.csv"  # in the folder of raw files
 MAX_BYTES = 2**28  # larger files are not read
 
 _BLOCK = 1024  # files read between two updates of the progress bar
-_CACHE = Path(".dvc/cache")  # `dvc add` may replace files by links into it
+_LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
 
 
@@ -165,7 +166,7 @@ def contents_of(folder: Path, path: str) -> bytes:
     file = folder / path
     try:
         target = file.resolve(strict=True)
-        if not any(target.is_relative_to(allowed.resolve()) for allowed in (folder, _CACHE)):
+        if not target.is_relative_to(folder.resolve()) and not _is_in_dvc_cache(target):
             raise image.Unusable("it is a link out of the dataset's folder")
         if not target.is_file():
             raise image.Unusable("it is not a regular file")
@@ -176,6 +177,26 @@ def contents_of(folder: Path, path: str) -> bytes:
         raise image.Unusable("it is missing or a broken link") from None
     except (OSError, RuntimeError) as error:  # RuntimeError: circular links
         raise image.Unusable(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _is_in_dvc_cache(target: Path) -> bool:
+    """Whether the target of a link is in DVC's cache; `dvc add` may replace files by links into it."""
+    with _LOCK:
+        folder = _dvc_cache(Path.cwd())
+    return folder is not None and target.is_relative_to(folder)
+
+
+@cache
+def _dvc_cache(project: Path) -> Path | None:
+    """The folder of DVC's cache, which may be outside of the project; None without a DVC repository."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(project) as repo:
+            return Path(repo.cache.local_cache_dir).resolve()
+    except DvcException:
+        return None
 
 
 def digest(contents: bytes) -> str:

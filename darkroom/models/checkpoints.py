@@ -105,7 +105,8 @@ def load(folder: str | Path) -> tuple[nn.Module, Description]:
         raise DarkroomError(f"{missing} is missing: run `dvc repro train` to train the model.") from None
     except (ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise DarkroomError(
-            f"The model in {folder} cannot be read ({' '.join(str(error).split())}): run `dvc repro --force train` to train it again."
+            f"The model in {folder} cannot be read ({' '.join(str(error).split())}): "
+            "run `dvc repro --force train` to train it again."
         ) from error
     return network.eval(), description
 

@@ -53,8 +53,17 @@ def explain_precision(wanted: str, chosen: str, device: torch.device) -> str:
 
 
 def use_threads(wanted: int | str) -> int:
-    """Set the number of CPU threads of PyTorch, for "auto" one per usable core; return the number."""
-    torch.set_num_threads(cores() if wanted == "auto" else int(wanted))
+    """Set the number of CPU threads of PyTorch, for "auto" one per usable core; return the number.
+
+    Raises DarkroomError if there are fewer usable cores: their threads would wait for each other.
+    """
+    usable = cores()
+    if wanted != "auto" and int(wanted) > usable:
+        raise DarkroomError(
+            f"train.threads = {wanted}: must be at most {usable}, the CPU cores that this process may use; "
+            "lower it, or use auto."
+        )
+    torch.set_num_threads(usable if wanted == "auto" else int(wanted))
     return torch.get_num_threads()
 
 

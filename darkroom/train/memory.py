@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 import torch
 
-_MEMBERSHIPS = Path("/proc/self/cgroup")  # one line per hierarchy, number:controllers:path; see cgroups(7)
-_GROUPS = Path("/sys/fs/cgroup")
-# By the controllers of a hierarchy (version 2, version 1): files of limit and use, prefix of counters in memory.stat.
+from darkroom.core import control_groups
+
+# By the version of the control groups: files of limit and use, prefix of counters in memory.stat.
 _FILES = {
-    "": ("memory.max", "memory.current", ""),
-    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: ("memory.max", "memory.current", ""),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
 }
 
 
@@ -26,16 +26,7 @@ def free(device: torch.device) -> int:
 
 def groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """The folders of this process's memory groups, innermost first, with their entry of _FILES; some may not exist."""
-    try:
-        memberships = _MEMBERSHIPS.read_text().splitlines()
-    except OSError:  # not Linux
-        return
-    for _, controllers, path in (line.split(":", 2) for line in memberships):
-        if controllers in _FILES:
-            root = _GROUPS / controllers
-            folder = root / path.lstrip("/")
-            chain = (folder, *folder.parents)
-            yield from ((group, _FILES[controllers]) for group in chain if group.is_relative_to(root))
+    return ((folder, _FILES[version]) for folder, version in control_groups.folders("memory"))
 
 
 def keep_freed() -> None:

@@ -50,7 +50,7 @@ def test_valid_parameters_are_accepted(project: Path):
         ),
         ("dataset", "../datasets/mnist", ["data.dataset = '../datasets/mnist'", "path separators"]),
         ("lr", "-1", ["train.lr = -1", "greater than 0"]),
-        ("images_per_kind", "no", ["explain.images_per_kind = False", "integer"]),
+        ("images_per_kind", "no", ["explain.images_per_kind = 'no'", "integer"]),
     ],
 )
 def test_an_error_in_any_section_stops_the_pipeline(project: Path, key: str, value: str, facts: list[str]):

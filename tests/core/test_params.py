@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from darkroom import schema
 from darkroom.core import params
@@ -71,6 +72,45 @@ def test_load_checks_the_named_sections_only(path: Path):
     assert params.load(path, seed=Seed) == 42
     with pytest.raises(DarkroomError, match=r"evaluate\.top_k = 0"):
         params.load(path, evaluate=EvaluateConfig)
+
+
+TEXTS = [
+    "no",
+    "yes",
+    "on",
+    "OFF",
+    "y",
+    "true",
+    "~",
+    "007",
+    "0o17",
+    "0x1F",
+    "0b11",
+    "-3",
+    "1_000",
+    "1:30",
+    "1:30.5",
+    "1.",
+    "+.5",
+]
+TEXTS += ["1.5e3", "1e3", ".5e3", ".inf", ".nan", "2026-01-01", "fashion_mnist", "3e5photos"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_values_are_read_as_dvc_reads_them(text: str):
+    found = yaml.load(f"key: {text}", params.Loader)["key"]
+    expected = YAML(typ="safe").load(f"key: {text}")["key"]  # DVC's parser
+    assert (type(found), repr(found)) == (type(expected), repr(expected))
+
+
+@pytest.mark.parametrize(("text", "shown"), [("1e3", "1000.0"), ("007", "7"), ("true", "True"), ("2026-01-01", "2026")])
+def test_a_name_that_yaml_does_not_read_as_text_must_be_quoted(path: Path, text: str, shown: str):
+    path.write_text(re.sub(r"\bdataset: \S+", f"dataset: {text}", TEXT))
+    with pytest.raises(DarkroomError, match="in quotes") as caught:
+        params.load(path, data=DataConfig)
+    assert shown in str(caught.value)
+    path.write_text(re.sub(r"\bdataset: \S+", f"dataset: '{text}'", TEXT))
+    assert params.load(path, data=DataConfig).dataset == text
 
 
 @pytest.mark.parametrize(("text", "value"), [("1e-4", 1e-4), ("1E+1", 10.0), ("5e-1", 0.5), ("0.25", 0.25), ("2", 2.0)])

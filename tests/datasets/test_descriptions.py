@@ -71,6 +71,21 @@ def test_every_key_of_a_folder_of_images_is_optional(format_key: dict):
     assert (mine.title, mine.licence, mine.classes, mine.augmentation.flip) == ("mine", "CC0", ("b", "a"), True)
 
 
+def test_classes_are_read_as_dvc_reads_names():
+    (idx.write_dataset("mine", {}) / "dataset.yaml").write_text("classes: [yes, no, on, 1:30, '007', 2026-01-01]")
+    assert descriptions.load("mine").classes == ("yes", "no", "on", "1:30", "007", "2026-01-01")
+
+
+@pytest.mark.parametrize("name", ["007", "1e3", "0", "true", "null"])
+def test_a_class_that_yaml_does_not_read_as_text_must_be_quoted(name: str):
+    path = idx.write_dataset("mine", {}) / "dataset.yaml"
+    path.write_text(f"classes: [cat, {name}]")
+    with pytest.raises(DarkroomError, match=r"classes\.1 = .*in quotes"):
+        descriptions.load("mine")
+    path.write_text(f"classes: [cat, '{name}']")
+    assert descriptions.load("mine").classes == ("cat", name)
+
+
 @pytest.mark.parametrize("text", [b"title: [", b"\xff\xfe\x00", b"title: \x07", b"title: 2026-13-01"])
 def test_a_description_that_is_not_yaml_is_an_error(text: bytes):
     (idx.write_dataset("tiny", {}) / "dataset.yaml").write_bytes(text)
@@ -90,11 +105,11 @@ FILES = idx.description(idx.contents())["files"]
 @pytest.mark.parametrize(
     ("change", "fact"),
     [
-        ({"title": 3}, "title = 3: must be a valid string"),
+        ({"title": 3}, "title = 3: must be text"),
         ({"licence": ""}, "licence = ''"),
         ({"colour": "red"}, "colour is not a key"),
         ({"classes": ["one"]}, "classes: must have at least 2 items"),
-        ({"classes": ["one", 2]}, "classes.1 = 2: must be a valid string"),
+        ({"classes": ["one", 2]}, "classes.1 = 2: must be text"),
         ({"classes": ["one", "one"]}, "duplicates, but contains 'one'"),
         ({"augmentation": {"flip": "yes", "shift": 1}}, "augmentation.flip = 'yes'"),
         ({"augmentation": {"flip": True}}, "augmentation.shift is missing"),

@@ -90,6 +90,15 @@ def test_threads_are_set():
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("wanted", [3, 999])
+def test_more_threads_than_cores_are_rejected(monkeypatch: pytest.MonkeyPatch, wanted: int):
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
+    before = torch.get_num_threads()
+    with pytest.raises(DarkroomError, match=rf"train\.threads = {wanted}: .*\b2\b.*auto"):
+        hardware.use_threads(wanted)
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.parametrize(("number", "threads"), [(1, "1 CPU thread"), (2, "2 CPU threads")])
 def test_cpu_is_described_by_its_threads(monkeypatch: pytest.MonkeyPatch, number: int, threads: str):
     monkeypatch.setattr(torch, "get_num_threads", lambda: number)

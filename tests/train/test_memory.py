@@ -4,6 +4,7 @@ import psutil
 import pytest
 import torch
 
+from darkroom.core import control_groups
 from darkroom.train import memory
 
 CPU = torch.device("cpu")
@@ -21,8 +22,8 @@ def write_group(folder: Path, limit: str, used: int, cached: int, version: int =
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(memory, "_MEMBERSHIPS", tmp_path / "memberships")
-    monkeypatch.setattr(memory, "_GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "_MEMBERSHIPS", tmp_path / "memberships")
+    monkeypatch.setattr(control_groups, "_GROUPS", tmp_path / "groups")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10_000}))
     return tmp_path / "groups"
 

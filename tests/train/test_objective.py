@@ -47,5 +47,5 @@ def test_trainer_minimises_the_loss_of_another_objective():
     records = list(run.epochs())
     assert records[-1].train_loss < 0.1 * records[0].train_loss
     assert all(record.train_accuracy == 0 for record in records)
-    logits = run.network(run.batches.sample(10))
+    logits = run.network(run.batches.sample(10, 10 * 10 * 10))
     assert torch.allclose(logits, Imitation.wanted.expand_as(logits), atol=0.5)

@@ -85,7 +85,7 @@ def test_last_epoch_may_be_partial(monkeypatch: pytest.MonkeyPatch):
 def test_best_weights_are_those_of_the_best_epoch():
     run = trainer(recipe(keep_weights="best", epochs=4.0, lr=0.1, optimizer="sgd"))
     records = list(run.epochs())
-    best = max(records, key=lambda record: record.val_accuracy)
+    best = max(records, key=lambda record: (record.val_accuracy, -record.val_loss))
     val = split(64, 2)
     logits = predict(run.network, val.inputs, run.manifest.mean, run.manifest.std)
     assert (logits.argmax(1) == val.labels).mean() == best.val_accuracy == run.summary()["val_accuracy"]
@@ -93,9 +93,9 @@ def test_best_weights_are_those_of_the_best_epoch():
 
 
 def predict_correctly(monkeypatch: pytest.MonkeyPatch, scales: Sequence[float]) -> None:
-    """Make validation of each epoch end with logits of one of `scales`: all correct if positive, the loss falls with it.
+    """Let the validation of each epoch find all predictions correct if its scale is positive, else all incorrect.
 
-    All are incorrect if it is negative.
+    The larger the scale, the lower the loss.
     """
     labels, left = split(64, 2).labels, iter(scales)
 
