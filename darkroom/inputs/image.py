@@ -9,10 +9,10 @@ import logging
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import (  # noqa: F401 - imported to register the decoders
@@ -27,7 +27,7 @@ from PIL import (  # noqa: F401 - imported to register the decoders
     WebPImagePlugin,
 )
 
-from darkroom.inputs import libtiff, limits
+from darkroom.inputs import formats, libtiff, limits, repair
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # `decode` has its own limit. Pillow's limit issues a warning, which cannot be caught in one thread alone.
@@ -42,8 +42,20 @@ _ERRORS += (AssertionError, RuntimeError, MemoryError, struct.error, zlib.error,
 _MODES_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # 16-bit grey; Pillow opens some 16-bit PNGs in mode I
 
 
+_Result = TypeVar("_Result")
+_CONTRAST = 8  # grey levels: content with less of it vanishes
+
+
 class Unusable(ValueError):
     """The file is not a usable image; the message says why in a few words."""
+
+
+class _TooLarge(Unusable):
+    """The file exceeds a limit."""
+
+
+class _Incomplete(Unusable):
+    """A JPEG has no end marker; its pixels may be whole."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +70,14 @@ class Header:
 
 def probe(contents: bytes) -> Header:
     """Read the header of an image file; raise Unusable if it is not an image."""
-    with _opened(contents) as opened:
-        width, height = opened.size
-        if _orientation(opened) >= 5:  # rotated by 90 degrees
-            width, height = height, width
-        return Header(opened.format or "", width, height, 1 if _is_grey(opened) else 3)
+    return _read(contents, _header)
+
+
+def _header(opened: Image.Image) -> Header:
+    width, height = opened.size
+    if _orientation(opened) >= 5:  # rotated by 90 degrees
+        width, height = height, width
+    return Header(opened.format or "", width, height, 1 if _is_grey(opened) else 3)
 
 
 def decode(
@@ -74,22 +89,38 @@ def decode(
 ) -> np.ndarray:
     """Decode an image file to pixels (H, W, C) uint8 of `size` (height, width), grey or RGB.
 
-    EXIF orientation is applied; only the first frame is used; transparent pixels are blended with white; 16 bits are
-    scaled to 8; grey is the ITU-R 601 luma. An image that already has the size keeps its pixels. Raises Unusable if the
-    file cannot be decoded or has more than `max_pixels` pixels.
+    EXIF orientation is applied; only the first frame is used; transparent pixels are blended with white, or with black
+    if all content would vanish on white; 16 bits are scaled to 8; grey is the ITU-R 601 luma. An image that already has
+    the size keeps its pixels. Raises Unusable if the file cannot be decoded or has more than `max_pixels` pixels.
     """
-    with _opened(contents) as opened:
-        width, height = opened.size
-        if width * height > max_pixels:
-            raise Unusable(f"it has {width:,} x {height:,} pixels, more than max_pixels = {max_pixels:,}")
-        tags = _tiff_tags(opened)
-        tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
-        if tile > max_pixels:  # libtiff holds a whole tile in memory
-            raise Unusable(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
+
+    def flat(opened: Image.Image) -> Image.Image:
+        """The image in mode L or RGB, upright."""
+        _check_size(opened, max_pixels)
+        if opened.format == "JPEG" and not repair.has_end(opened.fp.getvalue()):
+            raise _Incomplete("it is truncated")
         upright = _ORIENTATIONS.get(_orientation(opened))
-        flat = _flattened(opened)
-    flat = flat.transpose(upright) if upright is not None else flat
-    return pixels(flat, size, channels, resize)
+        found = _flattened(opened)
+        return found.transpose(upright) if upright is not None else found
+
+    try:
+        found = _read(contents, flat)
+    except _Incomplete:
+        whole = repair.completed(contents)
+        if whole is None:
+            raise
+        found = _read(whole, flat)
+    return pixels(found, size, channels, resize)
+
+
+def _check_size(opened: Image.Image, max_pixels: int) -> None:
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise _TooLarge(f"it has {width:,} x {height:,} pixels, more than max_pixels = {max_pixels:,}")
+    tags = _tiff_tags(opened)
+    tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+    if tile > max_pixels:  # libtiff holds a whole tile in memory
+        raise _TooLarge(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
 
 
 def pixels(
@@ -133,6 +164,26 @@ _ORIENTATIONS = {  # EXIF orientation -> the transposition that undoes it
 }
 
 
+def _read(contents: bytes, use: Callable[[Image.Image], _Result]) -> _Result:
+    """Open an image and return `use(image)`; if that fails, try again without the metadata that may be the reason."""
+    try:
+        with _opened(contents) as opened:
+            return use(opened)
+    except (_Incomplete, _TooLarge):
+        raise
+    except Unusable as reason:
+        failure = reason
+    for repaired in repair.attempts(contents):
+        try:
+            with _opened(repaired) as opened:
+                return use(opened)
+        except (_Incomplete, _TooLarge):
+            raise
+        except Unusable:
+            continue
+    raise failure
+
+
 @contextmanager
 def _opened(contents: bytes) -> Iterator[Image.Image]:
     """Open an image and read its header only; any error in the `with` block becomes Unusable."""
@@ -140,17 +191,17 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
         if not contents:
             raise Unusable("it is empty")
         if excess := limits.excess(contents):
-            raise Unusable(excess)
+            raise _TooLarge(excess)
         with Image.open(io.BytesIO(contents), formats=FORMATS) as opened:
             if 0 in opened.size:
                 raise Unusable("it has no pixels")
             if excess := limits.side_excess(*opened.size):
-                raise Unusable(excess)
+                raise _TooLarge(excess)
             yield opened
     except Unusable:
         raise
     except Image.UnidentifiedImageError:
-        raise Unusable(f"it is not a supported image format ({', '.join(FORMATS)})") from None
+        raise Unusable(formats.why_unidentified(contents, FORMATS)) from None
     except _ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         truncated = "truncated" in reason.lower()
@@ -185,8 +236,14 @@ def _flattened(opened: Image.Image) -> Image.Image:
         raise Unusable("its pixels are floating-point numbers of unknown scale: save it with 8 or 16 bits")
     if opened.has_transparency_data:
         layer = opened.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("L" if _is_grey(opened) else "RGB")
+        least, most = layer.getchannel("A").getextrema()
+        if opened.format == "BMP" and most == 0:  # most programs that write 32 bits leave the fourth byte unused
+            return layer.convert("RGB")
+        blended = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        darkest = min(low for low, _ in blended.getextrema()[:3])
+        if darkest > 255 - _CONTRAST and most - least >= _CONTRAST:
+            blended = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
+        return blended.convert("L" if _is_grey(opened) else "RGB")
     return opened.convert("L" if _is_grey(opened) else "RGB")
 
 

@@ -96,6 +96,38 @@ def test_transparent_pixels_are_blended_with_white():
     assert pixels(encode(palette, transparency=1), 3, (1, 2))[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
+def bmp(pixels: bytes, masks: bool = True) -> bytes:
+    """A BMP of one row of pixels BGRA, with an alpha channel by its header (version 4) or without."""
+    width = len(pixels) // 4
+    header = struct.pack(
+        "<IiiHHIIiiII", 108 if masks else 40, width, 1, 1, 32, 3 if masks else 0, len(pixels), 0, 0, 0, 0
+    )
+    header += struct.pack("<4I52x", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) if masks else b""
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + len(pixels), 0, 0, 14 + len(header)) + header + pixels
+
+
+def test_an_alpha_channel_of_a_bmp_that_is_zero_everywhere_is_ignored():
+    unused, used = b"\x01\x02\x03\0\xff\0\0\0", b"\x01\x02\x03\xff\xff\0\0\0"
+    assert pixels(bmp(unused), 3, (1, 2))[0].tolist() == [[3, 2, 1], [0, 0, 255]]
+    assert pixels(bmp(unused, masks=False), 3, (1, 2))[0].tolist() == [[3, 2, 1], [0, 0, 255]]
+    assert pixels(bmp(used), 3, (1, 2))[0].tolist() == [[3, 2, 1], [255, 255, 255]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("value", [255, 250])
+def test_what_would_vanish_on_white_is_blended_with_black(mode: str, value: int):
+    alpha = np.zeros((4, 6), np.uint8)
+    alpha[1:3, 2:4] = 255
+    bands = [np.full((4, 6), value, np.uint8)] * (len(mode) - 1) + [alpha]
+    contents = encode(Image.merge(mode, [Image.fromarray(band) for band in bands]))
+    assert np.array_equal(pixels(contents, 1)[..., 0], np.where(alpha == 255, value, 0))
+
+
+def test_an_image_without_content_becomes_white():
+    assert (pixels(encode(np.full((4, 6, 4), (255, 255, 255, 0), np.uint8))) == 255).all()
+    assert (pixels(encode(np.full((4, 6, 4), 255, np.uint8))) == 255).all()
+
+
 def test_other_colour_spaces_are_converted_to_rgb():
     white = encode(Image.new("CMYK", (2, 2), (0, 0, 0, 0)), "TIFF")
     assert (pixels(white, 3, (2, 2)) == 255).all()
@@ -218,6 +250,15 @@ def test_a_small_image_in_a_huge_tile_is_refused():
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", UNSUPPORTED),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", UNSUPPORTED),  # Pillow would start Ghostscript
         (encode(COLOURS, "PPM"), UNSUPPORTED),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1miaf", "AVIF"),
+        (encode(COLOURS, "AVIF"), "AVIF"),
+        (encode(COLOURS, "JPEG2000"), "JPEG 2000"),
+        (encode(COLOURS, "JPEG2000", no_jp2=True), "JPEG 2000"),
+        (b"\xff\x0a\0\0", "JPEG XL"),
+        (b"8BPS\0\1", "Photoshop"),
+        (bytes(128) + b"DICM", "DICOM"),
         (encode(np.zeros((40, 40, 3), np.uint8), "JPEG")[:-100], "truncated"),
         (encode(np.ones((2, 2), np.float32), "TIFF"), "floating-point"),
         (encode(np.array([[-1, 5]], np.int32), "TIFF"), "16 bits"),

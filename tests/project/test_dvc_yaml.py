@@ -56,9 +56,7 @@ def sections_loaded(stage: str) -> dict[str, type]:
     modules = {
         alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    calls = [
-        node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load"
-    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "params.load"]
     return {
         keyword.arg: getattr(importlib.import_module(modules[keyword.value.id]), keyword.value.id)
         for call in calls
