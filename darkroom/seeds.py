@@ -44,7 +44,7 @@ def train(seed: int) -> dict[str, float]:
 
 
 def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str | None]:
-    """Mean, sample standard deviation (None of one) and number of the test accuracies, with the digest of their recipe."""
+    """Mean, sample standard deviation (None of one) and number of test accuracies, and the digest of their recipe."""
     std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
     return {"mean": statistics.mean(accuracies), "std": std, "n": len(accuracies), "recipe": recipe}
 
