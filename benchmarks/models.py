@@ -1,7 +1,7 @@
 """Compare the networks at equal training time: each trains for about the same seconds and is then tested.
 
-All other parameters are those of params.yaml. Writes docs/models.md, a table, and docs/models.png, test error against
-training time. Needs the output of `dvc repro preprocess`.
+All other parameters are those of params.yaml. Prints a table and writes docs/models.png, test error against training
+time. Needs the output of `dvc repro preprocess`.
 """
 
 from matplotlib.figure import Figure

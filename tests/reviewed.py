@@ -16,6 +16,8 @@ from darkroom.review.revision import WORKSPACE
 from tests.repository import commit_all, git
 
 CLASSES = ("coat", "shirt")
+WEAK = [index % 4 > 0 for index in range(200)]  # which predictions are correct: 75 %
+STRONG = [index % 10 > 0 for index in range(200)]  # 90 %
 WEIGHTS = "models/trained"
 OUTS = ("metrics/evaluate.json", "metrics/predictions.csv")
 PIPELINE = {

@@ -15,22 +15,6 @@ from tests import reviewed
 from tests.code import libraries
 from tests.repository import ROOT
 
-WEAK, STRONG = (
-    [index % 4 > 0 for index in range(200)],
-    [index % 10 > 0 for index in range(200)],
-)  # 75 % and 90 % correct
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the tags weak and strong; the workspace is as strong."""
-    monkeypatch.chdir(tmp_path)
-    reviewed.write(tmp_path, WEAK)
-    reviewed.commit(tmp_path, "weak")
-    reviewed.write(tmp_path, STRONG, lr=0.2)
-    reviewed.commit(tmp_path, "strong")
-    return tmp_path
-
 
 def code(*arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:

@@ -8,22 +8,7 @@ import pytest
 from darkroom.review import compare, page, result, revision
 from darkroom.review.compare import Review
 from tests import reviewed
-
-WEAK, STRONG = (
-    [index % 4 > 0 for index in range(200)],
-    [index % 10 > 0 for index in range(200)],
-)  # 75 % and 90 % correct
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository with the tags weak and strong."""
-    monkeypatch.chdir(tmp_path)
-    reviewed.write(tmp_path, WEAK)
-    reviewed.commit(tmp_path, "weak")
-    reviewed.write(tmp_path, STRONG, lr=0.2)
-    reviewed.commit(tmp_path, "strong")
-    return tmp_path
+from tests.reviewed import STRONG, WEAK
 
 
 def review(old: str, new: str) -> Review:
