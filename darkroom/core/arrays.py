@@ -4,6 +4,7 @@ manifest.json
 <split>.inputs.npy   (N, ...) uint8, not normalised; images are (N, H, W, C), 0..255
 <split>.labels.npy   (N,) int64, index into the manifest's classes
 <split>.ids.npy      (N,) unicode, unique over all splits: where the example came from
+<split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
 darkroom/preprocess/packing.py writes them.
 """
@@ -87,6 +88,24 @@ def read_split(folder: str | Path, name: str) -> Split:
     if not one_length or split.inputs.dtype != np.uint8 or split.inputs.ndim < 2:
         raise DarkroomError(f"The arrays of the split {name} in {folder} do not match: {_WRITE_AGAIN}.")
     return split
+
+
+def read_columns(folder: str | Path, name: str) -> dict[str, np.ndarray]:
+    """The columns (N,) unicode of the split `name` by their names; empty if the dataset has none.
+
+    `group` is the first if examples belong to groups ("" if one is in none); the others are those of the user's
+    manifest. Raises DarkroomError if the file is damaged.
+    """
+    import pandas as pd
+
+    path = Path(folder) / f"{name}.columns.csv"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DarkroomError(f"{path} cannot be read ({error}): {_WRITE_AGAIN}.") from None
+    return {name: table[name].to_numpy(dtype=str) for name in table}
 
 
 def read_whole(inputs: np.ndarray) -> np.ndarray:

@@ -40,6 +40,7 @@ class Entry:
     label: str
     split: str  # one of SPLITS, or "" if the dataset has no split of its own
     group: str
+    columns: str  # the manifest's other columns, as a JSON object of texts; "" if there are none
     bytes: int
     blake2b: str  # digest of the file, 128 bits
     format: str
@@ -90,8 +91,9 @@ def read(folder: str | Path) -> Iterator[Entry]:
 def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
     """The images of the dataset, sorted, and remarks on what is not used."""
     if path := manifest.find(dataset.folder):
-        listed, unused = manifest.read(path)
-        remarks = [f"columns of {path.name} that are not used: {', '.join(unused)}"] if unused else []
+        listed, long = manifest.read(path)
+        reason = f"values of more than {manifest.MAX_CELL} characters"
+        remarks = [f"columns of {path.name} that are not kept ({reason}): {', '.join(long)}"] if long else []
     else:
         listed, unused = folders.walk(dataset.folder, dataset.classes)
         files = f"{counted(len(unused), 'file')} outside of the class folders"

@@ -21,6 +21,7 @@ class Listed(NamedTuple):
     label: str
     split: str = ""
     group: str = ""
+    columns: str = ""  # the other columns of a manifest, as a JSON object of texts; "" if there are none
 
 
 def split_named(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Read a manifest: a table of the path and label, and optionally the split and group, of each image.
+"""Read a manifest: a table of the path and label, and optionally the split, group and other facts, of each image.
 
 CSV with commas, semicolons, tabs or vertical bars, or JSON lines; UTF-8, UTF-16 or UTF-32. Column names, splits and
 groups are matched without case and blanks, so that none of them is lost because of its spelling.
@@ -23,7 +23,10 @@ from darkroom.datasets.listing import Listed
 NAMES = ("manifest.csv", "manifest.jsonl")  # in any case
 Row = list[tuple[str, Any]]  # name of a column as given, and value
 
+MAX_CELL = 100  # characters of a value of another column; a column with longer values is not kept
+
 _REQUIRED = ("path", "label")
+_KNOWN = (*_REQUIRED, "split", "group")
 _MARKS = {  # byte order mark -> encoding; UTF-32 first, because its mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -34,18 +37,17 @@ _MARKS = {  # byte order mark -> encoding; UTF-32 first, because its mark starts
 
 @dataclass
 class _Columns:
-    """The columns of a manifest: their names as given, and those that are not used."""
+    """The columns of a manifest, by their names as given."""
 
     path: Path
-    names: dict[str, str] = field(default_factory=dict)  # name as given -> one of Listed._fields
-    unused: dict[str, None] = field(default_factory=dict)  # in order
+    names: dict[str, str] = field(default_factory=dict)  # name as given -> one of _KNOWN, or the name without blanks
 
     def read(self, row: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """The values of the columns that are used; raise DarkroomError if a column is ambiguous or misspelt."""
+        """The values by column; raise DarkroomError if a column is ambiguous or misspelt."""
         values: dict[str, Any] = {}
         given: dict[str, str] = {}
         for name, value in row:
-            column = self.names.get(name) or self._add(name)
+            column = self.names[name] if name in self.names else self._add(name)
             if not column:
                 continue
             if column in given:
@@ -54,18 +56,13 @@ class _Columns:
         return values
 
     def _add(self, name: str) -> str:
-        if name in self.unused:
-            return ""
-        plain = listing.stripped(name).casefold()
-        if plain in Listed._fields:
-            self.names[name] = plain
-            return plain
-        if plain and (meant := closest(plain, Listed._fields, cutoff=0.8)):
+        stripped = listing.stripped(name)
+        plain = stripped.casefold()
+        if plain not in _KNOWN and plain and (meant := closest(plain, _KNOWN, cutoff=0.8)):
             remedy = f"rename it to {meant}, or choose another name if it does not mean this"
             raise DarkroomError(f"{self.path} has the column {name!r}: {remedy}.")
-        if plain:
-            self.unused[name] = None
-        return ""
+        self.names[name] = plain if plain in _KNOWN else stripped
+        return self.names[name]
 
 
 def find(folder: Path) -> Path | None:
@@ -77,17 +74,18 @@ def find(folder: Path) -> Path | None:
 
 
 def read(path: Path) -> tuple[list[Listed], list[str]]:
-    """The rows of a manifest, and the names of the columns that are not used.
+    """The rows of a manifest, and the names of the columns that are not kept because of their long values.
 
     Raises DarkroomError that names the row or column, its value and what is allowed.
     """
     columns = _Columns(path)
     rows: dict[str, int] = {}  # path of an image -> number of its row
     groups: dict[str, str] = {}
-    listed = []
+    listed, others, long = [], [], {}
     for number, row in _rows(path):
         where = f"{path}, row {number}"
-        values = {name: _text(value, where, name) for name, value in columns.read(row).items()}
+        given = columns.read(row)
+        values = {name: _text(given.pop(name), where, name) for name in _KNOWN if name in given}
         for name in _REQUIRED:
             if not listing.stripped(values.get(name, "")):
                 raise DarkroomError(f"{where} has no {name}: every row needs one.")
@@ -102,7 +100,11 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         group = listing.stripped(values.get("group", ""))
         group = groups.setdefault(listing.key(group), group)  # groups that differ in case or blanks only are one
         listed.append(Listed(file, listing.stripped(values["label"]), listing.split_named(split), group))
-    return listed, list(columns.unused)
+        others.append({name: _plain(value) for name, value in given.items()})
+        long |= dict.fromkeys(name for name, text in others[-1].items() if len(text) > MAX_CELL)
+    kept = ({name: text for name, text in other.items() if name not in long} for other in others)
+    texts = (json.dumps(other, ensure_ascii=False) if other else "" for other in kept)
+    return [row._replace(columns=text) for row, text in zip(listed, texts, strict=True)], list(long)
 
 
 def _text(value: Any, where: str, name: str) -> str:
@@ -114,6 +116,12 @@ def _text(value: Any, where: str, name: str) -> str:
     if isinstance(value, int | float):
         return json.dumps(value)
     raise DarkroomError(f"{where} has the {name} {value!r}: it must be text or a number.")
+
+
+def _plain(value: Any) -> str:
+    """Any value of JSON as text in one line, without blanks at its ends; "" for none."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    return listing.stripped(" ".join(text.split()))
 
 
 def _file(given: str, folder: Path, where: str) -> str:

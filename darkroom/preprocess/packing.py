@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from darkroom.core.arrays import SPLITS, Manifest
-from darkroom.core.outputs import TEMPORARY, new_folder, write_json
+from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
 from darkroom.datasets.descriptions import Dataset
 from darkroom.preprocess.samples import Samples
 
@@ -75,6 +76,7 @@ def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, cl
     with new_folder(folder) as temporary:
         digests, levels = _write_inputs(temporary, pack, samples.splits, counts)
         for name in SPLITS:
+            _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
             for field, column in (("labels", samples.labels), ("ids", samples.ids)):
                 array = column[indices[name]]
                 np.save(temporary / f"{name}.{field}.npy", array, allow_pickle=False)
@@ -95,6 +97,15 @@ def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, cl
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written
+
+
+def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: Any) -> None:
+    """Write the group and the manifest's other columns of the examples at `indices`, if the dataset has any."""
+    columns = {"group": samples.groups} if (samples.groups != "").any() else {}
+    columns |= samples.columns
+    if columns:
+        write_csv(path, pd.DataFrame({name: column[indices] for name, column in columns.items()}))
+        digest.update(path.read_bytes())
 
 
 def _write_inputs(

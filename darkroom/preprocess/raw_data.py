@@ -1,9 +1,10 @@
 """Read a dataset as fetched: its samples, and its pixels in blocks."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +86,17 @@ def _published(description: Published, folder: Path, settings: PreprocessConfig)
 def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], settings: PreprocessConfig) -> Raw:
     # Entries take five times as much memory as columns, so only one block of them exists at a time.
     blocks = iter(lambda: list(islice(entries, _BLOCK)), [])
-    columns = zip(*(_columns(block, description.classes) for block in blocks), strict=True)
-    ids, labels, splits, groups, digests, problems, sizes = map(np.concatenate, columns)
+    parts, others = [], []
+    for block in blocks:
+        parts.append(_columns(block, description.classes))
+        others.append(_other_columns(block))
+    ids, labels, splits, groups, digests, problems, sizes = map(np.concatenate, zip(*parts, strict=True))
+    names = dict.fromkeys(name for other in others for name in other)
+    empty = [np.full(len(part[0]), "") for part in parts]
+    more = {
+        name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
+        for name in names
+    }
     usable = problems == ""
     if not usable.any():
         raise DarkroomError(
@@ -116,7 +126,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
             return list(decoders.map(pixels, indices.tolist()))
 
     aspects = sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1))
-    return Raw(description, Samples(ids, labels, splits, groups), shape, aspects, take)
+    return Raw(description, Samples(ids, labels, splits, groups, more), shape, aspects, take)
 
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
@@ -131,6 +141,12 @@ def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np
         np.array([entry.problem for entry in entries], dtype=object),
         np.array([(entry.height, entry.width, entry.channels) for entry in entries], dtype=np.uint32),
     )
+
+
+def _other_columns(entries: Sequence[index.Entry]) -> dict[str, np.ndarray]:
+    """The manifest's other columns of the entries, each (n,) unicode; a value that a row lacks is empty."""
+    rows = [json.loads(entry.columns) if entry.columns else {} for entry in entries]
+    return {name: np.array([row.get(name, "") for row in rows]) for name in dict.fromkeys(chain.from_iterable(rows))}
 
 
 def _size(settings: PreprocessConfig, height: int, width: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The table of samples: what is known about the images besides their pixels, one row per image, in dataset order."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ class Samples:
     labels: np.ndarray  # (N,) int64: index into the dataset's classes
     splits: np.ndarray  # (N,) unicode: one of SPLITS, or "" if the image was removed
     groups: np.ndarray  # (N,) unicode: images that must share a split, such as those of one person; "" if in no group
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # the manifest's other columns, each (N,) unicode
 
     def __len__(self) -> int:
         return len(self.labels)

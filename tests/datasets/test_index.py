@@ -127,7 +127,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0\r", exclude_categories=["C
 @settings(max_examples=30, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_every_name_is_read_back(names: list[str]):
-    entries = [index.Entry(name, name, "", "", 1, "0", "PNG", 1, 1, 1, "") for name in names]
+    entries = [index.Entry(name, name, "", "", "", 1, "0", "PNG", 1, 1, 1, "") for name in names]
     with open("index.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([[field.name for field in fields(index.Entry)], *(astuple(entry) for entry in entries)])

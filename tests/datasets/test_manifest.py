@@ -114,10 +114,25 @@ def test_backslashes_separate_folders_unless_a_file_has_this_name():
     ]
 
 
-def test_columns_that_are_not_used_are_named():
+@pytest.mark.parametrize("name", NAMES)
+def test_other_columns_are_kept(name: str):
     write_images("a.png", "b.png")
-    manifest(*({"path": f"{name}.png", "label": name, "fold": 1, "Photographer": "Ann"} for name in "ab"))
-    assert "fold, Photographer" in summary()
+    manifest(
+        {"path": "a.png", " Site ": " north\n 1 ", "label": "x", "fold": 1},
+        {"path": "b.png", " Site ": "", "label": "y", "fold": None},
+        name=name,
+    )
+    assert [json.loads(entry.columns) for entry in build()] == [
+        {"Site": "north 1", "fold": "1"},
+        {"Site": "", "fold": ""},
+    ]
+
+
+def test_a_column_of_long_values_is_not_kept():
+    write_images("a.png", "b.png")
+    manifest(*({"path": f"{name}.png", "label": name, "fold": 1, "caption": name * 101} for name in "ab"))
+    assert "caption" in summary()
+    assert [entry.columns for entry in build()] == ['{"fold": "1"}'] * 2
 
 
 @pytest.mark.parametrize(

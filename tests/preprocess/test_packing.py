@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis.extra.numpy import arrays as any_array
 from darkroom.core import arrays
 from darkroom.preprocess import packing
 from darkroom.preprocess.packing import Pack
+from darkroom.preprocess.samples import Samples
 from tests import packs
 from tests.packs import DESCRIBED, make_splits
 
@@ -24,6 +27,28 @@ def test_splits_are_read_back_as_written(tmp_path, shape):
     assert arrays.read_manifest(tmp_path / "arrays") == written
     assert written.shape == shape
     assert written.counts == {"train": 6, "val": 2, "test": 3}
+
+
+def test_groups_and_other_columns_are_read_back(tmp_path):
+    ids, splits = np.array(["a", "b", "c", "d"]), np.array(["train", "train", "val", "test"])
+    columns = {"site": np.array(['no"rth', "", "south, 1", "1.0"]), "x y": np.array(["1", "2", "NA", ""])}
+    hashes = set()
+    for groups, more in (("", {}), ("g", {}), ("", columns), ("g", columns)):
+        grouped = np.array(["", groups, groups, groups])
+        samples = Samples(ids, np.array([0, 1, 0, 1]), splits, grouped, more)
+        dataset = SimpleNamespace(
+            name="toy", **{name: DESCRIBED[name] for name in ("title", "licence", "augmentation")}
+        )
+        with packing.Pack(tmp_path, (2, 2, 1)) as pack:
+            list(pack.keep([np.zeros((4, 2, 2, 1), np.uint8)]))
+            hashes.add(packing.write(tmp_path / "arrays", pack, samples, dataset, ("p", "q")).sha256)
+        expected = {"group": grouped, **more} if groups else dict(more)
+        for split in ("train", "val", "test"):
+            read = arrays.read_columns(tmp_path / "arrays", split)
+            assert list(read) == list(expected)
+            for name, column in expected.items():
+                assert read[name].tolist() == column[splits == split].tolist()
+    assert len(hashes) == 4
 
 
 def test_equal_arrays_give_equal_files_and_different_arrays_a_different_hash(tmp_path):
