@@ -1,6 +1,7 @@
 """The tracked files of one version of the project: a commit, or the workspace as it is."""
 
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -58,6 +59,8 @@ def find(name: str) -> Revision:
     done = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
     if done.returncode == 0:
         return Revision(name, done.stdout.decode().strip())
+    if done.stderr:
+        raise DarkroomError(f"git cannot look up the revision {name!r}: {done.stderr.decode().splitlines()[0]}.")
     shallow = _git("rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
     remedy = (
         "this clone is shallow; run `git fetch --unshallow`"
@@ -107,6 +110,12 @@ def _git(*arguments: str) -> subprocess.CompletedProcess:
         raise DarkroomError("The command git is not installed: install it.") from None
     if b"not a git repository" in done.stderr:
         raise DarkroomError(
-            f"{Path.cwd()} is not in a git repository: change into the project's folder, or run `git init`."
+            f"{Path.cwd()} is not in a git repository: change into the project's folder. For a project that was "
+            "downloaded as an archive, run `git init && git add . && git commit -m Start`."
+        )
+    if b"dubious ownership" in done.stderr:
+        raise DarkroomError(
+            f"git does not read {Path.cwd()}, because another user owns it. If you trust its contents, run "
+            f"`git config --global --add safe.directory {shlex.quote(str(Path.cwd()))}`."
         )
     return done

@@ -97,3 +97,22 @@ def test_outside_of_a_repository_it_says_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(DarkroomError, match="git repository"):
         revision.find("HEAD")
+
+
+def test_a_repository_of_another_user_names_the_command_that_helps(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # read by git itself
+    with pytest.raises(DarkroomError, match=r"safe\.directory '.*né project'"):
+        revision.find("HEAD")
+
+
+def test_a_folder_without_git_names_the_command_that_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "archive").mkdir()
+    monkeypatch.chdir(tmp_path / "archive")
+    with pytest.raises(DarkroomError, match=r"archive is not in a git repository.*`git init && git add \."):
+        revision.find("HEAD")
+
+
+def test_what_git_says_is_passed_on(project: Path):
+    (project.parent / ".git/config").write_text("[core\n")
+    with pytest.raises(DarkroomError, match="'HEAD': .*config"):
+        revision.find("HEAD")
