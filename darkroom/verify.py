@@ -118,7 +118,7 @@ def _compare(found: Revision, project: Path) -> Iterator[Output]:
         made = lock.stages(WORKSPACE)
     for name, stage in lock.stages(found).items():
         digests = {out["path"]: out.get("md5") for out in made.get(name, {}).get("outs", ())}
-        for out in stage.get("outs", ()):
+        for out in lock.repeatable_outputs(stage):
             path, digest = out["path"], digests.get(out["path"])
             same, committed, file = digest == out["md5"], found.read(path), project / path
             differences: dict[str, Any] = {}

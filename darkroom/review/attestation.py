@@ -186,7 +186,9 @@ def _parse(contents: bytes) -> Attestation:
 def _require_consistent(attested: Attestation, revision: Revision) -> None:
     """Raises ValueError if the attestation and the dvc.lock that it is about contradict each other."""
     stages = lock.stages(revision)
-    known = {(name, out["path"]): out.get("md5") for name, stage in stages.items() for out in stage.get("outs", ())}
+    known = {
+        (name, out["path"]): out.get("md5") for name, stage in stages.items() for out in lock.repeatable_outputs(stage)
+    }
     attested_outputs = {(output.stage, output.path): output.locked for output in attested.outputs}
     if len(attested_outputs) < len(attested.outputs) or attested_outputs != known:
         raise ValueError("its outputs are not those of dvc.lock")

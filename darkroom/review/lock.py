@@ -18,6 +18,7 @@ from darkroom.review.revision import WORKSPACE, Revision
 
 FILE, PIPELINE = "dvc.lock", "dvc.yaml"
 DATASETS = "data/datasets/"  # may hold a user's files, of which git has none or only some
+COSTS = "metrics/cost/"  # time and memory, which no rerun repeats
 
 Digest = Callable[[str], str | None]
 
@@ -82,6 +83,11 @@ def stages(revision: Revision) -> Mapping[str, Mapping]:
 @cache  # parsing is slow, and one review asks several times
 def _parse(contents: bytes) -> Mapping[str, Mapping]:
     return dict(yaml.load(contents, params.Loader)["stages"])
+
+
+def repeatable_outputs(stage: Mapping) -> Iterator[Mapping[str, Any]]:
+    """The outputs of a stage in dvc.lock that a rerun can repeat bit for bit: all but the costs."""
+    return (out for out in stage.get("outs", ()) if not out["path"].startswith(COSTS))
 
 
 def recipe(revision: Revision) -> str:
