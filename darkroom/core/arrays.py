@@ -3,7 +3,7 @@
 manifest.json
 <split>.inputs.npy   (N, ...) uint8, not normalised; images are (N, H, W, C), 0..255
 <split>.labels.npy   (N,) int64, index into the manifest's classes
-<split>.ids.npy      (N,) unicode, unique over all splits: where the example came from
+<split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
 darkroom/preprocess/packing.py writes them.
@@ -21,6 +21,7 @@ import numpy as np
 from darkroom.core.errors import DarkroomError
 
 SPLITS = ("train", "val", "test")
+TEXT = np.dtypes.StringDType()  # texts of any length: one of 1,000 characters must not widen all others
 _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 
 
@@ -30,7 +31,7 @@ class Split:
 
     inputs: np.ndarray  # (N, ...) uint8; images are (N, H, W, C), 0..255
     labels: np.ndarray  # (N,) int64
-    ids: np.ndarray  # (N,) unicode
+    ids: np.ndarray  # (N,) TEXT
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,6 +59,7 @@ class Manifest:
     counts: Mapping[str, int]  # examples by split
     augmentation: Augmentation
     sha256: str  # of the contents of all arrays
+    intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -67,6 +69,8 @@ def read_manifest(folder: str | Path) -> Manifest:
         fields = json.loads(path.read_text(encoding="utf-8"))
         for name in ("classes", "shape", "mean", "std"):
             fields[name] = tuple(fields[name])
+        if fields.get("intensity_range"):
+            fields["intensity_range"] = tuple(fields["intensity_range"])
         return Manifest(**{**fields, "augmentation": Augmentation(**fields["augmentation"])})
     except FileNotFoundError:
         raise DarkroomError(f"{path} is missing: run `dvc repro preprocess` to write it.") from None
@@ -79,10 +83,11 @@ def read_split(folder: str | Path, name: str) -> Split:
 
     Raises DarkroomError if a file is missing or truncated, or if the arrays differ in length.
     """
-    paths = [Path(folder) / f"{name}.{field}.npy" for field in ("inputs", "labels", "ids")]
+    paths = [Path(folder) / f"{name}.{field}" for field in ("inputs.npy", "labels.npy", "ids.json")]
     try:
-        split = Split(*(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths))
-    except (OSError, ValueError, EOFError) as error:
+        inputs, labels = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths[:2])
+        split = Split(inputs, labels, np.array(json.loads(paths[2].read_bytes()), dtype=TEXT))
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise DarkroomError(f"The split {name} in {folder} cannot be read ({error}): {_WRITE_AGAIN}.") from error
     one_length = len(split.inputs) == len(split.labels) == len(split.ids)
     if not one_length or split.inputs.dtype != np.uint8 or split.inputs.ndim < 2:

@@ -77,11 +77,10 @@ def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, cl
         digests, levels = _write_inputs(temporary, pack, samples.splits, counts)
         for name in SPLITS:
             _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
-            for field, column in (("labels", samples.labels), ("ids", samples.ids)):
-                array = column[indices[name]]
-                np.save(temporary / f"{name}.{field}.npy", array, allow_pickle=False)
-                digests[name].update(f"{field} {array.dtype.str} {array.shape}".encode())
-                digests[name].update(array.view(np.uint8).reshape(-1) if array.size else b"")
+            labels = samples.labels[indices[name]]
+            np.save(temporary / f"{name}.labels.npy", labels, allow_pickle=False)
+            write_json(temporary / f"{name}.ids.json", samples.ids[indices[name]].tolist())
+            digests[name].update(labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes())
         mean, std = channel_statistics(levels)
         written = Manifest(
             dataset=dataset.name,

@@ -11,17 +11,21 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from darkroom.core.arrays import TEXT
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import descriptions, index
 from darkroom.datasets.descriptions import ImageFolder, Published
 from darkroom.datasets.formats import decode
 from darkroom.inputs import image
+from darkroom.preprocess import intensities
 from darkroom.preprocess.config import PreprocessConfig
+from darkroom.preprocess.intensities import Intensities
 from darkroom.preprocess.samples import Samples, published_samples
 
 MAX_AUTO_SIZE = 64  # pixels per side with preprocess.image_size = auto, for larger images or images of mixed sizes
 _BLOCK = 1024  # images decoded, or index entries read, at a time
+_COUNTED = 64  # images whose values are counted at a time; the counts of each take 0.5 MB
 _FETCH_AGAIN = "run `dvc repro --force fetch` to fetch the raw files again"
 
 
@@ -34,6 +38,7 @@ class Raw:
     shape: tuple[int, int, int]  # height, width, channels of the decoded images
     aspects: np.ndarray  # (N,) float64: longer side of the original / shorter side
     take: Callable[[np.ndarray], list[np.ndarray | str]]  # indices (n,) -> (H, W, C) uint8, or why not decodable
+    intensities: Intensities = Intensities(None, 0, 0)  # of images of more than 8 bits
 
     def blocks(self, undecodable: dict[int, str]) -> Iterator[np.ndarray]:
         """All images in the order of the samples, in blocks (n, H, W, C) uint8.
@@ -90,9 +95,9 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     for block in blocks:
         parts.append(_columns(block, description.classes))
         others.append(_other_columns(block))
-    ids, labels, splits, groups, digests, problems, sizes = map(np.concatenate, zip(*parts, strict=True))
+    ids, labels, splits, groups, digests, problems, sizes, depths = map(np.concatenate, zip(*parts, strict=True))
     names = dict.fromkeys(name for other in others for name in other)
-    empty = [np.full(len(part[0]), "") for part in parts]
+    empty = [np.full(len(part[0]), "", dtype=TEXT) for part in parts]
     more = {
         name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
         for name in names
@@ -106,18 +111,38 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     height, width = sizes[usable][0, :2].tolist() if same_size else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
     shape = (*_size(settings, height, width), _channels(settings, sizes[:, 2].max().item()))
 
+    def contents(number: int) -> bytes:
+        if problems[number]:
+            raise image.Unusable(problems[number])
+        path = ids.item(number)
+        found = index.contents_of(description.folder, path)
+        if index.digest(found).encode() != digests[number]:
+            raise DarkroomError(f"{description.folder / path} was changed after it was indexed: run `dvc repro` again.")
+        return found
+
+    def counts(number: int) -> np.ndarray | None:
+        try:
+            return image.count_values(contents(number), settings.max_pixels)
+        except image.Unusable:
+            return None
+
+    def measured() -> Iterator[np.ndarray]:
+        """How often each value occurs, in each training image of more than 8 bits."""
+        deep = np.flatnonzero(usable & (depths > 8) & (splits == "train"))
+        bar = tqdm(total=len(deep), desc="measure", unit="image", leave=False, disable=None)
+        with ThreadPoolExecutor() as decoders, bar:
+            for start in range(0, len(deep), _COUNTED):
+                block = deep[start : start + _COUNTED].tolist()
+                yield from (found for found in decoders.map(counts, block) if found is not None)
+                bar.update(len(block))
+
+    found = intensities.measure(measured(), settings.intensity_range)
+
     def pixels(number: int) -> np.ndarray | str:
         """The image, or why it cannot be decoded."""
-        if problems[number]:
-            return problems[number]
-        path = ids.item(number)
         try:
-            contents = index.contents_of(description.folder, path)
-            if index.digest(contents).encode() != digests[number]:
-                raise DarkroomError(
-                    f"{description.folder / path} was changed after it was indexed: run `dvc repro` again."
-                )
-            return image.decode(contents, shape[:2], shape[2], settings.resize, settings.max_pixels)
+            options = shape[:2], shape[2], settings.resize, settings.max_pixels, found.range
+            return image.decode(contents(number), *options)
         except image.Unusable as reason:
             return str(reason)
 
@@ -126,27 +151,29 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
             return list(decoders.map(pixels, indices.tolist()))
 
     aspects = sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1))
-    return Raw(description, Samples(ids, labels, splits, groups, more), shape, aspects, take)
+    return Raw(description, Samples(ids, labels, splits, groups, more), shape, aspects, take, found)
 
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Ids, labels, splits, groups, digests, problems, and sizes (height, width, channels) of the entries."""
+    """Ids, labels, splits, groups, digests, problems, sizes (height, width, channels) and bits of the entries."""
     labels = {name: label for label, name in enumerate(classes)}
     return (
-        np.array([entry.path for entry in entries]),
+        np.array([entry.path for entry in entries], dtype=TEXT),
         np.array([labels[entry.label] for entry in entries]),
         np.array([entry.split or "train" for entry in entries]),
-        np.array([entry.group for entry in entries]),
+        np.array([entry.group for entry in entries], dtype=TEXT),
         np.array([entry.blake2b for entry in entries], dtype="S32"),
         np.array([entry.problem for entry in entries], dtype=object),
         np.array([(entry.height, entry.width, entry.channels) for entry in entries], dtype=np.uint32),
+        np.array([entry.bits for entry in entries], dtype=np.uint8),
     )
 
 
 def _other_columns(entries: Sequence[index.Entry]) -> dict[str, np.ndarray]:
-    """The manifest's other columns of the entries, each (n,) unicode; a value that a row lacks is empty."""
+    """The manifest's other columns of the entries, each (n,) TEXT; a value that a row lacks is empty."""
     rows = [json.loads(entry.columns) if entry.columns else {} for entry in entries]
-    return {name: np.array([row.get(name, "") for row in rows]) for name in dict.fromkeys(chain.from_iterable(rows))}
+    names = dict.fromkeys(chain.from_iterable(rows))
+    return {name: np.array([row.get(name, "") for row in rows], dtype=TEXT) for name in names}
 
 
 def _size(settings: PreprocessConfig, height: int, width: int) -> tuple[int, int]:

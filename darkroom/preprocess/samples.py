@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from darkroom.core.arrays import TEXT
+
 
 @dataclass(frozen=True)
 class Samples:
     """The table; each field is a column."""
 
-    ids: np.ndarray  # (N,) unicode, unique: where the image came from
+    ids: np.ndarray  # (N,) TEXT, unique: where the image came from
     labels: np.ndarray  # (N,) int64: index into the dataset's classes
     splits: np.ndarray  # (N,) unicode: one of SPLITS, or "" if the image was removed
-    groups: np.ndarray  # (N,) unicode: images that must share a split, such as those of one person; "" if in no group
-    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # the manifest's other columns, each (N,) unicode
+    groups: np.ndarray  # (N,) TEXT: images that must share a split, such as those of one person; "" if in no group
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # the manifest's other columns, each (N,) TEXT
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -34,8 +36,8 @@ def published_samples(train_labels: np.ndarray, test_labels: np.ndarray) -> Samp
     """The table of an official training and test set. Ids are split and index in the raw files, such as train/00042."""
     parts = {"train": train_labels, "test": test_labels}
     return Samples(
-        np.array([f"{name}/{index:05}" for name, labels in parts.items() for index in range(len(labels))]),
+        np.array([f"{name}/{index:05}" for name, labels in parts.items() for index in range(len(labels))], dtype=TEXT),
         np.concatenate([train_labels, test_labels]).astype(np.int64),
         np.repeat(list(parts), [len(labels) for labels in parts.values()]),
-        np.full(len(train_labels) + len(test_labels), "", dtype="<U1"),
+        np.full(len(train_labels) + len(test_labels), "", dtype=TEXT),
     )

@@ -15,6 +15,7 @@ from PIL import Image
 from darkroom.audit import __main__ as command
 from darkroom.audit import data, freshness
 from darkroom.bundle import drift
+from darkroom.core import arrays
 from darkroom.datasets import index
 from tests.browser import CHROMIUM, DRIVER, browser
 from tests.repository import change, copy_project
@@ -40,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.with_name("broken.png").write_text("not an image")
     for stage in ("fetch", "preprocess"):
         subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True, capture_output=True)
-    test_ids = np.load(folder / "data/arrays/test.ids.npy")
+    test_ids = arrays.read_split(folder / "data/arrays", "test").ids
     current, other = ("a", "b") if test_ids[0].startswith("a/") else ("b", "a")
     table = pd.DataFrame(  # the second row is of other data: its label is not the current one
         {"id": test_ids[0], "label": [current, other], "suggested": [other, current], "margin": [0.75, 0.25]}
@@ -151,7 +152,7 @@ def test_ids_and_classes_may_look_like_numbers(tmp_path: Path, monkeypatch: pyte
     for stage in ("fetch", "preprocess"):
         subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True, capture_output=True)
     for path, split in (("metrics/evaluate/suspect_labels.csv", "test"), ("metrics/labels/suspects.csv", "train")):
-        ids = np.load(folder / f"data/arrays/{split}.ids.npy").tolist()
+        ids = arrays.read_split(folder / "data/arrays", split).ids.tolist()
         table = pd.DataFrame([(name, labels[name], "0", 0.5) for name in ids])
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / path, index=False, header=["id", "label", "suggested", "margin"])

@@ -84,7 +84,7 @@ def test_a_missing_array_is_an_error(tmp_path):
     "changed",
     [
         {"labels": np.zeros(5, np.int64)},
-        {"ids": np.array(["a"] * 7)},
+        {"ids": ["a"] * 7},
         {"inputs": np.zeros((6, 4, 5, 3), np.float32)},
         {"inputs": np.zeros(6, np.uint8)},
     ],
@@ -92,6 +92,9 @@ def test_a_missing_array_is_an_error(tmp_path):
 def test_arrays_that_do_not_match_are_an_error(tmp_path, changed):
     packs.write(tmp_path, make_splits(), DESCRIBED)
     for field, array in changed.items():
-        np.save(tmp_path / f"train.{field}.npy", array)
+        if field == "ids":
+            (tmp_path / "train.ids.json").write_text(json.dumps(array))
+        else:
+            np.save(tmp_path / f"train.{field}.npy", array)
     with pytest.raises(DarkroomError, match=r"split train .*do not match"):
         arrays.read_split(tmp_path, "train")

@@ -126,12 +126,14 @@ def test_an_indexed_image_takes_few_bytes_of_memory(folder: Path):
     index.build(descriptions.load("mine"), "data/raw")
     count, (head, *rows) = 20_000, Path("data/raw/index.csv").read_text().splitlines()
     lines = (rows[number % 12].replace(".png", f"{number:05}.png") for number in range(count))
-    Path("data/raw/index.csv").write_text("\n".join([head, *lines]))
+    long = rows[0].replace("a/", f"a/{'long' * 250}/")
+    assert long != rows[0]
+    Path("data/raw/index.csv").write_text("\n".join([head, long, *lines]))
     tracemalloc.start()
     raw = raw_data.read("data/raw", SETTINGS)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(raw.samples) == count and raw.samples.ids[-1].endswith("19999.png")
+    assert len(raw.samples) == count + 1 and raw.samples.ids[-1].endswith("19999.png")
     assert held / count < 150 and peak / count < 350
 
 
