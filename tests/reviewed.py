@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,17 @@ PIPELINE = {
 
 
 def write(
-    folder: Path, correct: Sequence[bool], lr: float = 0.1, labels: Sequence[str] | None = None, **evaluated: object
+    folder: Path,
+    correct: Sequence[bool],
+    lr: float = 0.1,
+    labels: Sequence[str] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    **evaluated: object,
 ) -> None:
-    """Write what a run leaves in which these test examples were predicted correctly, with a current dvc.lock."""
+    """Write what a run leaves in which these test examples were predicted correctly, with a current dvc.lock.
+
+    `columns` are further columns of the predictions.
+    """
     labels = labels or [CLASSES[index % 2] for index in range(len(correct))]
     predicted = [
         label if good else CLASSES[1 - CLASSES.index(label)] for label, good in zip(labels, correct, strict=True)
@@ -46,6 +54,7 @@ def write(
     ids = [f"test/{index:03}" for index in range(len(correct))]
     table = pd.DataFrame({"id": ids, "label": labels, "predicted": predicted, "confidence": 0.75})
     table["label_probability"] = [0.75 if good else 0.25 for good in correct]
+    table = table.assign(**(columns or {}))
     numbers = {
         "accuracy": sum(correct) / len(correct),
         "macro_f1": 0.5,
@@ -105,10 +114,20 @@ def add_dep(folder: Path, stage: str, dep: str, **locked: Any) -> None:
     relock(folder, stage, deps=[{"path": dep, **locked}])
 
 
-def write_seeds(folder: Path, mean: float, std: float = 0.02) -> None:
-    """Write the numbers over two seeds of the recipe in dvc.lock."""
-    numbers = {"mean": mean, "std": std, "n": 2, "recipe": recipe(WORKSPACE)}
+def write_seeds(folder: Path, mean: float, std: float = 0.02, n: int = 2) -> None:
+    """Write the numbers over `n` seeds of the recipe in dvc.lock."""
+    numbers = {"mean": mean, "std": std, "n": n, "recipe": recipe(WORKSPACE)}
     _write(folder, {"metrics/seeds.json": json.dumps(numbers)})
+
+
+def change_predictions(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change the predictions, with the accuracy and the dvc.lock that belong to them."""
+    table = change(pd.read_csv(folder / "metrics/predictions.csv", keep_default_na=False))
+    table.to_csv(folder / "metrics/predictions.csv", index=False)
+    numbers = json.loads((folder / "metrics/evaluate.json").read_text())
+    numbers |= {"accuracy": float((table["label"] == table["predicted"]).mean()), "samples": len(table)}
+    (folder / "metrics/evaluate.json").write_text(json.dumps(numbers))
+    lock(folder)
 
 
 def attest(folder: Path, **changes: Any) -> dict[str, Any]:

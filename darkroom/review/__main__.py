@@ -19,6 +19,8 @@ from darkroom.core.outputs import write_text
 from darkroom.review import lock, result, revision
 from darkroom.review.compare import Review, as_json, compare
 
+FAILURES = ("regression", "class-regression", "slice-regression", "stale")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
@@ -34,10 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--fail-on",
         action="append",
-        choices=("regression", "stale"),
+        choices=FAILURES,
         default=[],
-        help="exit with code 1 if NEW is significantly worse (regression), or if its dvc.lock is not current (stale); "
-        "can be given twice",
+        help="exit with code 1 if the recipe of NEW is significantly worse (regression), if a class or a slice is "
+        "(class-regression, slice-regression), or if its dvc.lock is not current (stale); can be given several times",
+    )
+    parser.add_argument(
+        "--margin",
+        metavar="POINTS",
+        type=_margin,
+        default=0.0,
+        help="with --fail-on regression: tolerate a loss of up to POINTS percentage points of accuracy, 0 to 100; fail "
+        "if it is significantly larger (default: 0)",
     )
     chosen = parser.parse_args(arguments)
 
@@ -49,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print(json.dumps(refused) if chosen.json else f"## Not comparable\n\n{error}")
         sys.exit(2)
     _report(review, chosen.json, chosen.html)
-    sys.exit(_code(review, chosen.fail_on))
+    sys.exit(_code(review, chosen.fail_on, chosen.margin))
 
 
 def _report(review: Review, as_json_text: bool, html: str | None) -> None:
@@ -64,11 +74,26 @@ def _report(review: Review, as_json_text: bool, html: str | None) -> None:
             sys.exit(2)
 
 
-def _code(review: Review, fail_on: Sequence[str]) -> int:
+def _code(review: Review, fail_on: Sequence[str], margin: float) -> int:
     stale = review.new.stale  # the old side is history: the review only warns
+    failures = {
+        "regression": review.recipe_verdict == "worse" and 100 * review.recipe.high < -margin,
+        "class-regression": len(review.worse["classes"]) > 0,
+        "slice-regression": len(review.worse["slices"]) > 0,
+        "stale": bool(stale),
+    }
     edited = any(finding.kind in lock.EDITED for finding in stale)
-    regression = "regression" in fail_on and review.verdict == "worse"
-    return int(edited or regression or ("stale" in fail_on and bool(stale)))
+    return int(edited or any(failures[name] for name in fail_on))
+
+
+def _margin(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = -1.0
+    if not 0 <= points <= 100:  # nor NaN
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number of percentage points from 0 to 100")
+    return points
 
 
 def _print(text: str) -> None:

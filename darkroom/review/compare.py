@@ -1,25 +1,29 @@
 """Compare two results: what a change did to the classifier, and whether the difference is real.
 
-It uses tracked files only: no data, no training, no network. The verdict is about these two models on these test
-examples. Whether the change would help with another seed needs several trainings of each side (`darkroom.seeds`).
+It uses tracked files only: no data, no training, no network. There are two verdicts: whether these two models differ on
+their common test examples, and whether the recipes do, so that training again would show it too.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
-from darkroom.core.spelling import counted
-from darkroom.review import attestation, lock, revision, significance
-from darkroom.review.attestation import Standing
+from darkroom.review import attestation, breakdown, confused_pairs, lock, noise, revision, significance
+from darkroom.review.attestation import Standing, State
+from darkroom.review.common import Common
+from darkroom.review.common import find as find_common
 from darkroom.review.lock import Finding
-from darkroom.review.result import Result
+from darkroom.review.noise import Noise
+from darkroom.review.result import PROBABILITY, Result
 from darkroom.review.revision import Revision
-from darkroom.review.significance import Difference
+from darkroom.review.significance import Difference, Recipe
 
+SAME = "the same"
+RESULTS = ("metrics/", "models/", "params.yaml", "dvc.lock")  # what the review compares by its contents
 CODE = ("darkroom/", "stages/", "data/", "requirements/", "dvc.yaml")  # what a result depends on besides parameters
 
 
@@ -41,50 +45,78 @@ class Side:
 
 @dataclass(frozen=True)
 class Review:
-    """Everything that the review says about two results on the same test examples: `new` against `old`."""
+    """Everything that the review says about two results, `new` against `old`, on their common test examples."""
 
     old: Side
     new: Side
-    verdict: str  # better | worse | within noise: the accuracy, against chance over test examples
-    method: str  # better | worse | within noise | unknown: the mean accuracy over seeds, against chance over seeds
-    over_seeds: Difference | None
-    differences: Mapping[str, Difference]  # by key in metrics/evaluate.json, those that can be paired
-    classes: pd.DataFrame  # class, examples, old, new (accuracies), difference, low, high, p (Holm-adjusted)
-    corruptions: pd.DataFrame  # corruption, old, new (mean accuracy over the severities that both measured)
+    common: Common
+    accuracies: tuple[float, float]  # on the common examples
+    model: Difference  # the primary metric, accuracy, of these two models
+    recipe: Recipe  # the same over retrainings
+    noise: Noise  # where the noise of a retraining comes from
+    secondary: Mapping[str, Difference]  # of the models, by key in metrics/evaluate.json; p is Holm-adjusted for these
+    same_predictions: bool
+    same_numbers: bool  # and the same confidences and metrics
+    reason: str  # why numbers differ although code, data and parameters are the same; "" if these differ
+    classes: pd.DataFrame  # see breakdown.by
+    slices: pd.DataFrame  # see breakdown.slices
+    confused_pairs: pd.DataFrame  # label, predicted, old, new (counts): of those that changed, the most changed first
+    corruptions: pd.DataFrame  # see breakdown.corruptions
+    unshared: Sequence[str]  # corruptions and severities that one side alone measured
     fixed: pd.DataFrame  # id, label, old, new (predictions), confidence (of the incorrect one), in falling order of it
     broken: pd.DataFrame
     code: Sequence[str]  # paths of code and data that differ
+    other: Sequence[str]  # paths of other inputs that differ, such as documentation: no results
+
+    @property
+    def model_verdict(self) -> str:
+        """better, worse, within noise or the same."""
+        return SAME if self.same_predictions else self.model.verdict
+
+    @property
+    def recipe_verdict(self) -> str:
+        """better, worse, within noise or the same."""
+        return SAME if self.same_predictions and not all(self.noise.seeds) else self.recipe.verdict
+
+    @property
+    def worse(self) -> Mapping[str, pd.DataFrame]:
+        """The classes and the slices that became significantly worse."""
+        return {name: breakdown.significant(getattr(self, name), better=False) for name in ("classes", "slices")}
 
 
 def compare(old: Result, new: Result) -> Review:
-    """Compare two results. Raises DarkroomError if their test examples or the labels of these differ."""
-    _require_same_examples(old, new)
-    labels = old.predictions["label"].to_numpy()
-    before, after = (one.predictions["predicted"].to_numpy() for one in (old, new))
-    correct = [before == labels, after == labels]
-    names, numbers = np.unique([labels, before, after], return_inverse=True)
-    differences = {
-        "accuracy": significance.accuracy(*correct),
-        "macro_f1": significance.macro_f1(*numbers.reshape(3, -1), len(names)),
-    }
-    if "label_probability" in old.predictions and "label_probability" in new.predictions:
-        losses = (-np.log(np.maximum(one.predictions["label_probability"], 1e-300)).to_numpy() for one in (old, new))
-        differences["loss_calibrated"] = significance.mean(*losses)
+    """Compare two results. Raises DarkroomError if they have no test examples in common, or mostly other labels."""
+    common = find_common(old, new)
+    labels, groups = common.labels, common.groups
+    before, after = (one["predicted"].to_numpy() for one in (common.old, common.new))
+    correct = before == labels, after == labels
     sides = [_side(one) for one in (old, new)]
-    over_seeds = None
-    if min(side.seeds.get("n", 0) for side in sides) > 1:
-        over_seeds = significance.seeds(*((side.seeds["mean"], side.seeds["std"], side.seeds["n"]) for side in sides))
+    found = noise.find(old, new, [noise.of(side.seeds) if side.seeds else None for side in sides], common)
+    retrained = not found.same_weights
+    changed = revision.changed(old.revision, new.revision)
+    code = [path for path in changed if path.startswith(CODE)]
+    same = bool((before == after).all())
+    same_numbers = same and common.is_all and not common.renamed and _same_numbers(old, new)
     return Review(
         *sides,
-        verdict=_verdict(differences["accuracy"]),
-        method=_verdict(over_seeds) if over_seeds else "unknown",
-        over_seeds=over_seeds,
-        differences=differences,
-        classes=_classes(labels, *correct),
-        corruptions=_corruptions(old, new),
-        fixed=_changed(old, new, ~correct[0] & correct[1], old),
-        broken=_changed(old, new, correct[0] & ~correct[1], new),
-        code=[path for path in revision.changed(old.revision, new.revision) if path.startswith(CODE)],
+        common=common,
+        accuracies=tuple(float(one.mean()) for one in correct),
+        model=significance.accuracy(*correct, groups),
+        recipe=found.compare(*correct, groups),
+        noise=found,
+        secondary=_secondary(common, before, after),
+        same_predictions=same,
+        same_numbers=same_numbers,
+        reason="" if same_numbers or code or not _same_inputs(*sides) else _machines(*sides),
+        classes=breakdown.by(labels, *correct, groups, retrained),
+        slices=breakdown.slices(common.new[common.slices], *correct, groups, retrained),
+        confused_pairs=confused_pairs.changes(labels, before, after),
+        corruptions=breakdown.corruptions(old.corruptions, new.corruptions),
+        unshared=breakdown.unshared(old.corruptions, new.corruptions) if len(old.corruptions) else [],
+        fixed=_changed(common, ~correct[0] & correct[1], common.old),
+        broken=_changed(common, correct[0] & ~correct[1], common.new),
+        code=code,
+        other=[path for path in changed if not path.startswith((*CODE, *RESULTS))],
     )
 
 
@@ -103,49 +135,56 @@ def _is_recipe(result: Result) -> bool:
         return False
 
 
-def _verdict(difference: Difference) -> str:
-    return ("better" if difference.value > 0 else "worse") if difference.significant else "within noise"
+def _secondary(common: Common, old: np.ndarray, new: np.ndarray) -> dict[str, Difference]:
+    """Differences of the other paired metrics, whose p-values are adjusted for each other."""
+    numbers = np.unique([common.labels, old, new], return_inverse=True)[1].reshape(3, -1)
+    found = {"macro_f1": significance.macro_f1(*numbers, common.groups)}
+    if PROBABILITY in common.old and PROBABILITY in common.new:
+        kept = ~common.relabelled  # the old probability of a relabelled example is that of its old label
+        losses = (-np.log(np.maximum(one[PROBABILITY], 1e-300)).to_numpy()[kept] for one in (common.old, common.new))
+        groups = None if common.groups is None else common.groups[kept]
+        found["loss_calibrated"] = significance.mean(*losses, groups)
+    adjusted = significance.holm(np.array([one.p for one in found.values()]))
+    return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 
 
-def _require_same_examples(old: Result, new: Result) -> None:
-    tables = [one.predictions.set_index("id")["label"] for one in (old, new)]
-    missing = tables[0].index.symmetric_difference(tables[1].index)
-    where = f"{old.revision.name} and {new.revision.name}"
-    if len(missing):
-        raise DarkroomError(
-            f"{where} were tested on different examples, so they cannot be compared: "
-            f"{counted(len(missing), 'example')} in only one of the test sets, for example {missing[0]}."
-        )
-    other = tables[0].index[(tables[0] != tables[1]).to_numpy()]
-    if len(other):
-        raise DarkroomError(
-            f"{where} were tested with different labels, so they cannot be compared: "
-            f"{counted(len(other), 'other label')}, for example that of {other[0]}."
-        )
+def _same_numbers(old: Result, new: Result) -> bool:
+    tables = ("predictions", "corruptions")
+    return old.metrics == new.metrics and all(getattr(old, name).equals(getattr(new, name)) for name in tables)
 
 
-def _classes(labels: np.ndarray, old: np.ndarray, new: np.ndarray) -> pd.DataFrame:
-    rows = []
-    for name in np.unique(labels):
-        own = labels == name
-        found = significance.accuracy(old[own], new[own])
-        accuracies = {"old": old[own].mean(), "new": new[own].mean(), "difference": found.value}
-        rows.append({"class": name, "examples": int(own.sum()), **accuracies, **asdict(found)})
-    table = pd.DataFrame(rows).drop(columns="value")
-    return table.assign(p=significance.holm(table["p"].to_numpy()))
+def _same_inputs(old: Side, new: Side) -> bool:
+    """Whether parameters and data are the same, by params.yaml and dvc.lock, and both locks are current."""
+    if old.stale or new.stale or old.result.params != new.result.params:
+        return False
+    inputs = []
+    for side in (old, new):
+        stages = lock.stages(side.revision).values()
+        made = {entry["path"] for stage in stages for entry in stage.get("outs", ())}
+        read = {entry["path"]: entry.get("md5") for stage in stages for entry in stage.get("deps", ())}
+        inputs.append({path: digest for path, digest in read.items() if path not in made})
+    return inputs[0] == inputs[1]
 
 
-def _corruptions(old: Result, new: Result) -> pd.DataFrame:
-    both = old.corruptions.merge(new.corruptions, on=["corruption", "severity"], suffixes=("_old", "_new"))
-    both = both.rename(columns={"accuracy_old": "old", "accuracy_new": "new"})
-    return both.groupby("corruption", sort=False, as_index=False)[["old", "new"]].mean()
+def _machines(old: Side, new: Side) -> str:
+    """What the attestations say of the machines of two results that differ in nothing else."""
+    known = [
+        side.attested.attested for side in (old, new) if side.attested.state in (State.REPRODUCED, State.DIFFERENT)
+    ]
+    if len(known) < 2:
+        return "another machine, another number of threads or other library versions"
+    machines = [one.machine.model_dump() for one in known]
+    differing = [key for key in machines[0] if key != "features" and machines[0][key] != machines[1][key]]
+    parts = [f"another {key} ({machines[1][key]} instead of {machines[0][key]})" for key in differing]
+    versions = [one.versions for one in known]
+    others = [name for name in versions[0] if versions[0][name] != versions[1].get(name)]
+    parts += [f"another version of {', '.join(others)}"] if others else []
+    return " and ".join(parts) or "training that is not reproducible on this machine"
 
 
-def _changed(old: Result, new: Result, chosen: np.ndarray, incorrect: Result) -> pd.DataFrame:
-    table = old.predictions[["id", "label"]].assign(
-        old=old.predictions["predicted"],
-        new=new.predictions["predicted"],
-        confidence=incorrect.predictions["confidence"],
+def _changed(common: Common, chosen: np.ndarray, incorrect: pd.DataFrame) -> pd.DataFrame:
+    table = common.new[["id", "label"]].assign(
+        old=common.old["predicted"], new=common.new["predicted"], confidence=incorrect["confidence"]
     )
     return table[chosen].sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
@@ -153,20 +192,35 @@ def _changed(old: Result, new: Result, chosen: np.ndarray, incorrect: Result) ->
 def as_json(review: Review) -> dict[str, Any]:
     """The review for programs, as plain values."""
     sides = {"old": review.old, "new": review.new}
-    tables = ("classes", "corruptions", "fixed", "broken")
+    tables = ("classes", "slices", "confused_pairs", "corruptions", "fixed", "broken")
+    common = review.common
+    accuracies = dict(zip(sides, review.accuracies, strict=True))
     return {
-        "verdict": review.verdict,
-        "method": review.method,
+        "verdict": review.recipe_verdict,
+        "recipe": {"verdict": review.recipe_verdict, **asdict(review.recipe), "source": review.noise.source},
+        "model": {"verdict": review.model_verdict, **accuracies, **asdict(review.model)},
+        "worse": {name: table["value"].tolist() for name, table in review.worse.items()},
         **{name: {"revision": side.revision.name, "commit": side.revision.commit} for name, side in sides.items()},
-        "differences": {name: asdict(difference) for name, difference in review.differences.items()},
-        "over_seeds": asdict(review.over_seeds) if review.over_seeds else None,
+        "examples": {
+            "common": len(common.new),
+            "only_old": common.only_old,
+            "only_new": common.only_new,
+            "relabelled": int(common.relabelled.sum()),
+            "renamed": dict(common.renamed),
+        },
+        "same_numbers": review.same_numbers,
+        "reason": review.reason,
+        "secondary": {name: asdict(difference) for name, difference in review.secondary.items()},
         "metrics": {name: {**side.result.metrics, **side.result.costs} for name, side in sides.items()},
         "params": {
             name: {"old": old, "new": new}
             for name, old, new in changes(review.old.result.params, review.new.result.params)
         },
         "code": review.code,
+        "other": review.other,
+        "unshared": review.unshared,
         "stale": {name: [asdict(finding) for finding in side.stale] for name, side in sides.items()},
+        "seeds": {name: dict(side.seeds) for name, side in sides.items()},
         "seeds_stale": {name: side.seeds_stale for name, side in sides.items()},
         "attested": {name: side.attested.as_json() for name, side in sides.items()},
         **{name: getattr(review, name).to_dict("records") for name in tables},

@@ -17,7 +17,7 @@ from darkroom.review import digests
 from darkroom.review.revision import WORKSPACE, Revision
 
 FILE, PIPELINE = "dvc.lock", "dvc.yaml"
-DATASETS = "data/datasets/"  # may hold a user's files, of which git has none or only some
+DATA = ("data/datasets/", "data/pretrained/")  # may hold a user's files, of which git has none or only some
 COSTS = "metrics/cost/"  # time and memory, which no rerun repeats
 
 Digest = Callable[[str], str | None]
@@ -234,7 +234,7 @@ def _is_comparable(revision: Revision, path: str, count: int | None) -> bool:
     """
     tracked = revision.tracked(path)
     # Of a built-in data set DVC counts only what git has
-    private = path.startswith(DATASETS) and not digests.is_ignored(revision, f"{path}/raw")
+    private = path.startswith(DATA) and not digests.is_ignored(revision, f"{path}/raw")
     if tracked:
         return not private or len(tracked) >= (count or 0)
     return not private and not revision.exists(path) and revision.had(path)

@@ -1,8 +1,7 @@
 """The review for people: Markdown that fits a comment on a pull request, and one HTML page that needs no network."""
 
-import html as escaping
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,24 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from darkroom.review import lock
-from darkroom.review.compare import Review, Side, changes
+from darkroom.review import cells, curves, lock
+from darkroom.review.attestation import State
+from darkroom.review.cells import SHOWN, pair, percent, points, tested
+from darkroom.review.compare import SAME, Review, Side, changes
 from darkroom.review.result import DATA, EVALUATE, EXPORT, ROBUSTNESS, TRAIN
-from darkroom.review.significance import LEVEL, Difference
+from darkroom.review.significance import ENOUGH_SEEDS, LEVEL, POWER, Difference
+from darkroom.review.thumbnails import thumbnails
 
-SHOWN = 10  # examples, parameters and files of each kind
 MAX_CLASSES = 20
-MAX_CELL = 80  # characters
+IN_TITLE = 3  # classes or slices that became worse
 
-TITLES = {
-    "better": "Better on this test set",
-    "worse": "Worse on this test set",
-    "within noise": "No significant difference on this test set",
-}
 _QUALITY = {  # rows, with an arrow if lower is better: file, key, whether it is a fraction
     "accuracy": (EVALUATE, "accuracy", True),
     "macro F1": (EVALUATE, "macro_f1", True),
+    "balanced accuracy": (EVALUATE, "balanced_accuracy", True),
+    "Matthews correlation": (EVALUATE, "matthews_correlation", False),
+    "ROC AUC, one-vs-rest": (EVALUATE, "roc_auc", False),
+    "average precision": (EVALUATE, "average_precision", False),
     "accuracy of the worst class": (EVALUATE, "worst_class_accuracy", True),
     "loss, calibrated ↓": (EVALUATE, "loss_calibrated", False),
     "Brier score ↓": (EVALUATE, "brier_score", False),
@@ -52,23 +52,49 @@ _COST = {  # rows: file, key, digits
 }
 
 
-def markdown(review: Review, folded: bool = True) -> str:
-    """The review as GitHub's Markdown, the verdict first; the lists of examples are collapsed if `folded`."""
+def title(review: Review) -> str:
+    """Both verdicts, and what became worse."""
+    if review.same_numbers:
+        return "The same"
+    if review.recipe_verdict == SAME:
+        return f"The same predictions{', other numbers' if review.common.is_all else ' for the common test examples'}"
+    parts = [f"Recipe: {review.recipe_verdict}", f"model: {review.model_verdict}"]
+    parts += [f"worse {name}: {worse}" for name, worse in _worse(review, IN_TITLE).items()]
+    return " · ".join(parts)
+
+
+def markdown(review: Review, folded: bool = True, images: Mapping[str, str] | None = None) -> str:
+    """The review as GitHub's Markdown, the verdicts first; the lists of examples are collapsed if `folded`.
+
+    `images` holds thumbnails of examples, by id, as `data:` URIs.
+    """
+    sides = review.old, review.new
     text = (
         _environment()
         .get_template("review.md.jinja")
         .render(
             review=review,
-            title=TITLES[review.verdict],
-            accuracies=[side.result.metrics[EVALUATE]["accuracy"] for side in (review.old, review.new)],
+            title=title(review),
+            worse=_worse(review, SHOWN),
             changes=_changes(review),
             quality=_quality(review),
-            classes=_classes(review),
-            corruptions=[
-                [row.corruption, *_pair(row.old, row.new, _percent, _points)] for row in review.corruptions.itertuples()
+            classes=_subsets(review.classes, MAX_CLASSES),
+            slices=_subsets(review.slices, MAX_CLASSES),
+            confused_pairs=[
+                [f"{row.label} → {row.predicted}", row.old, row.new, f"{row.new - row.old:+d}"]
+                for row in review.confused_pairs.head(SHOWN).itertuples()
             ],
-            examples={"fixed": _examples(review.fixed), "broken": _examples(review.broken)},
+            corruptions=[
+                [row.corruption, row.severities, *pair(row.old, row.new, percent, points)]
+                for row in review.corruptions.itertuples()
+            ],
+            examples={name: _examples(getattr(review, name), images or {}) for name in ("fixed", "broken")},
             costs=_costs(review),
+            outdated=[
+                *(f"the seeds of {side.revision.name}" for side in sides if side.seeds_stale),
+                *(f"the attestation of {side.revision.name}" for side in sides if _is_outdated(side)),
+            ],
+            attested=[side for side in sides if not _is_outdated(side)],
             folded=folded,
         )
     )
@@ -77,9 +103,13 @@ def markdown(review: Review, folded: bool = True) -> str:
 
 def html(review: Review) -> str:
     """The review as an HTML page."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown(review, folded=False))
+    sides = [side.revision for side in (review.old, review.new)]
+    images = thumbnails(sides, [name for table in (review.fixed, review.broken) for name in table["id"].head(SHOWN)])
+    text = markdown(review, folded=False, images=images)
+    body = Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
+    drawn = Markup("" if review.same_numbers else curves.svg(*map(curves.read, sides)))
     template = _environment(finalize=None).get_template("review.html.jinja")
-    return template.render(title=TITLES[review.verdict], body=Markup(body))
+    return template.render(title=title(review), body=body, curves=drawn)
 
 
 def _environment(**settings: Any) -> Environment:
@@ -90,53 +120,79 @@ def _environment(**settings: Any) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        **{"finalize": _escape, **settings},
+        **{"finalize": cells.escape, **settings},
     )
-    environment.filters |= {"percent": _percent, "points": _points, "p_value": _p_relation, "listed": _listed}
+    environment.filters |= {"percent": percent, "points": points, "p_value": cells.p_relation, "listed": cells.listed}
     environment.filters |= {"grouped": lock.grouped}
-    environment.globals |= {"table": _table, "code": _code, "over_seeds": _over_seeds}
-    environment.globals |= {"LEVEL": LEVEL, "SHOWN": SHOWN, "MAX_CLASSES": MAX_CLASSES}
+    environment.globals |= {"table": cells.table, "code": cells.code, "over_seeds": _over_seeds}
+    environment.globals |= {"LEVEL": LEVEL, "POWER": POWER, "SHOWN": SHOWN, "MAX_CLASSES": MAX_CLASSES}
+    environment.globals |= {"ENOUGH_SEEDS": ENOUGH_SEEDS}
     return environment
+
+
+def _is_outdated(side: Side) -> bool:
+    return side.attested.state in (State.OTHER_LOCK, State.STALE_LOCK)
+
+
+def _worse(review: Review, most: int) -> dict[str, Markup]:
+    """What became significantly worse, by kind; kinds of which nothing did are left out."""
+    listed = {}
+    for name, table in review.worse.items():
+        slice_of = table["column"] + " = " if name == "slices" else ""
+        names = slice_of + table["value"]
+        rows = [f"{name} {points(change)}" for name, change in zip(names, table["difference"], strict=True)]
+        if rows:
+            listed[name if len(rows) > 1 else {"classes": "class", "slices": "slice"}[name]] = rows
+    return {name: cells.listed(rows, most=most) for name, rows in listed.items()}
 
 
 def _changes(review: Review) -> list[list[Any]]:
     """Parameters, then facts about the data, that differ."""
     params = changes(review.old.result.params, review.new.result.params)
     data = changes(*(side.result.metrics.get(DATA, {}) for side in (review.old, review.new)))
-    rows = [(_code(name), old, new) for name, old, new in params]
+    rows = [(cells.code(cells.shortened(name)), old, new) for name, old, new in params]
     rows += [(f"data: {name}", old, new) for name, old, new in data]
-    return [[name, *("" if value is None else _value(value) for value in values)] for name, *values in rows]
+    return [[name, *("" if value is None else cells.value(value) for value in values)] for name, *values in rows]
 
 
 def _quality(review: Review) -> list[list[str]]:
     rows = []
-    for title, (path, key, is_fraction) in _QUALITY.items():
+    paired = review.secondary if review.common.is_all else {}
+    for name, (path, key, is_fraction) in _QUALITY.items():
         old, new = (side.result.metrics.get(path, {}).get(key) for side in (review.old, review.new))
         if old is None and new is None:
             continue
-        shown, signed = (_percent, _points) if is_fraction else ("{:.4f}".format, "{:+.4f}".format)
-        paired = review.differences.get(key) if path == EVALUATE else None
-        rows.append([title, *_pair(old, new, shown, signed), *_tested(paired, signed)])
+        shown, signed = (percent, points) if is_fraction else ("{:.4f}".format, "{:+.4f}".format)
+        if key == "accuracy":
+            numbers, found = pair(*review.accuracies, shown, signed), review.model
+        else:
+            numbers, found = pair(old, new, shown, signed), paired.get(key) if path == EVALUATE else None
+        if path == ROBUSTNESS and review.unshared:
+            numbers[2] = ""  # means over other severities
+        rows.append([name, *numbers, *tested(found, signed)])
     return rows
 
 
-def _classes(review: Review) -> list[list[str]]:
-    """The classes that changed most if there are more than MAX_CLASSES, else all in their order."""
-    table = review.classes
-    if len(table) > MAX_CLASSES:
-        table = table.loc[table["difference"].abs().sort_values(ascending=False, kind="stable").index[:MAX_CLASSES]]
+def _subsets(table: pd.DataFrame, most: int) -> list[list[str]]:
+    """The classes or slices that changed most if there are more than `most`, else all in their order."""
+    if len(table) > most:
+        table = table.loc[table["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]]
     rows = []
     for row in table.to_dict("records"):
         found = Difference(row["difference"], row["low"], row["high"], row["p"])
-        pair = _pair(row["old"], row["new"], _percent, _points)
-        rows.append([row["class"], row["examples"], *pair, *_tested(found, _points)])
+        name = f"{row['column']} = {row['value']}" if "column" in row else row["value"]
+        rows.append([name, row["examples"], *pair(row["old"], row["new"], percent, points), *tested(found, points)])
     return rows
 
 
-def _examples(table: pd.DataFrame) -> dict[str, Any]:
+def _examples(table: pd.DataFrame, images: Mapping[str, str]) -> dict[str, Any]:
+    head = ["id", "label", "old prediction", "new prediction", "confidence of the incorrect one"]
     shown = table.head(SHOWN)
-    rows = [[row.id, row.label, row.old, row.new, _percent(row.confidence)] for row in shown.itertuples()]
-    return {"count": len(table), "rows": rows}
+    rows = [[row.id, row.label, row.old, row.new, percent(row.confidence)] for row in shown.itertuples()]
+    if any(name in images for name in shown["id"]):
+        head = ["", *head]
+        rows = [[Markup(f"![]({images[row[0]]})" if row[0] in images else ""), *row] for row in rows]
+    return {"count": len(table), "head": head, "rows": rows}
 
 
 def _costs(review: Review) -> list[list[str]]:
@@ -144,74 +200,14 @@ def _costs(review: Review) -> list[list[str]]:
         return {**side.result.metrics, **side.result.costs}.get(path, {}).get(key)
 
     rows = []
-    for title, (path, key, digits) in _COST.items():
+    for name, (path, key, digits) in _COST.items():
         old, new = (value(side, path, key) for side in (review.old, review.new))
         if old is not None or new is not None:
             ratio = f"{new / old:.2f}" if old and new is not None else ""
-            rows.append([title, *("" if one is None else f"{one:,.{digits}f}" for one in (old, new)), ratio])
+            rows.append([name, *("" if one is None else f"{one:,.{digits}f}" for one in (old, new)), ratio])
     return rows
 
 
 def _over_seeds(side: Side) -> str:
     spread = "" if side.seeds["std"] is None else f" ± {100 * side.seeds['std']:.2f}"
-    return f"{_percent(side.seeds['mean'])}{spread} (n = {side.seeds['n']})"
-
-
-def _pair(old: float | None, new: float | None, shown: Callable, signed: Callable) -> list[str]:
-    difference = signed(new - old) if old is not None and new is not None else ""
-    return ["" if old is None else shown(old), "" if new is None else shown(new), difference]
-
-
-def _tested(found: Difference | None, signed: Callable) -> list[str]:
-    if not found:
-        return ["", ""]
-    return [f"{signed(found.low)} to {signed(found.high)}", _p(found.p) + Markup(" \\*" if found.significant else "")]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> Markup:
-    lines = [[_escape(_shortened(cell)) for cell in line] for line in (head, *rows)]
-    lines.insert(1, ["---"] + ["---:"] * (len(head) - 1))
-    return Markup("\n".join(f"| {' | '.join(line)} |" for line in lines))
-
-
-def _shortened(cell: Any) -> Any:
-    return f"{cell[: MAX_CELL - 1]}…" if isinstance(cell, str) and len(cell) > MAX_CELL else cell
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f} %"
-
-
-def _points(fraction: float) -> str:
-    return f"{round(100 * fraction, 2) + 0:+.2f}"  # + 0: no negative zero
-
-
-def _p(p: float) -> Markup:
-    return Markup("< 0.0001" if p < 0.0001 else f"{p:.2g}")
-
-
-def _p_relation(p: float) -> Markup:
-    return Markup("p ") + (_p(p) if p < 0.0001 else Markup("= ") + _p(p))
-
-
-def _value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _listed(items: Sequence[Any], show: Callable[[Any], Markup] | None = None) -> Markup:
-    shown = ", ".join((show or _escape)(_shortened(str(item))) for item in items[:SHOWN])
-    return Markup(shown + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""))
-
-
-def _code(text: str) -> Markup:
-    """A text as code, in which Markdown knows no escapes but that of a table's bar."""
-    plain = re.sub(r"[\s`]", " ", text).replace("|", r"\|")
-    return Markup(f"`{plain}`")
-
-
-def _escape(value: Any) -> Markup:
-    """A value that is neither HTML nor Markdown; what is marked as safe stays."""
-    if isinstance(value, Markup):
-        return value
-    plain = escaping.escape(re.sub(r"\s", " ", str(value)), quote=False)
-    return Markup(re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain))
+    return f"{percent(side.seeds['mean'])}{spread} (n = {side.seeds['n']})"

@@ -24,6 +24,7 @@ METRICS = (EVALUATE, TRAIN, ROBUSTNESS, "metrics/explain.json", EXPORT, DATA)
 COSTS = "metrics/cost"  # a folder with one file per stage
 PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
 SEEDS = "metrics/seeds.json"
+PROBABILITY, GROUP = "label_probability", "group"  # columns of the predictions
 _TEXTS = ("recipe", "reason")  # the last words of the keys whose values are texts
 
 
@@ -34,7 +35,7 @@ class Result:
     revision: Revision
     metrics: Mapping[str, Mapping[str, Any]]  # the files of METRICS that exist
     costs: Mapping[str, Mapping[str, Any]]  # the files in COSTS
-    predictions: pd.DataFrame  # id, label, predicted, confidence, in newer revisions label_probability; sorted by id
+    predictions: pd.DataFrame  # id, label, predicted, confidence, PROBABILITY and GROUP if known, slices; sorted by id
     corruptions: pd.DataFrame  # corruption, severity, accuracy; no rows if there is no such file
     params: Mapping[str, Any]
     seeds: Mapping[str, Any]  # mean, std and n of the accuracy over seeds, and their recipe; empty if not measured
@@ -46,27 +47,29 @@ def read(revision: Revision) -> Result:
     Raises DarkroomError if metrics/evaluate.json or the predictions are missing or broken, if a value is not a finite
     number, or if they contradict each other.
     """
-    metrics = {path: found for path in METRICS if (found := _numbers(revision, path)) is not None}
+    metrics = {path: found for path in METRICS if (found := numbers(revision, path)) is not None}
     if EVALUATE not in metrics:
         raise DarkroomError(f"{EVALUATE} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
-    predictions = _csv(revision, PREDICTIONS, ["id", "label", "predicted"], ["confidence"], ["label_probability"])
+    predictions = _csv(
+        revision, PREDICTIONS, ["id", "label", "predicted"], ["confidence", PROBABILITY], optional=[PROBABILITY]
+    )
     if predictions is None:
         raise DarkroomError(f"{PREDICTIONS} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
     twice = predictions["id"][predictions["id"].duplicated()]
     if len(twice):
         raise DarkroomError(f"{PREDICTIONS} of {revision.name} has duplicate ids ({twice.iloc[0]}): run `dvc repro`.")
     _require_same_run(revision, metrics, predictions)
-    seeds = _numbers(revision, SEEDS) or {}
-    if seeds and any(seeds.get(key) is None for key in ("mean", "std", "n")):
+    seeds = numbers(revision, SEEDS) or {}
+    if seeds and (None in (seeds.get("mean"), seeds.get("n")) or (seeds.get("std") is None and seeds["n"] != 1)):
         raise DarkroomError(f"{SEEDS} of {revision.name} needs mean, std and n: run `python -m darkroom.seeds` again.")
     corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], ["accuracy"])
     return Result(
         revision,
         metrics,
-        {path: found for path in revision.files(COSTS) if (found := _numbers(revision, path)) is not None},
+        {path: found for path in revision.files(COSTS) if (found := numbers(revision, path)) is not None},
         predictions.sort_values("id", ignore_index=True),
         pd.DataFrame(columns=["corruption", "severity", "accuracy"]) if corruptions is None else corruptions,
-        flat(_params(revision)),
+        parameters(revision),
         seeds,
     )
 
@@ -98,7 +101,7 @@ def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predic
         )
 
 
-def _numbers(revision: Revision, path: str) -> dict[str, Any] | None:
+def numbers(revision: Revision, path: str) -> dict[str, Any] | None:
     """The leaves of a JSON file of numbers, by dotted key; None if there is no such file."""
     contents = revision.read(path)
     if contents is None:
@@ -117,9 +120,12 @@ def _numbers(revision: Revision, path: str) -> dict[str, Any] | None:
 
 
 def _csv(
-    revision: Revision, path: str, texts: Sequence[str], numbers: Sequence[str], optional: Sequence[str] = ()
+    revision: Revision, path: str, needed: Sequence[str], numeric: Sequence[str], optional: Sequence[str] = ()
 ) -> pd.DataFrame | None:
-    """The named columns of a CSV file, and those of `optional` (numbers) that it has; None if there is no file."""
+    """All columns of a CSV file, those of `numeric` as numbers; None if there is no file.
+
+    Raises DarkroomError if a column of `needed` is missing, a row has another length, or a number is not finite.
+    """
     contents = revision.read(path)
     if contents is None:
         return None
@@ -128,22 +134,27 @@ def _csv(
         return DarkroomError(f"{path} of {revision.name} {why}: run `dvc repro`.")
 
     try:
-        table = pd.DataFrame(list(csv.DictReader(io.StringIO(contents.decode(), newline=""), strict=True)))
-        missing = {*texts, *numbers} - set(table.columns)
+        head, *rows = csv.reader(io.StringIO(contents.decode(), newline=""), strict=True)
+        lengths = {len(row) for row in rows if row} - {len(head)}
+        if lengths or len(set(head)) < len(head):
+            raise broken("has rows of different lengths" if lengths else "has a column twice")
+        table = pd.DataFrame([row for row in rows if row], columns=head, dtype=object)
+        missing = {*needed, *numeric} - {*optional, *head}
         if missing:
             raise broken(f"has no column {', '.join(sorted(missing))}")
-        numbers = [*numbers, *(name for name in optional if name in table)]
-        table = table[[*texts, *numbers]].astype(dict.fromkeys(numbers, float))
+        numeric = [name for name in numeric if name in table]
+        table = table.astype(dict.fromkeys(numeric, float))
     except (ValueError, TypeError, csv.Error) as error:
         raise broken(f"cannot be read ({error})") from None
-    if table.isna().any(axis=None) or not np.isfinite(table[numbers]).all(axis=None):
+    if (table[list(needed)] == "").any(axis=None) or not np.isfinite(table[numeric]).all(axis=None):
         raise broken("has empty cells")
     return table
 
 
-def _params(revision: Revision) -> dict[str, Any]:
+def parameters(revision: Revision) -> dict[str, Any]:
+    """The leaves of params.yaml, by dotted key. Raises DarkroomError if it is not valid YAML."""
     try:
-        return dict(yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader))  # Loader is a SafeLoader
-    except (yaml.YAMLError, DarkroomError, TypeError, ValueError) as error:
+        return flat(yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader))  # Loader is a SafeLoader
+    except (yaml.YAMLError, DarkroomError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DarkroomError(f"{params.PATH} of {revision.name} is not valid YAML: {reason}.") from None

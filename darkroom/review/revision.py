@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,6 +85,20 @@ def changed(old: Revision, new: Revision) -> list[str]:
     return sorted(set(os.fsdecode(listed).split("\0")[:-1]))
 
 
+def versions(path: str, heads: Sequence[Revision], limit: int) -> list[Revision]:
+    """The commits that introduced the versions of a file, among the last `limit` ancestors of `heads`, latest first."""
+    commits = _git("rev-list", f"--max-count={limit}", *(head.commit or "HEAD" for head in heads), "--").stdout
+    names = commits.decode().split()
+    asked = "".join(f"{name}:./{path}\n" for name in names).encode()
+    described = _git("cat-file", "--batch-check", stdin=asked).stdout.decode().splitlines()
+    introduced = {}
+    for name, line in zip(names, described, strict=False):  # the latest first
+        blob, _, kind = line.partition(" ")
+        if kind.startswith("blob"):
+            introduced[blob] = Revision(name[:12], name)  # an older commit replaces a later one
+    return list(introduced.values())
+
+
 def place() -> tuple[Path, str]:
     """The root of the git repository of the working directory, and the path from there to the working directory."""
     top, prefix = _git("rev-parse", "--show-toplevel", "--show-prefix").stdout.decode().split("\n")[:2]
@@ -103,9 +118,9 @@ def _contents(blob: str) -> bytes:
     return _git("cat-file", "blob", blob).stdout
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess:
+def _git(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
+        done = subprocess.run(["git", *arguments], input=stdin, capture_output=True, check=False)
     except FileNotFoundError:
         raise DarkroomError("The command git is not installed: install it.") from None
     if b"not a git repository" in done.stderr:

@@ -14,6 +14,7 @@ from darkroom.review.__main__ import main
 from tests import reviewed
 from tests.code import libraries
 from tests.repository import ROOT
+from tests.reviewed import STRONG
 
 
 def code(*arguments: str) -> int:
@@ -33,6 +34,36 @@ def test_a_regression_fails_if_asked(project: Path):
     assert code("strong", "weak", "--fail-on", "regression") == 1
     assert code("strong", "weak") == 0
     assert code("weak", "strong", "--fail-on", "regression", "--fail-on", "stale") == 0
+
+
+def test_a_tolerated_loss_does_not_fail(project: Path):
+    """The recipe lost 15 points, with an interval of about 6 to 24."""
+    fail = "strong", "weak", "--fail-on", "regression", "--margin"
+    assert [code(*fail, margin) for margin in ("0", "3", "10", "100")] == [1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("margin", ["-1", "100.1", "nan", "much"])
+def test_a_margin_out_of_bounds_is_code_2(project: Path, capsys: pytest.CaptureFixture, margin: str):
+    assert code("strong", "weak", f"--margin={margin}") == 2
+    assert repr(margin) in capsys.readouterr().err
+
+
+def test_other_models_of_the_same_recipe_do_not_fail(project: Path):
+    """Ten broken predictions of 200, which McNemar's test calls significant."""
+    reviewed.write(project, [*STRONG[:-11], *[False] * 11], lr=0.3)
+    assert code("strong", "--fail-on", "regression") == 0
+
+
+def test_classes_and_slices_that_became_worse_fail_if_asked(project: Path):
+    days = {"day": ["a" if index < 200 else "b" for index in range(400)]}
+    reviewed.write(project, [index % 50 > 0 for index in range(400)], columns=days)
+    reviewed.commit(project, "before")
+    reviewed.write(project, [index % 2 == 0 or index % 20 > 5 for index in range(400)], lr=0.2, columns=days)
+    assert code("before", "--fail-on", "class-regression") == 1
+    reviewed.write(project, [index % 50 > 0 for index in range(400)], lr=0.3, columns=days)
+    assert code("before", "--fail-on", "class-regression", "--fail-on", "slice-regression") == 0
+    reviewed.write(project, [index < 200 or index % 3 > 0 for index in range(400)], lr=0.3, columns=days)
+    assert code("before", "--fail-on", "slice-regression") == 1
 
 
 def test_a_stale_lock_fails_if_asked(project: Path):

@@ -3,7 +3,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from darkroom.review import compare, page, result, revision
 from darkroom.review.compare import Review
@@ -15,20 +14,84 @@ def review(old: str, new: str) -> Review:
     return compare.compare(*(result.read(revision.find(name)) for name in (old, new)))
 
 
-def test_the_verdict_comes_first_with_its_evidence(project: Path):
+def test_the_verdicts_come_first_with_their_evidence(project: Path):
     text = page.markdown(review("weak", "strong"))
-    title, evidence = text.split("\n\n")[:2]
-    assert title == f"## {page.TITLES['better']}"
-    assert all(fact in evidence for fact in ("75.00 %", "**90.00 %**", "+15.00", "< 0.0001", "40 are fixed", "10 are"))
+    title, recipe, model = text.split("\n\n")[:3]
+    assert title == "## Recipe: better · model: better"
+    assert all(fact in recipe for fact in ("75.00 % → 90.00 %", "+15.00", "a prior for 200 training examples"))
+    assert all(fact in model for fact in ("75.00 % → **90.00 %**", "< 0.0001", "40 are fixed", "10 broken"))
     assert "| `train.lr` | 0.1 | 0.2 |" in text
     assert "`darkroom/train/net.py`" in text
     assert "| test/004 | coat | shirt | coat | 75.00 % |" in text
     assert "Caution" not in text and "\n\n\n" not in text
 
 
-@pytest.mark.parametrize(("old", "new", "verdict"), [("strong", "weak", "worse"), ("weak", "weak", "within noise")])
-def test_each_verdict_has_its_title(project: Path, old: str, new: str, verdict: str):
-    assert page.markdown(review(old, new)).startswith(f"## {page.TITLES[verdict]}\n")
+def test_the_title_has_the_words_of_the_json(project: Path):
+    for old, new in (("strong", "weak"), ("weak", "strong")):
+        found = review(old, new)
+        verdicts = compare.as_json(found)
+        assert page.title(found).startswith(
+            f"Recipe: {verdicts['recipe']['verdict']} · model: {verdicts['model']['verdict']}"
+        )
+    reviewed.write(project, [*STRONG[:-3], False, False, False])
+    reviewed.commit(project, "near")
+    text = page.markdown(review("strong", "near"))
+    assert text.startswith("## Recipe: within noise · model: within noise\n") and "would be found" in text
+
+
+def test_what_became_worse_stands_in_the_title(project: Path):
+    """No more than a few classes; all 12 of 40 examples each are now incorrect."""
+    labels = [f"class {index % 12:02}" for index in range(480)]
+    for tag, good in (("old", [True] * 480), ("new", [index % 12 < 7 for index in range(480)])):
+        columns = {"day": ["a" if index < 240 else "b" for index in range(480)]}
+        reviewed.write(project, [True] * 480, lr=len(tag) + good[0] + sum(good), labels=labels, columns=columns)
+
+        def predict(table: pd.DataFrame, good: list[bool] = good) -> pd.DataFrame:
+            return table.assign(predicted=table["label"].where(good, "class 00"))
+
+        reviewed.change_predictions(project, predict)
+        reviewed.commit(project, tag)
+    title, *rest = page.markdown(review("old", "new")).split("\n\n")
+    assert "worse classes: class 07 -100.00, class 08 -100.00, class 09 -100.00 and 2 more" in title
+    assert "worse slices: day = a -41.67, day = b -41.67" in title
+    assert "class 11 -100.00." in rest[2]
+    assert "| day = a | 240 |" in "".join(rest)
+
+
+def test_the_same_is_short(project: Path):
+    (project / "README.md").write_text("more")
+    reviewed.commit(project, "documented")
+    text = page.markdown(review("strong", "documented"))
+    assert text.startswith("## The same\n") and len(text.split("\n\n")) == 3
+    assert "`README.md`" in text and "200 predictions" in text
+    assert "<h2>The same</h2>" in page.html(review("strong", "documented"))
+    (project / "darkroom/train/net.py").write_text("# a comment")
+    reviewed.lock(project)
+    reviewed.commit(project, "code")
+    assert "darkroom/train/net.py" in page.markdown(review("strong", "code"))
+
+
+def test_the_same_predictions_need_no_tables_of_classes_and_examples(project: Path):
+    reviewed.write(project, STRONG, lr=0.2, loss_calibrated=0.4)
+    reviewed.commit(project, "calibrated")
+    text = page.markdown(review("strong", "calibrated"))
+    assert text.startswith("## The same predictions")
+    assert "0.4000" in text and "### Classes" not in text and "### Examples" not in text
+
+
+def test_what_is_compared_is_said_if_it_is_not_the_whole_test_set(project: Path):
+    reviewed.write(project, STRONG, lr=0.3)
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        table = table.replace("coat", "jacket").iloc[2:]
+        table.loc[3, ["label", "predicted"]] = "jacket"
+        return table
+
+    reviewed.change_predictions(project, change)
+    reviewed.commit(project, "changed")
+    text = page.markdown(review("strong", "changed"))
+    assert "198 common test examples" in text and text.count("**Caution:**") == 3
+    assert "coat → jacket" in text
 
 
 def test_seeds_are_shown_if_they_are_of_the_recipe(project: Path):
@@ -38,11 +101,11 @@ def test_seeds_are_shown_if_they_are_of_the_recipe(project: Path):
         reviewed.commit(project, f"{tag}-seeds")
     text = page.markdown(review("weak-seeds", "strong-seeds"))
     assert "75.00 % ± 2.00 (n = 2) → 76.00 % ± 2.00 (n = 2)" in text
-    assert "75.00 % ± 2.00 (n = 2)" in page.markdown(review("weak", "weak-seeds"))
+    assert "75.00 % ± 2.00 (n = 2)" in page.markdown(review("strong", "weak-seeds"))
     (project / "metrics/seeds.json").write_text('{"mean": 0.9, "std": 0.01, "n": 2}')
     reviewed.commit(project, "stale")
     text = page.markdown(review("weak", "stale"))
-    assert "**Caution:** `metrics/seeds.json` of stale" in text and "90.00 % ±" not in text
+    assert "the seeds of stale" in text and "90.00 % ±" not in text and "Caution" not in text
 
 
 def test_findings_are_shown_once_for_all_stages(project: Path):
@@ -57,11 +120,14 @@ def test_findings_are_shown_once_for_all_stages(project: Path):
 def test_attestations_are_shown_on_both_sides(project: Path):
     reviewed.attest(project)
     reviewed.commit(project, "attested")
-    reviewed.write(project, WEAK)
+    reviewed.write(project, WEAK, lr=0.3)
     reviewed.commit(project, "later")
-    line = next(line for line in page.markdown(review("attested", "later")).splitlines() if "Reproduction:" in line)
-    assert line.startswith("**Caution:**") and "all 3 outputs" in line and "&lt;b&gt;CPU&lt;/b&gt;" in line
-    assert "Caution" not in page.markdown(review("attested", "attested"))
+    text = page.markdown(review("attested", "later"))
+    line = next(line for line in text.splitlines() if "the attestation of later" in line)
+    assert "all 3 outputs" in line and "&lt;b&gt;CPU&lt;/b&gt;" in line and "Caution" not in text
+    (project / "metrics/attestation.json").write_text("{}")
+    reviewed.commit(project, "broken")
+    assert "**Caution:** broken is not attested" in page.markdown(review("weak", "broken"))
 
 
 def test_corruptions_have_a_table_if_both_measured_them(project: Path):
@@ -71,7 +137,7 @@ def test_corruptions_have_a_table_if_both_measured_them(project: Path):
         table = pd.DataFrame({"corruption": ["fog"], "severity": [1], "accuracy": [accuracy]})
         table.to_csv(project / "metrics/robustness/corruptions.csv", index=False)
         reviewed.commit(project, tag)
-    assert "| fog | 50.00 % | 75.00 % | +25.00 |" in page.markdown(review("old", "new"))
+    assert "| fog | 1 | 50.00 % | 75.00 % | +25.00 |" in page.markdown(review("old", "new"))
 
 
 def test_long_lists_are_cut(project: Path):
@@ -88,7 +154,7 @@ def test_long_lists_are_cut(project: Path):
         reviewed.commit(project, tag)
     text = page.markdown(review("old", "new"))
     assert text.count("| test/") == page.SHOWN
-    assert len(re.findall(r"^\| class \d\d", text, re.MULTILINE)) == page.MAX_CLASSES
+    assert len(re.findall(r"^\| class \d\d \|", text, re.MULTILINE)) == page.MAX_CLASSES
     assert text.count("| `train.p") == 2 * page.SHOWN and "20 more" in text
 
 

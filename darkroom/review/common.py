@@ -1,0 +1,96 @@
+"""The test examples that two results have in common, under the same labels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
+from darkroom.review.result import GROUP, PROBABILITY, Result
+from darkroom.review.significance import grouped
+
+MAX_RELABELLED = 0.5  # the fraction above which two results are not of one data set
+_OWN = ("id", "label", "predicted", "confidence", PROBABILITY, GROUP)
+
+
+@dataclass(frozen=True)
+class Common:
+    """Predictions of both sides for the same N examples, sorted by id.
+
+    `old` and `new` have the columns of the predictions; both have the new labels, and the old predictions of a renamed
+    class have its new name.
+    """
+
+    old: pd.DataFrame
+    new: pd.DataFrame
+    only_old: int  # test examples of one side alone
+    only_new: int
+    renamed: Mapping[str, str]  # the old name of a class -> its new name
+    relabelled: np.ndarray  # (N,) bool: the examples whose label differs, renamed classes aside
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The new labels (N,) object."""
+        return self.new["label"].to_numpy()
+
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """The number (N,) int64 of each example's group, if both sides name it; None if all are independent."""
+        return grouped(self.new[GROUP].to_numpy()) if GROUP in self.new and GROUP in self.old else None
+
+    @property
+    def slices(self) -> list[str]:
+        """The columns of the user's manifest by which the new result is sliced."""
+        return [name for name in self.new if name not in _OWN]
+
+    @property
+    def is_all(self) -> bool:
+        """Whether both sides have the same examples with the same labels."""
+        return not (self.only_old or self.only_new or self.relabelled.any())
+
+
+def find(old: Result, new: Result) -> Common:
+    """The common test examples. Raises DarkroomError if there are none, or if most have another label."""
+    ids = np.intersect1d(old.predictions["id"], new.predictions["id"])
+    where = f"{old.revision.name} and {new.revision.name}"
+    if not len(ids):
+        raise DarkroomError(
+            f"{where} have no test example in common, so they cannot be compared: evaluate both on the same test set."
+        )
+    before, after = (one.predictions[one.predictions["id"].isin(ids)].reset_index(drop=True) for one in (old, new))
+    renamed = _renamed(before, after)
+    before = before.assign(label=before["label"].replace(renamed), predicted=before["predicted"].replace(renamed))
+    relabelled = (before["label"] != after["label"]).to_numpy()
+    if relabelled.mean() > MAX_RELABELLED:
+        first = after[relabelled].iloc[0]
+        raise DarkroomError(
+            f"{where} are results of different data, so they cannot be compared: of "
+            f"{counted(len(ids), 'common test example')}, {relabelled.sum():,} have another label, for example "
+            f"{first['id']} ({first['label']})."
+        )
+    return Common(
+        before.assign(label=after["label"]),
+        after,
+        len(old.predictions) - len(ids),
+        len(new.predictions) - len(ids),
+        renamed,
+        relabelled,
+    )
+
+
+def _renamed(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, str]:
+    """The classes whose old name is gone and whose examples mostly have one new name, which nothing had before."""
+    names = [{*side["label"], *side["predicted"]} for side in (old, new)]
+    gone, added = old["label"].isin(names[0] - names[1]), new["label"].isin(names[1] - names[0])
+    if not (gone & added).any():
+        return {}
+    table = pd.crosstab(old["label"][gone | added], new["label"][gone | added])
+    forth, back = table.idxmax(axis=1), table.idxmax(axis=0)
+    return {
+        name: forth[name]
+        for name in table.index
+        if name in names[0] - names[1] and forth[name] in names[1] - names[0] and back[forth[name]] == name
+    }
