@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from darkroom.inputs import tiff
+
 _STARTS = {
     b"\0\0\0\x0cjP  \r\n\x87\n": "JPEG 2000",
     b"\xff\x4f\xff\x51": "JPEG 2000",
@@ -15,14 +17,26 @@ _DAMAGED = {
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
     b"GIF8": "GIF",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
 }
+_SUPPORTED = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # sizes in bytes
+START = 512  # bytes from which `is_image` recognises a format
 _HEIC = (b"hei", b"hev", b"mif1", b"msf1")  # starts of brands, ISO/IEC 23008-12
+
+
+def is_image(start: bytes) -> bool:
+    """Whether a file that begins with `start` is an image, of a supported format or not; a PDF is not."""
+    if start.startswith(b"BM"):
+        return int.from_bytes(start[14:18], "little") in _BMP_HEADERS
+    if start.startswith(b"RIFF"):
+        return start[8:12] == b"WEBP"
+    return start.startswith(_SUPPORTED) or tiff.is_tiff(start) or _name(start) not in (None, "PDF")
 
 
 def why_unidentified(contents: bytes, supported: Sequence[str]) -> str:
     """Why the start of a file is not that of a supported image, in a few words."""
+    if tiff.is_tiff(contents):
+        return tiff.why_unidentified(contents)
     for start, name in _DAMAGED.items():
         if contents.startswith(start):
             return f"its {name} header is damaged"

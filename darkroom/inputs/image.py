@@ -6,13 +6,15 @@ to be within the limit, and any error becomes Unusable.
 
 import io
 import logging
+import math
 import struct
+import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import (  # noqa: F401 - imported to register the decoders
@@ -27,7 +29,8 @@ from PIL import (  # noqa: F401 - imported to register the decoders
     WebPImagePlugin,
 )
 
-from darkroom.inputs import formats, libtiff, limits, repair
+from darkroom.inputs import colour, depth, flattening, formats, libtiff, limits, repair, tiff
+from darkroom.inputs.unusable import TooLarge, Unusable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # `decode` has its own limit. Pillow's limit issues a warning, which cannot be caught in one thread alone.
@@ -39,23 +42,19 @@ libtiff.silence()
 # Pillow was observed to raise each of these for a broken file.
 _ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError)
 _ERRORS += (AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError)
-_MODES_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")  # 16-bit grey; Pillow opens some 16-bit PNGs in mode I
-
+_LARGE = 2**24  # pixels: of a larger image, no more than needed for the result is held in memory
+_ONE_LARGE = threading.Lock()  # so that the memory for large images does not grow with the number of threads
+_OVERSAMPLING = 4  # a large image is reduced to no less than this multiple of the result's sides before it is resized
 
 _Result = TypeVar("_Result")
-_CONTRAST = 8  # grey levels: content with less of it vanishes
-
-
-class Unusable(ValueError):
-    """The file is not a usable image; the message says why in a few words."""
-
-
-class _TooLarge(Unusable):
-    """The file exceeds a limit."""
 
 
 class _Incomplete(Unusable):
     """A JPEG has no end marker; its pixels may be whole."""
+
+    def __init__(self, pixels: int):
+        super().__init__("it is truncated")
+        self.pixels = pixels  # by its header
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,8 @@ class Header:
     width: int  # pixels, after the EXIF orientation is applied
     height: int
     channels: int  # 1: grey, 3: RGB
+    bits: int  # per channel: 8, or 16 for 12 and 16
+    remark: str  # what is ignored although it changes the pixels, or ""
 
 
 def probe(contents: bytes) -> Header:
@@ -77,7 +78,9 @@ def _header(opened: Image.Image) -> Header:
     width, height = opened.size
     if _orientation(opened) >= 5:  # rotated by 90 degrees
         width, height = height, width
-    return Header(opened.format or "", width, height, 1 if _is_grey(opened) else 3)
+    channels = 1 if flattening.is_grey(opened) else 3
+    remark = colour.remark(opened, flattening.profile_mode(opened))
+    return Header(opened.format or "", width, height, channels, depth.bits(opened), remark)
 
 
 def decode(
@@ -86,41 +89,86 @@ def decode(
     channels: Literal[1, 3],
     resize: Literal["stretch", "crop", "pad"],
     max_pixels: int,
+    intensity_range: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Decode an image file to pixels (H, W, C) uint8 of `size` (height, width), grey or RGB.
 
     EXIF orientation is applied; only the first frame is used; transparent pixels are blended with white, or with black
-    if all content would vanish on white; 16 bits are scaled to 8; grey is the ITU-R 601 luma. An image that already has
-    the size keeps its pixels. Raises Unusable if the file cannot be decoded or has more than `max_pixels` pixels.
+    if all content would vanish on white; colours are converted to sRGB; values of more than 8 bits are scaled from
+    `intensity_range`, their lowest and highest value, by default all 16 bits; grey is the ITU-R 601 luma. An image that
+    already has the size keeps its pixels. Raises Unusable if the file cannot be decoded or has more than `max_pixels`
+    pixels.
     """
 
     def flat(opened: Image.Image) -> Image.Image:
         """The image in mode L or RGB, upright."""
         _check_size(opened, max_pixels)
         if opened.format == "JPEG" and not repair.has_end(opened.fp.getvalue()):
-            raise _Incomplete("it is truncated")
+            raise _Incomplete(math.prod(opened.size))
         upright = _ORIENTATIONS.get(_orientation(opened))
-        found = _flattened(opened)
+        with _bounded(opened, _OVERSAMPLING * max(size)) as factor:
+            found = flattening.flattened(opened, opened.fp.getvalue(), intensity_range, factor)
         return found.transpose(upright) if upright is not None else found
 
     try:
         found = _read(contents, flat)
-    except _Incomplete:
-        whole = repair.completed(contents)
+    except _Incomplete as reason:
+        with _ONE_LARGE if reason.pixels > _LARGE else nullcontext():
+            whole = repair.completed(contents)
         if whole is None:
             raise
         found = _read(whole, flat)
     return pixels(found, size, channels, resize)
 
 
+def count_values(contents: bytes, max_pixels: int) -> np.ndarray:
+    """How often each value occurs in an image file of more than 8 bits per channel: (65536,) int64.
+
+    12 bits are scaled to 16; see `darkroom/inputs/depth.py`. Raises Unusable like `decode`.
+    """
+
+    def counted(opened: Image.Image) -> np.ndarray:
+        _check_size(opened, max_pixels)
+        deep, counts = depth.Deep(opened, opened.fp.getvalue(), exact=True), np.zeros(2**16, np.int64)
+        with _bounded(opened, 1):
+            opened.load()
+            for box in flattening.boxes(opened.size):
+                counts += np.bincount(deep.values(box).reshape(-1), minlength=2**16)
+        return counts
+
+    return _read(contents, counted)
+
+
+@contextmanager
+def _bounded(opened: Image.Image, side: int) -> Iterator[int]:
+    """Decode a large image alone; yields by how much to reduce its sides, to no less than `side` pixels.
+
+    A large JPEG is decoded at a fraction of its size already.
+    """
+    if math.prod(opened.size) <= _LARGE:
+        yield 1
+        return
+    if isinstance(opened, JpegImagePlugin.JpegImageFile):
+        opened.draft(None, (side, side))
+        if math.prod(opened.size) <= _LARGE and "progressive" not in opened.info:
+            yield 1
+            return
+    with _ONE_LARGE:
+        yield max(1, min(opened.size) // side)
+
+
 def _check_size(opened: Image.Image, max_pixels: int) -> None:
     width, height = opened.size
     if width * height > max_pixels:
-        raise _TooLarge(f"it has {width:,} x {height:,} pixels, more than max_pixels = {max_pixels:,}")
-    tags = _tiff_tags(opened)
+        raise TooLarge(f"it has {width:,} x {height:,} pixels, more than max_pixels = {max_pixels:,}")
+    if opened.format == "WEBP" and 2 * width * height > max_pixels:  # its decoder takes 16 bytes per pixel, others 4
+        raise TooLarge(
+            f"it has {width:,} x {height:,} pixels, as a WebP more than max_pixels / 2 = {max_pixels // 2:,}"
+        )
+    tags = tiff.tags(opened)
     tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
     if tile > max_pixels:  # libtiff holds a whole tile in memory
-        raise _TooLarge(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
+        raise TooLarge(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
 
 
 def pixels(
@@ -169,7 +217,7 @@ def _read(contents: bytes, use: Callable[[Image.Image], _Result]) -> _Result:
     try:
         with _opened(contents) as opened:
             return use(opened)
-    except (_Incomplete, _TooLarge):
+    except (_Incomplete, TooLarge):
         raise
     except Unusable as reason:
         failure = reason
@@ -177,7 +225,7 @@ def _read(contents: bytes, use: Callable[[Image.Image], _Result]) -> _Result:
         try:
             with _opened(repaired) as opened:
                 return use(opened)
-        except (_Incomplete, _TooLarge):
+        except (_Incomplete, TooLarge):
             raise
         except Unusable:
             continue
@@ -191,12 +239,14 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
         if not contents:
             raise Unusable("it is empty")
         if excess := limits.excess(contents):
-            raise _TooLarge(excess)
+            raise TooLarge(excess)
         with Image.open(io.BytesIO(contents), formats=FORMATS) as opened:
             if 0 in opened.size:
                 raise Unusable("it has no pixels")
             if excess := limits.side_excess(*opened.size):
-                raise _TooLarge(excess)
+                raise TooLarge(excess)
+            if unsupported := tiff.corrected(opened):
+                raise Unusable(unsupported)
             yield opened
     except Unusable:
         raise
@@ -204,8 +254,11 @@ def _opened(contents: bytes) -> Iterator[Image.Image]:
         raise Unusable(formats.why_unidentified(contents, FORMATS)) from None
     except _ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        truncated = "truncated" in reason.lower()
-        raise Unusable("it is truncated" if truncated else f"it cannot be decoded ({reason})") from None
+        if "truncated" in reason.lower():
+            raise Unusable("it is truncated") from None
+        if reason.startswith("decoder error") and tiff.is_tiff(contents):  # of libtiff, which gives no reason
+            raise Unusable(f"{tiff.UNSUPPORTED}, or it is damaged") from None
+        raise Unusable(f"it cannot be decoded ({reason})") from None
 
 
 def _orientation(opened: Image.Image) -> int:
@@ -218,41 +271,3 @@ def _orientation(opened: Image.Image) -> int:
         return value if value in _ORIENTATIONS else 1
     except _ERRORS:
         return 1
-
-
-def _tiff_tags(opened: Image.Image) -> Mapping[int, Any]:
-    return opened.tag_v2 if isinstance(opened, TiffImagePlugin.TiffImageFile) else {}
-
-
-def _is_grey(opened: Image.Image) -> bool:
-    return opened.mode in ("1", "L", "LA", "La", "F", *_MODES_16)
-
-
-def _flattened(opened: Image.Image) -> Image.Image:
-    """Decode the pixels and convert the image to mode L or RGB: 8 bits, without transparency."""
-    if opened.mode in _MODES_16:
-        return _scaled(opened)
-    if opened.mode == "F":
-        raise Unusable("its pixels are floating-point numbers of unknown scale: save it with 8 or 16 bits")
-    if opened.has_transparency_data:
-        layer = opened.convert("RGBA")
-        least, most = layer.getchannel("A").getextrema()
-        if opened.format == "BMP" and most == 0:  # most programs that write 32 bits leave the fourth byte unused
-            return layer.convert("RGB")
-        blended = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        darkest = min(low for low, _ in blended.getextrema()[:3])
-        if darkest > 255 - _CONTRAST and most - least >= _CONTRAST:
-            blended = Image.alpha_composite(Image.new("RGBA", layer.size, "black"), layer)
-        return blended.convert("L" if _is_grey(opened) else "RGB")
-    return opened.convert("L" if _is_grey(opened) else "RGB")
-
-
-def _scaled(opened: Image.Image) -> Image.Image:
-    """Decode a grey image of 12 or 16 bits and scale its full range to mode L."""
-    values, tags = np.asarray(opened), _tiff_tags(opened)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise Unusable("its pixels exceed 16 bits, so their scale is unknown: save it with 8 or 16 bits")
-    grey = (values >> (4 if tags.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else 8)).astype(np.uint8)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:  # 0 is white; Pillow handles this only up to 8 bits
-        grey = 255 - grey
-    return Image.fromarray(np.where(values == opened.info.get("transparency"), np.uint8(255), grey))

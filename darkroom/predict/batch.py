@@ -2,13 +2,15 @@
 
     python -m darkroom.predict photos photo.jpg 'more/**/*.png' --output predictions.csv
 
-A PATH is a file, a folder or a quoted pattern. Folders are searched at any depth for files with an image extension.
-Hidden files are skipped, and links to folders are not followed. The table has one row per image:
+A PATH is a file, a folder or a quoted pattern. Folders are searched at any depth for files that are images by their
+contents or by their extension. Hidden files are skipped, and links to folders are not followed. The table has one row
+per image:
 
     path          as given or found; bytes that are not UTF-8 appear as \\udc80 to \\udcff
     label         the most probable class
     confidence    its probability
-    abstained     true if the confidence is below the bundle's threshold: withhold the prediction
+    abstained     true if the confidence is below the bundle's threshold, or if it has none: withhold the prediction
+    set           the classes that remain possible, as a JSON list (--sets): see docs/calibration.md
     label_2 ...   the next classes, each with its confidence (--top-k)
     error         why the file is not usable; its predictions are empty
     bundle        version of the bundle
@@ -18,6 +20,7 @@ even if the file has changed; new images are added. To classify images again, de
 """
 
 import argparse
+import json
 import os
 import stat
 import sys
@@ -26,19 +29,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
 
-from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, decode_image, read, run
+from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, SetKind, decode_image, read, run
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
 from darkroom.core.spelling import counted
+from darkroom.inputs import formats
 from darkroom.inputs.image import Unusable
 from darkroom.predict.table import line, opened, printable
 
 DEFAULT_BUNDLE = "models/bundle"
-# Of the images in a folder, in upper or lower case
+# A file in a folder with such a name, in upper or lower case, has a row even if it is damaged
 EXTENSIONS = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_BYTES = 2**28  # larger files are not read
 BLOCK = 16  # images per batch, and rows per write
@@ -96,8 +101,22 @@ def files(paths: Iterable[Path]) -> Iterator[tuple[str, bool]]:
             except OSError:
                 yield folder, True
             for name in sorted(others):
-                yield os.path.join(folder, name), name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+                yield os.path.join(folder, name), not name.startswith(".") and _is_image(folder, name)
             waiting += [os.path.join(folder, name) for name in sorted(folders, reverse=True)]
+
+
+def _is_image(folder: str, name: str) -> bool:
+    """Whether a file is an image by its name or by its contents, also of an unsupported format."""
+    if name.lower().endswith(EXTENSIONS):
+        return True
+    path = os.path.join(folder, name)
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return formats.is_image(file.read(formats.START))
+    except OSError:
+        return False
 
 
 def answers(bundle: Bundle, paths: Iterator[str], threads: int) -> Iterator[list[tuple[str, np.ndarray | str]]]:
@@ -139,22 +158,25 @@ def _decoded(manifest: Manifest, path: str) -> np.ndarray | str:
         return f"cannot be read ({error.strerror or error})"
 
 
-def columns(top_k: int) -> list[str]:
-    """The header of the table with `top_k` classes per image."""
+def columns(top_k: int, sets: SetKind | None = None) -> list[str]:
+    """The header of the table with `top_k` classes per image and, if asked for, prediction sets."""
     further = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "confidence")]
-    return ["path", "label", "confidence", "abstained", *further, "error", "bundle"]
+    return ["path", "label", "confidence", "abstained", *(["set"] if sets else []), *further, "error", "bundle"]
 
 
-def row(bundle: Bundle, path: str, answer: np.ndarray | str, top_k: int) -> list[str]:
+def row(bundle: Bundle, path: str, answer: np.ndarray | str, top_k: int, sets: SetKind | None = None) -> list[str]:
     """The row of the image at `path`; `answer` is its probabilities (K,), or the reason why it is not usable."""
     if isinstance(answer, str):
-        return [printable(path), *[""] * (2 * top_k + 1), answer, _version(bundle)]
-    best = np.argsort(-answer, kind="stable")[:top_k]
-    label, confidence, *further = [
-        text for index in best for text in (bundle.manifest.classes[index], f"{answer[index]:.6g}")
-    ]
-    abstained = bundle.manifest.withholds(float(answer[best[0]]))
-    return [printable(path), label, confidence, str(abstained).lower(), *further, "", _version(bundle)]
+        return [printable(path), *[""] * (len(columns(top_k, sets)) - 3), answer, _version(bundle)]
+    manifest, best = bundle.manifest, np.argsort(-answer, kind="stable")[:top_k]
+    label, confidence, *further = [text for index in best for text in (manifest.classes[index], f"{answer[index]:.6g}")]
+    abstained = str(manifest.withholds(float(answer[best[0]]))).lower()
+    chosen = [_names(manifest, manifest.conformal.prediction_set(answer, sets))] if sets else []
+    return [printable(path), label, confidence, abstained, *chosen, *further, "", _version(bundle)]
+
+
+def _names(manifest: Manifest, indices: np.ndarray) -> str:
+    return json.dumps([manifest.classes[index] for index in indices], ensure_ascii=False)
 
 
 def _version(bundle: Bundle) -> str:
@@ -162,7 +184,7 @@ def _version(bundle: Bundle) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line; exits with 1 if it cannot start or continue, or if no image was usable."""
+    """The command line; exits with 1 if it cannot start or continue or no image was usable, 2 if an option is wrong."""
     parser = argparse.ArgumentParser(
         "python -m darkroom.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -181,11 +203,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--threads", type=int, default=cores(), metavar="N", help="worker threads (default: one per core, %(default)s)"
     )
     parser.add_argument("--top-k", type=int, default=1, metavar="N", help="classes per image (default: %(default)s)")
+    parser.add_argument("--sets", choices=get_args(SetKind), help="add conformal prediction sets of this kind")
     options = parser.parse_args(arguments)
     if min(options.threads, options.top_k) < 1:
         parser.error("--threads and --top-k must be at least 1")
     try:
         sys.exit(_run(options))
+    except argparse.ArgumentError as error:
+        parser.error(str(error))
     except DarkroomError as error:
         sys.exit(f"predict: {error}")
     except BrokenPipeError:  # the reader of the standard output has stopped
@@ -208,15 +233,15 @@ def _run(options: argparse.Namespace) -> int:
     paths = expand(options.paths)
     bundle = read(options.bundle, 1, "int8" if options.int8 else "fp32")
     if options.top_k > len(bundle.manifest.classes):
-        raise DarkroomError(
+        raise argparse.ArgumentError(
+            None,
             f"--top-k {options.top_k}: must be at most {len(bundle.manifest.classes)}, the number of classes of "
-            f"{options.bundle}."
+            f"{options.bundle}.",
         )
     if not any(wanted for _, wanted in files(paths)):
-        raise DarkroomError(
-            f"{', '.join(options.paths)}: no images found. In a folder, images must end in {', '.join(EXTENSIONS)}."
-        )
-    with opened(options.output, columns(options.top_k), _version(bundle)) as (table, earlier):
+        others = sum(1 for _ in files(paths))
+        raise DarkroomError(f"{', '.join(options.paths)}: no images found, {counted(others, 'other file')}.")
+    with opened(options.output, columns(options.top_k, options.sets), _version(bundle)) as (table, earlier):
         found = Counter(
             ("earlier" if path in earlier else "new") if wanted else "other" for path, wanted in files(paths)
         )
@@ -224,7 +249,7 @@ def _run(options: argparse.Namespace) -> int:
         rows, errors = len(earlier.hashes), earlier.errors
         with tqdm(total=found["new"], desc="predict", unit="image", disable=None) as bar:
             for block in answers(bundle, new, options.threads):
-                table.writelines(line(row(bundle, path, answer, options.top_k)) for path, answer in block)
+                table.writelines(line(row(bundle, path, answer, options.top_k, options.sets)) for path, answer in block)
                 table.flush()
                 rows += len(block)
                 errors += sum(isinstance(answer, str) for _, answer in block)
@@ -234,4 +259,6 @@ def _run(options: argparse.Namespace) -> int:
         f"{errors} unusable (see column error); {counted(found['other'], 'other file')} skipped"
     )
     print(summary, file=sys.stderr if options.output == "-" else sys.stdout)
+    if bundle.manifest.threshold is None:
+        print(f"{bundle.manifest.why_no_threshold()} So abstained is true in every row.", file=sys.stderr)
     return int(errors == rows)

@@ -298,3 +298,10 @@ def test_damaged_files_are_decoded_or_refused(kind: str, cut: float, flips: list
 def test_arbitrary_bytes_are_refused(contents: bytes):
     with pytest.raises(Unusable):
         pixels(contents)
+
+
+def test_a_webp_may_have_half_as_many_pixels():
+    contents = encode(COLOURS, "WEBP", lossless=True)
+    assert np.array_equal(pixels(contents, max_pixels=48), COLOURS)
+    with pytest.raises(Unusable, match="max_pixels / 2 = 23"):
+        pixels(contents, max_pixels=47)

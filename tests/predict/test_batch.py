@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import json
 import os
 import re
 import resource
@@ -71,10 +72,24 @@ def test_a_row_holds_the_prediction_of_an_image():
     assert {row["bundle"][12:] for row in rows} == {"-fp32"} and {row["error"] for row in rows} == {""}
 
 
-def test_without_a_threshold_every_prediction_is_withheld():
+def test_without_a_threshold_every_prediction_is_withheld(capsys: pytest.CaptureFixture):
     bundles.write(BUNDLE, threshold=None)
     write_image("a.png")
     assert run("a.png") == 0 and table()[0]["abstained"] == "true"
+    assert "500 validation examples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("marginal", ["medium"]), ("class_conditional", ["medium", "bright"])])
+def test_prediction_sets_have_a_column(kind: str, expected: list[str]):
+    conformal = {"coverage": 0.9, "marginal": 0.9, "class_conditional": [1.0, 1.0, 0.0]}
+    bundles.write(BUNDLE, conformal=conformal)
+    write_image("a.png", 120)
+    Path("b.png").write_text("not an image")
+    assert run("a.png", "b.png", "--sets", kind, "--top-k", "2") == 0
+    usable, unusable = table()
+    assert list(usable) == [*HEADER[:4], "set", "label_2", "confidence_2", *HEADER[4:]]
+    assert json.loads(usable["set"]) == expected
+    assert unusable["set"] == "" and "image format" in unusable["error"]
 
 
 def test_further_classes_have_columns():
@@ -85,7 +100,13 @@ def test_further_classes_have_columns():
     assert [row[name] for name in ("label", "label_2", "label_3")] == ["medium", "dark", "bright"]
     total = sum(float(row[name]) for name in ("confidence", "confidence_2", "confidence_3"))
     assert total == pytest.approx(1, abs=1e-5)
-    assert "--top-k 4: must be at most 3" in run("a.png", "--top-k", "4", "--output", "other.csv")
+
+
+@pytest.mark.parametrize(("top_k", "message"), [("4", "--top-k 4: must be at most 3"), ("0", "at least 1")])
+def test_a_number_of_classes_out_of_range_is_a_wrong_option(top_k: str, message: str, capsys: pytest.CaptureFixture):
+    write_image("a.png")
+    assert run("a.png", "--top-k", top_k) == 2
+    assert message in capsys.readouterr().err and not Path("predictions.csv").exists()
 
 
 def test_a_folder_is_searched_at_any_depth_for_images(capsys: pytest.CaptureFixture):
@@ -345,3 +366,27 @@ def test_a_command_that_is_killed_repeatedly_writes_the_same_table():
         kills += process.wait() == -signal.SIGKILL
     assert kills and run("in") == 0
     assert Path("predictions.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
+def test_files_in_a_folder_are_chosen_by_their_contents(capsys: pytest.CaptureFixture):
+    write_image("in/IMG_1.HEIC", 255), write_image("in/without", 255)
+    Image.new("L", (4, 4)).save("in/photo.dat", "JPEG")
+    Image.new("L", (4, 4)).save("in/scan", "BMP")
+    Image.new("L", (4, 4)).save("in/map", "TIFF")
+    Path("in/real.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    Path("in/damaged.jpg").write_bytes(b"not an image")
+    for name, contents in {"notes": b"BMW and Mercedes", "sound": b"RIFF\0\0\0\0WAVE", "text.pdf": b"%PDF-1.7"}.items():
+        Path("in", name).write_bytes(contents)
+    os.mkfifo("in/pipe")
+    assert run("in") == 0
+    rows = {row["path"].removeprefix("in/"): row for row in table()}
+    assert {name for name, row in rows.items() if not row["error"]} == {
+        "IMG_1.HEIC",
+        "without",
+        "photo.dat",
+        "scan",
+        "map",
+    }
+    assert {name for name, row in rows.items() if row["error"]} == {"real.heic", "damaged.jpg"}
+    assert "HEIC" in rows["real.heic"]["error"]
+    assert counts(capsys.readouterr().out) == [7, 7, 0, 2, 4]
