@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from darkroom.models.registry import FAMILIES, build
+from darkroom.models.registry import FAMILIES, LIBRARIES, build
 
 SMALL = {
     "cnn": {"channels": 4, "hidden_units": 8, "dropout": 0.0},
@@ -13,8 +13,9 @@ SMALL = {
     "lstm": {"hidden_size": 4, "layers": 2, "dropout": 0.0},
     "vit": {"embed_dim": 8, "depth": 1, "heads": 2, "mlp_ratio": 2.0, "dropout": 0.0},
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
+    "timm": {"architecture": "test_resnet"},
 }
-OWN = [name for name in FAMILIES if name != "torchvision"]  # our own networks
+OWN = [name for name in FAMILIES if name not in LIBRARIES]  # our own networks
 
 
 def small(name: str, shape: tuple[int, ...], classes: int = 3, seed: int = 0, **arguments: object) -> nn.Module:

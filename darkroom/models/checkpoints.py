@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,4 +120,6 @@ def open_trained() -> Trained:
     network, description = load("models/trained")
     manifest = arrays.read_manifest("data/arrays")
     require_same_data(description, manifest)
+    # Pretrained weights bring the normalisation of their training
+    manifest = replace(manifest, mean=description.mean, std=description.std)
     return Trained(network, description, manifest, threads)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from darkroom.core.params import Fraction, NameOrNone, Section
 from darkroom.core.spelling import did_you_mean
@@ -82,32 +82,37 @@ class TorchvisionConfig(Section):
     architecture: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
 
 
+class TimmConfig(Section):
+    """A classification network of timm."""
+
+    architecture: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
+
+
 def _family(name: str) -> str:
     families = ModelConfig.families()
-    if name.startswith("torchvision/"):
-        architecture = name.removeprefix("torchvision/")
-        raise ValueError(f"must be torchvision, with model.torchvision.architecture = {architecture}")
+    library, _, architecture = name.partition("/")
+    if architecture and library in ("torchvision", "timm"):
+        raise ValueError(f"must be {library}, with model.{library}.architecture = {architecture}")
     if name not in families:
         hint = did_you_mean(name, families, listed=False)
         raise ValueError(f"must be one of {', '.join(families)}" + (f"; {hint}" if hint else ""))
     return name
 
 
-def _weights_file(path: str) -> str:
-    if path != "none" and not path.endswith(".safetensors"):
-        raise ValueError(
-            "must be none or a .safetensors file, which cannot run code; convert a .pth file that you trust with "
-            "safetensors.torch.save_file(torch.load(FILE, weights_only=True), NEW_FILE)"
-        )
-    return path
+class PretrainedConfig(Section):
+    """The part of the `model` section that names the pretrained weights."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pretrained: NameOrNone
 
 
 class ModelConfig(Section):
-    """The network family, its initial weights, and the parameters of each family."""
+    """The network family, the weights that it starts from, and the parameters of each family."""
 
-    renamed: ClassVar = {"weights": "initial_weights"}
+    renamed: ClassVar = {"weights": "pretrained", "initial_weights": "pretrained"}
     name: Annotated[str, AfterValidator(_family)]
-    initial_weights: Annotated[NameOrNone, AfterValidator(_weights_file)]
+    pretrained: NameOrNone
     cnn: CnnConfig
     sprint: SprintConfig
     resnet: ResnetConfig
@@ -115,11 +120,12 @@ class ModelConfig(Section):
     lstm: LstmConfig
     vit: VitConfig
     torchvision: TorchvisionConfig
+    timm: TimmConfig
 
     @classmethod
     def families(cls) -> list[str]:
         """The names of the network families."""
-        return [name for name in cls.model_fields if name not in ("name", "initial_weights")]
+        return [name for name in cls.model_fields if name not in ("name", "pretrained")]
 
     @classmethod
     def family(cls, name: str) -> type[Section]:

@@ -8,14 +8,14 @@ whose first filters are computed from the data has a method `fit_stem(inputs)`, 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from darkroom.core.errors import DarkroomError
+from darkroom.models import timm_models, torchvision_models
 from darkroom.models.cnn import Cnn
 from darkroom.models.lstm import Lstm
 from darkroom.models.resnet import Resnet
 from darkroom.models.sprint import Sprint
-from darkroom.models.torchvision_models import adapt
 from darkroom.models.vit import Vit
 from darkroom.models.wide_resnet import WideResnet
 
@@ -26,8 +26,10 @@ FAMILIES = {
     "wide_resnet": WideResnet,
     "lstm": Lstm,
     "vit": Vit,
-    "torchvision": adapt,
+    "torchvision": torchvision_models.adapt,
+    "timm": timm_models.adapt,
 }
+LIBRARIES = {"torchvision": torchvision_models.published, "timm": timm_models.published}  # families of many networks
 
 
 def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -43,3 +45,11 @@ def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], class
         raise DarkroomError(
             f"model.name = {name!r} cannot take inputs of {size}: {error}; use another model or preprocess.image_size."
         ) from None
+
+
+def published(name: str, architecture: str) -> dict[str, Tensor]:
+    """The state dict of a network of LIBRARIES as its publisher defines it, with random values.
+
+    Raises DarkroomError if the library has no such architecture.
+    """
+    return LIBRARIES[name](architecture)

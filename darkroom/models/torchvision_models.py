@@ -6,7 +6,7 @@ torchvision's documentation names the paper of each model. The initial weights a
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
@@ -26,12 +26,7 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     """
     import torchvision  # takes 3 s, so only when needed
 
-    known = torchvision.models.list_models(torchvision.models)
-    if architecture not in known:
-        hint = did_you_mean(architecture, known, listed=False) or "its documentation lists them."
-        raise DarkroomError(
-            f"model.torchvision.architecture = {architecture!r} is not a torchvision classification model; {hint}"
-        )
+    _require_known(architecture)
     height, width, channels = shape
     small = min(height, width) < SMALL
     network = torchvision.models.get_model(architecture, weights=None, **_options(architecture, shape, small))
@@ -43,6 +38,25 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     network.adapted = (stem, _adapt_head(network, classes), *SIZE_DEPENDENT)
     _require_fit(network, shape)
     return network
+
+
+def published(architecture: str) -> dict[str, Tensor]:
+    """The state dict of the network as torchvision defines it, for ImageNet, with random values."""
+    import torchvision
+
+    _require_known(architecture)
+    return torchvision.models.get_model(architecture, weights=None).state_dict()
+
+
+def _require_known(architecture: str) -> None:
+    import torchvision
+
+    known = torchvision.models.list_models(torchvision.models)
+    if architecture not in known:
+        hint = did_you_mean(architecture, known, listed=False) or "its documentation lists them."
+        raise DarkroomError(
+            f"model.torchvision.architecture = {architecture!r} is not a torchvision classification model; {hint}"
+        )
 
 
 def _options(architecture: str, shape: tuple[int, ...], small: bool) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def test_every_family_of_the_registry_can_be_chosen(name: str):
     ("name", "advice"),
     [
         ("resnot", "did you mean resnet"),
+        ("timm/resnet50", "model.timm.architecture = resnet50"),
         ("torchvision/resnet18", "model.torchvision.architecture = resnet18"),  # the earlier way to write it
         ("quux", ", ".join(FAMILIES)),
     ],
@@ -37,12 +38,6 @@ def test_unknown_name_is_rejected_with_advice(name: str, advice: str):
         checked(name=name)
     assert f"model.name = '{name}'" in str(caught.value)
     assert advice in str(caught.value)
-
-
-def test_initial_weights_must_be_safetensors():
-    assert checked(initial_weights="given.safetensors").initial_weights == "given.safetensors"
-    with pytest.raises(DarkroomError, match=r"model\.initial_weights = 'resnet18\.pth'.*\.safetensors"):
-        checked(initial_weights="resnet18.pth")
 
 
 @pytest.mark.parametrize(

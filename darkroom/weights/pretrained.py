@@ -1,0 +1,89 @@
+"""The pretrained weights in models/pretrained: a description, and a safetensors file unless it is `none`."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import new_folder, read_json, write_json
+
+FOLDER = "models/pretrained"
+_DESCRIPTION, _WEIGHTS = "pretrained.json", "pretrained.safetensors"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a network that starts from the weights must know about them."""
+
+    name: str
+    title: str
+    licence: str
+    family: str
+    architecture: str  # "" if the family has only one
+    sha256: str  # of the file that they came from
+    mean: tuple[float, ...]  # by channel, on the scale 0..1, as in their training
+    std: tuple[float, ...]
+    image_size: int  # pixels per side
+    interpolation: str  # bilinear or bicubic
+
+
+def write(folder: str | Path, described: Pretrained | None, weights: bytes = b"") -> None:
+    """Write the description and the contents of a safetensors file to `folder`, atomically; None stands for `none`."""
+    with new_folder(folder) as temporary:
+        write_json(temporary / _DESCRIPTION, asdict(described) if described else None)
+        if described:
+            (temporary / _WEIGHTS).write_bytes(weights)
+
+
+def read(folder: str | Path) -> Pretrained | None:
+    """The description in `folder`; None if the network starts from random weights.
+
+    Raises DarkroomError if it is missing or damaged.
+    """
+    fields = read_json(Path(folder) / _DESCRIPTION)
+    if fields is None:
+        return None
+    try:
+        return Pretrained(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+    except (TypeError, KeyError) as error:
+        raise DarkroomError(f"{folder} cannot be read ({error}): run `dvc repro --force pretrained`.") from None
+
+
+def load(folder: str | Path, network: nn.Module) -> list[str]:
+    """Load the weights in `folder` into `network`, and return the names of those that keep their random values.
+
+    Only layers that were replaced to fit these inputs and classes may keep them: the attribute `adapted` of a library's
+    network names them; other networks have none. Raises DarkroomError if the weights are damaged, or belong to another
+    network; the network is then unchanged.
+    """
+    try:
+        loaded = load_file(Path(folder) / _WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise DarkroomError(f"{folder} cannot be read ({error}): run `dvc repro --force pretrained`.") from None
+    own = network.state_dict()
+    mismatched = [
+        name
+        for name in sorted(own.keys() | loaded.keys())
+        if name not in own or name not in loaded or own[name].shape != loaded[name].shape
+    ]
+    optional = tuple(f"{layer}." for layer in getattr(network, "adapted", ()))
+    foreign = [name for name in mismatched if not f"{name}.".startswith(optional)]
+    if foreign:
+        more = f", and {len(foreign) - 1} more differ" if foreign[1:] else ""
+        raise DarkroomError(
+            f"model.pretrained does not fit the network: {_difference(foreign[0], own, loaded)}{more}; set model.name "
+            "and its parameters, preprocess.image_size and preprocess.color as the weights need, or use none."
+        )
+    network.load_state_dict({name: tensor for name, tensor in loaded.items() if name not in mismatched}, strict=False)
+    return [name for name in own if name in mismatched]
+
+
+def _difference(name: str, own: dict[str, Tensor], loaded: dict[str, Tensor]) -> str:
+    if name not in loaded:
+        return f"{name} is missing"
+    if name not in own:
+        return f"{name} is unknown"
+    return f"{name} has shape {tuple(loaded[name].shape)}, expected {tuple(own[name].shape)}"

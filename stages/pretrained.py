@@ -1,0 +1,34 @@
+"""Get pretrained weights, verify their digest, and convert them to safetensors; nothing for `model.pretrained: none`.
+
+In: data/pretrained/<name>. Out: models/pretrained.
+"""
+
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+from darkroom.core import params
+from darkroom.core.outputs import TEMPORARY
+from darkroom.core.stage import run
+from darkroom.models.config import PretrainedConfig
+from darkroom.pretrained import conversion, descriptions, sources
+from darkroom.weights import pretrained
+from darkroom.weights.pretrained import Pretrained
+
+
+def main() -> None:
+    name = params.load(model=PretrainedConfig).pretrained
+    if name == descriptions.NONE:
+        pretrained.write(pretrained.FOLDER, None)
+        return
+    weights = descriptions.load(name)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as scratch:
+        path, source = sources.fetch(weights, Path(scratch))
+        contents = conversion.convert(path, weights)
+    described = Pretrained(**{field.name: getattr(weights, field.name) for field in fields(Pretrained)})
+    pretrained.write(pretrained.FOLDER, described, contents)
+    print(f"{weights.title}: {source} (licence: {weights.licence})")
+
+
+if __name__ == "__main__":
+    run("pretrained", main)

@@ -1,0 +1,97 @@
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from darkroom.core.errors import DarkroomError
+from darkroom.models import timm_models
+from darkroom.pretrained import conversion, descriptions
+from tests.pretrained.weights import put, tensors
+
+
+def saved(value: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def convert(contents: bytes, file: str, **changes: Any) -> dict[str, torch.Tensor]:
+    folder = put("tiny", contents, file, **changes)
+    return load(conversion.convert(folder / file, descriptions.load("tiny")))
+
+
+@pytest.mark.parametrize(
+    ("contents", "file", "changes"),
+    [
+        (lambda given: save(given), "model.safetensors", {}),
+        (lambda given: saved(given), "model.pth", {}),
+        (lambda given: saved({"state_dict": given, "epoch": 3}), "model.pth", {}),
+        (lambda given: saved({f"_{name}": one for name, one in given.items()}), "model.pth", {"names": "by_order"}),
+        (lambda given: saved({name: one.double() for name, one in given.items()}), "model.pth", {}),
+        (
+            lambda given: saved({name: one for name, one in given.items() if "num_batches" not in name}),
+            "model.pth",
+            {},
+        ),
+    ],
+)
+def test_every_form_gives_the_networks_names_and_values(contents: Any, file: str, changes: dict):
+    given = tensors()
+    found = convert(contents(given), file, **changes)
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[name], given[name]) and found[name].dtype == given[name].dtype for name in given)
+    timm_models._create("test_resnet", 0, 0).load_state_dict(found)
+
+
+def test_a_network_of_our_own_is_checked_in_training():
+    found = convert(save({"a": torch.ones(2)}), "model.safetensors", family="sprint", architecture="")
+    assert list(found) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "names", "fact"),
+    [
+        (lambda given: given.pop("conv1.0.weight") * 0, "same", "conv1.0.weight is missing"),
+        (lambda given: given.update(extra=torch.ones(1)), "same", "extra is unknown"),
+        (lambda given: given.update({"conv1.0.weight": torch.ones(1)}), "same", "conv1.0.weight has shape (1,)"),
+        (lambda given: given.pop("conv1.0.weight") * 0, "by_order", "tensors, expected"),
+    ],
+)
+def test_the_first_difference_to_the_network_is_named(change: Any, names: str, fact: str):
+    given = tensors()
+    change(given)
+    with pytest.raises(DarkroomError) as caught:
+        convert(save(given), "model.safetensors", names=names)
+    assert fact in str(caught.value) and "timm test_resnet" in str(caught.value)
+
+
+class _Code:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("executed",)
+
+
+@pytest.mark.parametrize(
+    ("contents", "file"),
+    [
+        (saved(_Code()), "model.pth"),
+        (saved(nn.Linear(2, 2)), "model.pth"),
+        (pickle.dumps(_Code(), protocol=2), "model.pth"),
+        (saved([torch.ones(1)]), "model.pth"),
+        (saved({}), "model.pth"),
+        (saved({"a": 1}), "model.pth"),
+        (b"", "model.pth"),
+        (saved({"a": torch.ones(1)})[:-30], "model.pth"),
+        (b"", "model.safetensors"),
+        (b"\xff" * 100, "model.safetensors"),
+    ],
+)
+def test_what_is_not_a_dictionary_of_tensors_is_refused_and_never_run(contents: bytes, file: str):
+    with pytest.raises(DarkroomError, match=r"Tiny: model\."):
+        convert(contents or b"x", file)
+    assert not Path("executed").exists()

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from darkroom.core.errors import DarkroomError
+from darkroom.pretrained import descriptions
+from tests.code import ROOT
+from tests.pretrained.weights import describe, put
+
+
+def test_a_description_is_read():
+    put("tiny")
+    found = descriptions.load("tiny")
+    assert (found.name, found.family, found.names, found.interpolation) == ("tiny", "timm", "same", "bicubic")
+    assert (found.mean, found.image_size) == ((0.5, 0.5, 0.5), 32)
+
+
+def test_only_folders_with_a_description_are_known():
+    put("tiny"), put("none"), Path("data/pretrained/empty").mkdir()
+    assert descriptions.known() == ["tiny"]
+    descriptions.require_known("none")
+    for name in ("tinny", "empty", "", "../tiny"):
+        with pytest.raises(DarkroomError, match=rf"model\.pretrained = '{name}'.*tiny"):
+            descriptions.require_known(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact"),
+    [
+        ({"sha256": "123"}, "sha256"),
+        ({"file": "../model.pth"}, "file"),
+        ({"mean": [2]}, "mean"),
+        ({"extra": 1}, "extra"),
+        ({"sources": [{"repository": "a/b", "revision": "main", "file": "x"}]}, "revision"),
+        ({"sources": [{"package": "-r x", "version": "1.0", "member": "x"}]}, "package"),
+        ({"sources": [{"package": "x", "version": "1.0 --pre", "member": "x"}]}, "version"),
+    ],
+)
+def test_an_invalid_description_names_file_and_key(changes: dict, fact: str):
+    put("tiny", **changes)
+    with pytest.raises(DarkroomError, match=rf"data/pretrained/tiny/weights\.yaml: .*{fact}"):
+        descriptions.load("tiny")
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "{", "a: 1\na: 2"])
+def test_a_file_that_is_no_mapping_is_refused(text: str):
+    (put("tiny") / "weights.yaml").write_text(text)
+    with pytest.raises(DarkroomError, match=r"tiny/weights\.yaml"):
+        descriptions.load("tiny")
+
+
+def test_the_built_in_weights_are_valid(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    found = [descriptions.load(name) for name in descriptions.known()]
+    assert found and all(one.licence != "unknown" and one.sources for one in found)
+
+
+def test_keys_may_have_defaults():
+    needed = {"title", "family", "file", "bytes", "sha256", "image_size", "mean", "std"}
+    values = {key: value for key, value in describe(b"x").items() if key in needed}
+    Path("data/pretrained/least").mkdir(parents=True)
+    Path("data/pretrained/least/weights.yaml").write_text(yaml.safe_dump(values))
+    assert descriptions.load("least").licence == "unknown"
