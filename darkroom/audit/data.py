@@ -18,6 +18,7 @@ from darkroom.preprocess.config import PreprocessConfig
 
 _SUSPECTS = {  # title -> file of suspect labels
     "test set": "metrics/evaluate/suspect_labels.csv",
+    "validation set": "metrics/labels/val_suspects.csv",
     "training set": "metrics/labels/suspects.csv",
 }
 

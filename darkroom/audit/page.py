@@ -10,10 +10,11 @@ from jinja2 import Environment, StrictUndefined
 
 from darkroom.audit import figures
 from darkroom.audit.data import AuditData, read_originals
-from darkroom.bundle import drift
+from darkroom.bundle import drift, stability
 from darkroom.core.arrays import Split
 from darkroom.figures.images import to_pil
 from darkroom.preprocess import report
+from darkroom.statistics.multiple import holm
 
 MAX_SHOWN = 60  # images per rule or section
 _MAX_SIZES = 20  # rows of the table of sizes
@@ -39,7 +40,7 @@ def render(data: AuditData) -> str:
         other_sizes=max(0, len(data.sizes) - _MAX_SIZES),
         histograms=figures.data_uri(figures.brightness_histograms(brightness)),
         drift=_drift(counts, brightness),
-        drift_limits=(drift.WARNING, drift.ALARM),
+        drift_limits=(stability.WARNING, stability.ALARM),
         sheet=figures.data_uri(sheet),
         finding_counts=_count_by(data.findings, ["rule", "split", "action"]),
         findings=[{**row, "image": images.get(row["id"])} for row in findings.to_dict("records")],
@@ -61,18 +62,25 @@ def _brightness(split: Split) -> np.ndarray:
 
 
 def _drift(counts: pd.DataFrame, brightness: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Population stability index of validation and test set against the training set."""
-    edges = np.unique(np.quantile(brightness["train"], np.linspace(0, 1, 11)))
-    edges[0], edges[-1] = -np.inf, np.inf
-    bins = {name: np.histogram(values, edges)[0] for name, values in brightness.items()}
-    return [
-        {
-            "split": name,
-            "classes": drift.stability(counts["train"].to_numpy(), counts[name].to_numpy()),
-            "brightness": drift.stability(bins["train"], bins[name]),
-        }
+    """Validation and test set against the training set: `index` (None: too few images), Holm-adjusted `p`."""
+    edges = stability.edges(brightness["train"])
+    bins = {
+        "classes": {name: counts[name].to_numpy() for name in brightness},
+        "brightness": {name: stability.binned(edges, values) for name, values in brightness.items()},
+    }
+    rows = [
+        {"split": name, "feature": feature, "index": _index(some["train"], some[name])}
         for name in ("val", "test")
+        for feature, some in bins.items()
     ]
+    p = [stability.p_value(bins[row["feature"]]["train"], bins[row["feature"]][row["split"]]) for row in rows]
+    return [{**row, "p": value} for row, value in zip(rows, holm(np.array(p)).tolist(), strict=True)]
+
+
+def _index(expected: np.ndarray, observed: np.ndarray) -> float | None:
+    """The population stability index of counts (B,); None if there are too few images for it."""
+    enough = min(expected.sum(), observed.sum()) >= stability.min_samples(len(expected))
+    return stability.stability(expected, observed) if enough else None
 
 
 def _count_by(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:

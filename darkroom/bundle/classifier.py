@@ -27,16 +27,48 @@ from tqdm import tqdm
 
 from darkroom.bundle.drift import require_reference
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.inputs.image import decode
 
-FORMAT = 2  # of the folder, which must match; since 2, the ONNX files denoise
+FORMAT = 3  # of the folder, which must match; since 3, the manifest has conformal thresholds
 VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 # Other CPUs round differently. One that sums int8 products in 16 bits overflows; its error is larger and is refused.
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
 _LARGE = 2**20  # pixel values; memory for resizing more than these is not kept
+Value = Annotated[int, Field(ge=0, le=2**16 - 1)]  # of a pixel with 16 bits
+Probability = Annotated[float, Field(ge=0, le=1)]
+SetKind = Literal["marginal", "class_conditional"]  # of prediction sets
 _REMEDY = "run `dvc repro --force export` to write the bundle again"
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """Thresholds of the probability from which a class is in a prediction set, fitted on the validation set.
+
+    darkroom/evaluate/conformal.py says what the sets guarantee.
+    """
+
+    coverage: Annotated[float, Field(gt=0, lt=1)]  # fraction of images whose set contains the right class
+    marginal: Probability  # for every class: the coverage holds on average over the classes
+    class_conditional: tuple[Probability, ...]  # by class: the coverage holds in every class
+
+    def prediction_set(self, probabilities: np.ndarray, kind: SetKind) -> np.ndarray:
+        """The classes in the set for probabilities (K,), as indices (n,) int64, most probable first; never empty."""
+        order = np.argsort(-probabilities, kind="stable")
+        inside = probabilities >= np.asarray(getattr(self, kind))
+        inside[order[0]] = True
+        return order[inside[order]]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that a network was fine-tuned from."""
+
+    title: str
+    licence: str
+    sha256: str  # of their file
 
 
 @dataclass(frozen=True)
@@ -56,14 +88,29 @@ class Manifest:
     max_pixels: PositiveInt  # larger image files are not decoded
     opset: PositiveInt  # of ONNX
     temperature: Annotated[FiniteFloat, Field(gt=0)]  # fitted on the validation set
-    threshold: Annotated[float, Field(ge=0, le=1)] | None  # of the confidence, see `withholds`; None: withhold all
+    threshold: Probability | None  # of the confidence, see `withholds`; None: none could be shown, so withhold all
+    target_accuracy: Annotated[float, Field(gt=0, le=1)]  # of the predictions that reach the threshold
+    target_confidence: Annotated[float, Field(gt=0, lt=1)]  # with which the validation set shows this
+    validation_examples: PositiveInt
+    conformal: Conformal
     metrics: Mapping[str, int | FiniteFloat]  # of the test set
     reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]  # from darkroom.bundle.drift.reference
     files: Mapping[str, str]  # SHA-256 by name
+    intensity_range: tuple[Value, Value] | None  # of images of more than 8 bits; None: all 16 bits
+    pretrained: Pretrained | None  # the weights that the network was fine-tuned from; None: random ones
 
     def withholds(self, confidence: float) -> bool:
         """Whether a prediction with this confidence (its largest probability) should be withheld."""
         return self.threshold is None or confidence < self.threshold
+
+    def why_no_threshold(self) -> str:
+        """One sentence for a bundle whose `threshold` is None."""
+        return (
+            f"No threshold could be shown: {counted(self.validation_examples, 'validation example')} "
+            f"{'does' if self.validation_examples == 1 else 'do'} not prove for any confidence that "
+            f"{100 * self.target_accuracy:.4g} % of the answers are correct (at {100 * self.target_confidence:.4g} % "
+            "confidence)."
+        )
 
 
 @dataclass(frozen=True)
@@ -167,7 +214,8 @@ def answers(session: InferenceSession, images: np.ndarray, batch_size: int = 500
 def decode_image(manifest: Manifest, contents: bytes) -> np.ndarray:
     """The pixels (H, W, C) uint8 of an image file at the model's input size; raises image.Unusable."""
     height, width, channels = manifest.shape
-    return decode(contents, (height, width), channels, manifest.resize, manifest.max_pixels)
+    options = channels, manifest.resize, manifest.max_pixels, manifest.intensity_range
+    return decode(contents, (height, width), *options)
 
 
 def latency_ms(bundle: Bundle, repeats: int = 200) -> float:
@@ -206,6 +254,10 @@ def _parsed(contents: bytes, path: Path) -> Manifest:
             raise ValueError(f"unexpected files: {', '.join(manifest.files)}")
         if len(set(manifest.classes)) < len(manifest.classes):
             raise ValueError("duplicate classes")
+        if len(manifest.conformal.class_conditional) != len(manifest.classes):
+            raise ValueError("conformal.class_conditional needs one threshold per class")
+        if manifest.intensity_range and manifest.intensity_range[0] >= manifest.intensity_range[1]:
+            raise ValueError("intensity_range must begin with the lower value")
         require_reference(manifest.reference, len(manifest.classes))
         return manifest
     except ValidationError as error:

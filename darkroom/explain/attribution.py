@@ -4,6 +4,7 @@ A plausible map may say nothing about the network (Adebayo et al., "Sanity check
 darkroom/explain/faithfulness.py measures each method on the network itself.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from darkroom.explain import occlusion
 from darkroom.models.normalisation import normalise
 
 STEPS = 32  # of integrated gradients, between the black image and the real one
+_MAX_PIXELS = 2**19  # of a batch with gradients, over the steps of all its images
 
 
 class Calibrated(nn.Module):
@@ -30,38 +32,41 @@ class Calibrated(nn.Module):
         return self.network(images) / self.temperature
 
 
-# Each method takes a network in evaluation mode, an image and a black image as its inputs (1, C, H, W) float32, and a
-# class. It returns a map (H, W) float32: positive where a pixel supports the class, negative where it opposes it.
+# Each method takes a network in evaluation mode, images (n, C, H, W) float32 and a black image (1, C, H, W) as its
+# inputs, and classes (n,) int64. It returns maps (n, H, W) float32: positive where a pixel supports the class, negative
+# where it opposes it.
 
 
-def integrated_gradients(network: nn.Module, inputs: Tensor, black: Tensor, target: int) -> Tensor:
+def integrated_gradients(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor:
     """What each pixel adds to the class's logit, relative to a black image; the sum is the difference of the logits.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017.
     """
-    return IntegratedGradients(network).attribute(inputs, black, target, n_steps=STEPS).sum((0, 1)).detach()
+    return IntegratedGradients(network).attribute(inputs, black, targets, n_steps=STEPS).sum(1).detach()
 
 
-def grad_cam(network: nn.Module, inputs: Tensor, black: Tensor, target: int) -> Tensor | None:
+def grad_cam(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor | None:
     """What supports the class in the last feature map, enlarged bilinearly; None if the network has no feature map.
 
     Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV 2017.
     """
-    layer = _last_feature_map(network, inputs)
+    layer = _last_feature_map(network, inputs[:1])
     if layer is None:
         return None
-    coarse = LayerGradCam(network, layer).attribute(inputs, target, relu_attributions=True)
-    return LayerAttribution.interpolate(coarse, inputs.shape[2:], "bilinear")[0, 0].detach()
+    coarse = LayerGradCam(network, layer).attribute(inputs, targets, relu_attributions=True)
+    return LayerAttribution.interpolate(coarse, inputs.shape[2:], "bilinear")[:, 0].detach()
 
 
-def occlusion_map(network: nn.Module, inputs: Tensor, black: Tensor, target: int) -> Tensor:
+def occlusion_map(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor:
     """How much the class's logit drops when a window is covered, as the mean over the windows that contain a pixel."""
-    image, fill = (some[0].movedim(0, -1).numpy() for some in (inputs, black))
-    height, width, _ = image.shape
-    windows = occlusion.windows(height, width)
-    with torch.no_grad():
-        logits = network(torch.from_numpy(occlusion.covered(image, windows, fill[0, 0])).movedim(-1, 1))
-    return torch.from_numpy(occlusion.score_drops(logits[:, target].numpy(), windows, height, width)).float()
+    height, width = inputs.shape[2:]
+    windows, fill = occlusion.windows(height, width), black[0, :, 0, 0].numpy()
+    maps = []
+    for image, target in zip(inputs.movedim(1, -1).numpy(), targets.tolist(), strict=True):
+        with torch.no_grad():
+            logits = network(torch.from_numpy(occlusion.covered(image, windows, fill)).movedim(-1, 1))
+        maps.append(occlusion.score_drops(logits[:, target].numpy(), windows, height, width))
+    return torch.from_numpy(np.stack(maps)).float()
 
 
 METHODS = {"integrated_gradients": integrated_gradients, "grad_cam": grad_cam, "occlusion": occlusion_map}
@@ -81,12 +86,19 @@ def attributions(
     inputs, black = (
         normalise(torch.from_numpy(np.array(some)), mean, std) for some in (images, np.zeros_like(images[:1]))
     )
+    size = max(1, _MAX_PIXELS // (STEPS * math.prod(images.shape[1:3])))
+    batches = zip(inputs.split(size), torch.from_numpy(targets).split(size), strict=True)
     maps = {name: [] for name in METHODS}
-    progress = tqdm(inputs, "explain", unit="image", leave=False, disable=None)
-    for one, target in zip(progress, targets.tolist(), strict=True):
+    progress = tqdm(batches, "explain", -(-len(images) // size), unit="batch", leave=False, disable=None)
+    for batch, classes in progress:
         for name, method in METHODS.items():
-            maps[name].append(method(network, one[None], black, target))
-    return {name: torch.stack(found).numpy() for name, found in maps.items() if found[0] is not None}
+            maps[name].append(method(network, batch, black, classes))
+    return {name: torch.cat(found).numpy() for name, found in maps.items() if found[0] is not None}
+
+
+def passes(height: int, width: int) -> int:
+    """The work of `attributions` for one image, in forward passes; one with gradients counts as three."""
+    return 3 * (STEPS + 1) + 1 + len(occlusion.windows(height, width))
 
 
 def _last_feature_map(network: nn.Module, inputs: Tensor) -> nn.Module | None:

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from darkroom.audit import __main__ as command
-from darkroom.audit import data, freshness
-from darkroom.bundle import drift
+from darkroom.audit import data, freshness, page
+from darkroom.bundle import stability
 from darkroom.core import arrays
 from darkroom.datasets import index
 from tests.browser import CHROMIUM, DRIVER, browser
@@ -121,7 +121,7 @@ def test_near_duplicates_are_shown_in_pairs(html: str):
     (pair,) = re.findall(r'<div class="pair">(.*?)</div>', html, re.DOTALL)
     assert pair.count("<img") == 2
     assert "&lt;i&gt;né" in pair and "b/01.png" in pair
-    assert re.search(r"<p>0\.\d\d grey levels</p>", pair)
+    assert re.search(r"<p>\d+\.\d % of the contrast(, mirrored)?</p>", pair)
 
 
 def test_the_page_says_if_the_arrays_are_out_of_date(
@@ -168,10 +168,24 @@ def test_ids_and_classes_may_look_like_numbers(tmp_path: Path, monkeypatch: pyte
 
 def test_drift_has_the_limits_of_the_service(html: str):
     found = section(html, "Drift")
-    assert str(drift.WARNING) in found and str(drift.ALARM) in found
-    assert (
-        len(re.findall(r'<td class="number">\d+\.\d{3}</td>', found)) == 4
-    )  # validation and test; classes, brightness
+    assert f"below {stability.WARNING}" in found and f"above {stability.ALARM}" in found
+    assert found.count("too few images") == 4  # validation and test; classes, brightness
+    assert len(re.findall(r'<td class="number">\d\.\d{3}</td>', found)) == 4  # p-values
+
+
+def test_drift_is_large_and_significant_only_where_a_split_differs():
+    random = np.random.default_rng(0)
+    counts = pd.DataFrame({"train": [4000, 4000], "val": [500, 500], "test": [300, 700]})
+    brightness = {
+        "train": random.normal(100, 20, 8000), "val": random.normal(100, 20, 1000), "test": random.normal(102, 20, 1000)
+    }  # fmt: skip
+    rows = {(row["split"], row["feature"]): row for row in page._drift(counts, brightness)}
+    assert list(rows) == [("val", "classes"), ("val", "brightness"), ("test", "classes"), ("test", "brightness")]
+    assert rows["val", "classes"]["index"] == 0 and rows["val", "classes"]["p"] == 1
+    assert rows["val", "brightness"]["index"] < 0.05 and rows["val", "brightness"]["p"] > 0.05
+    assert rows["test", "classes"]["index"] > 0.1 and rows["test", "classes"]["p"] < 1e-9
+    few = page._drift(counts // 100, {name: values[:200] for name, values in brightness.items()})
+    assert [row["index"] for row in few][::2] == [None, None] and all(row["p"] == 1 for row in few[::2])
 
 
 def test_only_the_wanted_images_are_decoded(project: Path, monkeypatch: pytest.MonkeyPatch):

@@ -26,6 +26,10 @@ def folder(tmp_path):
     return tmp_path / "bundle"
 
 
+CONFORMAL = {"coverage": 0.95, "marginal": 0.2, "class_conditional": [0.3, 0.1]}
+TWO_CLASSES = {"classes": ["a", "b"], "conformal": CONFORMAL}
+
+
 def png(image):
     contents = io.BytesIO()
     Image.fromarray(image).save(contents, "PNG")
@@ -36,7 +40,8 @@ def change(folder, **fields):
     """Change fields of the manifest; None removes a field."""
     path = folder / "manifest.json"
     changed = json.loads(path.read_text()) | fields
-    path.write_text(json.dumps({name: value for name, value in changed.items() if value is not None}))
+    removed = {name for name, value in fields.items() if value is None}
+    path.write_text(json.dumps({name: value for name, value in changed.items() if name not in removed}))
 
 
 def add(folder, name, contents):
@@ -64,6 +69,32 @@ def test_a_prediction_below_the_threshold_is_withheld(folder):
     manifest = classifier.read(folder, threads=1).manifest
     assert [manifest.withholds(confidence) for confidence in (0.0, 0.8999, 0.9, 1.0)] == [True, True, False, False]
     assert replace(manifest, threshold=None).withholds(1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "probabilities", "expected"),
+    [
+        ("marginal", [0.2, 0.8], [1, 0]),
+        ("marginal", [0.19, 0.81], [1]),
+        ("class_conditional", [0.29, 0.71], [1]),
+        ("class_conditional", [0.3, 0.7], [1, 0]),
+        ("class_conditional", [0.95, 0.05], [0]),
+    ],
+)
+def test_a_prediction_set_holds_the_classes_that_reach_their_threshold(kind, probabilities, expected):
+    conformal = classifier.Conformal(0.95, 0.2, (0.3, 0.1))
+    assert conformal.prediction_set(np.array(probabilities), kind).tolist() == expected
+
+
+def test_a_prediction_set_holds_the_most_probable_class_in_any_case():
+    conformal = classifier.Conformal(0.95, 0.9, (0.9, 0.9))
+    assert conformal.prediction_set(np.array([0.5, 0.5]), "marginal").tolist() == [0]
+
+
+def test_a_missing_threshold_is_explained(folder):
+    manifest = replace(classifier.read(folder, threads=1).manifest, threshold=None, validation_examples=1200)
+    for text in ("1,200 validation examples", "98 %", "95 %"):
+        assert text in manifest.why_no_threshold()
 
 
 def test_the_memory_for_a_large_image_is_released(folder):
@@ -172,10 +203,10 @@ def test_an_altered_or_incomplete_file_is_rejected(folder, name, damage):
         classifier.read(folder, threads=1)
 
 
-@pytest.mark.parametrize("other", [1, 3, "2"])
+@pytest.mark.parametrize("other", [2, 4, "3"])
 def test_another_format_is_rejected(folder, other):
     change(folder, format=other, classes=None)
-    with pytest.raises(DarkroomError, match=rf"manifest\.json has bundle format {other!r}.* format 2"):
+    with pytest.raises(DarkroomError, match=rf"manifest\.json has bundle format {other!r}.* format 3"):
         classifier.read(folder, threads=1)
 
 
@@ -190,6 +221,11 @@ def test_another_format_is_rejected(folder, other):
         ({"shape": [4, 4, 2]}, "shape.2: Input should be 1 or 3"),
         ({"max_pixels": 0}, "max_pixels: Input should be greater than 0"),
         ({"threshold": 1.5}, "threshold: Input should be less than or equal to 1"),
+        ({"conformal": CONFORMAL}, "one threshold per class"),
+        (
+            {"conformal": CONFORMAL | {"marginal": -0.1}},
+            "conformal.marginal: Input should be greater than or equal to 0",
+        ),
         ({"metrics": {"accuracy": float("inf")}}, "metrics.accuracy"),
         ({"reference": {}}, "KeyError: 'brightness'"),
         ({"reference": bundles.reference(8, 4)}, "reference.class"),
@@ -257,12 +293,12 @@ def test_any_other_manifest_is_rejected_or_runs(altered, data):
     assert logits.shape == probabilities.shape == (1, 3)
     watch = drift.Watch(found.manifest.reference)
     watch.see(drift.brightness(image[None]), probabilities)
-    assert watch.scores() == {}
+    assert watch.report().indices == {}
     found.manifest.withholds(float(probabilities.max()))
 
 
 @pytest.mark.parametrize(
-    "contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 2}', b"[" * 100_000, b"1" * 5000]
+    "contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 3}', b"[" * 100_000, b"1" * 5000]
 )
 def test_an_invalid_manifest_file_is_rejected(folder, contents):
     (folder / "manifest.json").write_bytes(contents)
@@ -276,9 +312,7 @@ def test_an_invalid_model_file_is_rejected(folder):
         classifier.read(folder, threads=1)
 
 
-@pytest.mark.parametrize(
-    "fields", [{"classes": ["a", "b"], "reference": bundles.reference(8, 2)}, {"shape": [4, 4, 3]}]
-)
+@pytest.mark.parametrize("fields", [{**TWO_CLASSES, "reference": bundles.reference(8, 2)}, {"shape": [4, 4, 3]}])
 def test_a_model_of_other_classes_or_channels_is_rejected(folder, fields):
     change(folder, **fields)
     with pytest.raises(DarkroomError, match=r"model\.onnx has other inputs or outputs"):
@@ -308,3 +342,20 @@ def test_an_image_file_is_decoded_at_the_input_size(folder):
         classifier.decode_image(replace(manifest, max_pixels=100), png(large))
     with pytest.raises(image_input.Unusable):
         classifier.decode_image(manifest, b"not an image")
+
+
+def test_images_of_16_bits_are_scaled_from_the_range_of_the_training_images(tmp_path):
+    bundles.write(tmp_path / "bundle", intensity_range=[7_300, 8_200])
+    manifest = classifier.read(tmp_path / "bundle", threads=1).manifest
+    file = io.BytesIO()
+    Image.fromarray(np.linspace(7_300, 8_200, 16).astype(np.uint16).reshape(4, 4)).save(file, "PNG")
+    found = classifier.decode_image(manifest, file.getvalue()).ravel()
+    assert (found[0], found[-1]) == (0, 255) and len(np.unique(found)) == 16
+    assert len(np.unique(classifier.decode_image(replace(manifest, intensity_range=None), file.getvalue()))) == 5
+
+
+@pytest.mark.parametrize("wanted", [[5, 5], [9, 2], [0, 65_536], [-1, 5], [1, 2, 3], [1.5, 2]])
+def test_an_invalid_range_is_rejected(tmp_path, wanted):
+    bundles.write(tmp_path / "bundle", intensity_range=wanted)
+    with pytest.raises(DarkroomError, match="intensity_range"):
+        classifier.read(tmp_path / "bundle", threads=1)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from darkroom.bundle import drift
-from darkroom.bundle.drift import ALARM, FLOOR, Watch, brightness, min_samples, reference, require_reference, stability
+from darkroom.bundle.drift import Watch, brightness, reference, require_reference
+from darkroom.bundle.stability import ALARM, binned, min_samples, p_value
 from darkroom.core.randomness import numpy_generator
 from tests.serving import Api
 
 ALERTS = Path(__file__).parents[2] / "deploy" / "alerts.yaml"
-COUNTS = st.lists(st.integers(0, 1000), min_size=2, max_size=20)
 
 
 def images(values: list[int] | np.ndarray) -> np.ndarray:
@@ -30,28 +30,6 @@ def confident(confidence: list[float] | np.ndarray, predicted: list[int] | int =
     probabilities = np.repeat(((1 - confidence) / (classes - 1))[:, None], classes, 1)
     probabilities[np.arange(len(confidence)), predicted] = confidence
     return probabilities
-
-
-def test_the_index_of_a_small_example():
-    assert stability([0.5, 0.5], [0.5, 0.5]) == 0
-    assert stability([50, 50], [1, 3]) == pytest.approx(
-        0.25 * np.log(2) + 0.25 * np.log(1.5)
-    )  # (0.25 - 0.5) ln(0.25 / 0.5) + (0.75 - 0.5) ln(0.75 / 0.5)
-
-
-def test_an_empty_bin_counts_as_the_floor():
-    assert stability([0.5, 0.5], [0, 1]) == pytest.approx((FLOOR - 0.5) * np.log(FLOOR / 0.5) + 0.5 * np.log(2))
-    assert stability([0, 1], [0, 1]) == 0
-
-
-@given(COUNTS, st.data())
-def test_the_index_is_symmetric_and_zero_only_for_equal_distributions(counts: list[int], data: st.DataObject):
-    other = data.draw(st.lists(st.integers(0, 1000), min_size=len(counts), max_size=len(counts)))
-    expected, observed = (np.array(some) + (np.arange(len(some)) == 0) for some in (counts, other))  # never all 0
-    index = stability(expected, observed)
-    assert index == pytest.approx(stability(observed, expected)) and np.isfinite(index)
-    assert (index > 0) == (not np.array_equal(*(np.maximum(some / some.sum(), FLOOR) for some in (expected, observed))))
-    assert stability(expected, 7 * expected) == pytest.approx(0, abs=1e-12)
 
 
 def test_brightness_is_the_mean_of_an_image():
@@ -76,7 +54,7 @@ def test_a_value_that_fills_several_bins_gets_its_own(values: list[int]):
     assert {fraction for fraction in found["brightness"]["fractions"] if fraction} == {1 / len(set(values))}
     watch = Watch(found)
     watch.see(np.array([8.0] * 400 + [7.0] * 1600), confident(np.full(2000, 0.9)))  # a new grey level
-    assert watch.scores()["brightness"] > ALARM and watch.scores()["confidence"] == 0
+    assert watch.report().indices["brightness"] > ALARM and watch.report().indices["confidence"] == 0
 
 
 def test_a_value_between_others_that_fills_several_bins_gets_its_own():
@@ -84,12 +62,6 @@ def test_a_value_between_others_that_fills_several_bins_gets_its_own():
     found = reference(images(values), confident(np.full(1000, 0.9)))["brightness"]
     assert {100, np.nextafter(100, 101)} < set(found["edges"])
     assert [fraction for fraction in found["fractions"] if fraction] == [0.1, 0.8, 0.1]
-
-
-@given(st.lists(st.sampled_from([0.0, 1.0, 1.5, 2.0, 100.0, 255.0]) | st.floats(0, 255), min_size=1, max_size=500))
-def test_any_values_give_increasing_edges_and_at_most_ten_bins(values: list[float]):
-    edges = drift._edges(np.array(values))
-    assert 1 <= len(edges) <= 9 and (np.diff(edges) > 0).all()
 
 
 @given(st.integers(1, 500), st.integers(1, 200), st.integers(0, 2**32))
@@ -129,58 +101,22 @@ def test_invalid_classes_are_rejected(edges: list[int]):
         require_reference(made | {"class": {"edges": edges, "fractions": [0.5, 0.5]}}, 2)
 
 
-def test_few_images_give_fewer_bins():
-    numbers = [
-        len(drift._edges(np.arange(n, dtype=float))) + 1
-        for n in (1, min_samples(2), min_samples(3), min_samples(9), min_samples(10), 10_000)
-    ]
-    assert numbers == [2, 2, 3, 9, 10, 10]
-
-
-RARE = np.array([0.98, 0.02])  # of the fractions tried, those with the largest random changes
-
-
-@pytest.mark.parametrize(
-    "fractions",
-    [
-        np.full(2, 0.5),
-        np.full(10, 0.1),
-        np.full(100, 0.01),
-        1 / np.arange(1, 101),
-        np.array([0.97, *[0.003] * 10]),
-        RARE,
-    ],
-)
-def test_chance_alone_does_not_reach_the_alarm(fractions: np.ndarray):
-    """Reference and window have the minimum size and one distribution."""
-    n = min_samples(len(fractions))
-    samples = numpy_generator(0, "drift", len(fractions)).multinomial(n, fractions / fractions.sum(), (4000, 2))
-    indices = np.array([stability(*pair) for pair in samples])
-    assert (indices >= ALARM).sum() <= (fractions is RARE) * 2
-    assert indices.mean() <= 1.6 * (len(fractions) - 1) * 2 / n  # the bias
-
-
-def test_the_bias_is_as_in_theory_if_no_bin_is_rare():
-    samples = numpy_generator(0, "drift", "bias").multinomial(500, np.full(10, 0.1), 4000)
-    assert np.mean([stability(np.full(10, 0.1), sample) for sample in samples]) == pytest.approx(9 / 500, rel=0.05)
-
-
 def test_there_are_no_scores_until_the_window_is_large_enough():
     greys, confidence = np.arange(700) % 175, np.linspace(0.5, 1, 700)
     watch = Watch(reference(images(greys), confident(confidence)))
     counts = []
     for start in range(0, 700, 10):
         watch.see(greys[start : start + 10].astype(float), confident(confidence[start : start + 10]))
-        counts.append(len(watch.scores()))
+        counts.append(len(watch.report().indices))
     ready = [np.ceil(min_samples(bins) / 10) - 1 for bins in (2, 10)]  # the class has two bins
     assert counts == [0 if call < ready[0] else 1 if call < ready[1] else 3 for call in range(70)]
-    assert watch.scores() == pytest.approx({"brightness": 0, "confidence": 0, "class": 0}, abs=1e-12)
+    assert watch.report().indices == pytest.approx({"brightness": 0, "confidence": 0, "class": 0}, abs=1e-12)
 
 
 def test_a_reference_of_too_few_images_is_not_used():
     watch = Watch(reference(images(range(100)), confident(np.linspace(0.5, 1, 100))))
     watch.see(np.zeros(5000), confident(np.ones(5000)))
-    assert watch.scores() == {}
+    assert watch.report().indices == {}
 
 
 def test_a_change_shows_in_the_feature_that_changed():
@@ -193,7 +129,7 @@ def test_a_change_shows_in_the_feature_that_changed():
     def scores(greys: np.ndarray, confidence: np.ndarray, predicted: np.ndarray) -> list[str]:
         watch = Watch(known)
         watch.see(greys.astype(float), confident(confidence, predicted, classes=4))
-        return [feature for feature, index in watch.scores().items() if index > ALARM]
+        return [feature for feature, index in watch.report().indices.items() if index > ALARM]
 
     greys, confidence, predicted = values[1]
     assert scores(greys, confidence, predicted) == []
@@ -216,7 +152,7 @@ def test_the_window_holds_the_latest_images_in_any_batches(sizes: list[int], see
         by_parts.see(*part)
         greys, probabilities = np.concatenate([greys, part[0]]), np.concatenate([probabilities, part[1]])
     at_once.see(greys, probabilities)
-    assert by_parts.scores() == at_once.scores() and set(at_once.scores()) == set(drift.FEATURES)
+    assert by_parts.report() == at_once.report() and set(at_once.report().indices) == set(drift.FEATURES)
 
 
 def test_threads_lose_nothing():
@@ -230,8 +166,66 @@ def test_threads_lose_nothing():
         thread.start()
     for thread in threads:
         thread.join()
-    assert watch.scores() == pytest.approx({"brightness": 0, "confidence": 0, "class": 0}, abs=1e-12)
+    assert watch.report().indices == pytest.approx({"brightness": 0, "confidence": 0, "class": 0}, abs=1e-12)
     assert watch._counts.sum() == 3 * 3200
+
+
+def test_there_are_p_values_of_complete_windows_only():
+    random = numpy_generator(0, "drift", "windows")
+    watch = Watch(reference(images(random.integers(0, 250, 4000)), confident(random.uniform(0.5, 1, 4000))))
+    found = []
+    for shift in (0, 0, 12, 0):
+        for _ in range(4):
+            watch.see(random.integers(0, 250, 500) + shift, confident(random.uniform(0.5, 1, 500)))
+            found.append(watch.report())
+    assert [report.windows for report in found] == [0] * 3 + [1] * 4 + [2] * 4 + [3] * 4 + [4]
+    assert all(report.p_values == {} for report in found[:3])
+    assert all(found[first].p_values == found[first + 3].p_values for first in (3, 7, 11))
+    assert [report.images for report in found] == [500, 1000, 1500, *[2000] * 13]
+    # A shift by 12 grey levels is small, but not chance
+    small, new = found[11].indices["brightness"], found[11].p_values["brightness"]
+    assert 0.01 < small < 0.1 and new < 1e-4
+    assert all(found[call].p_values["brightness"] > 0.05 for call in (3, 7, 15))
+
+
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=6))
+def test_p_values_do_not_depend_on_the_batches(sizes: list[int]):
+    random = np.random.default_rng(0)
+    known = reference(images(random.integers(0, 256, 400)), confident(random.uniform(0.5, 1, 400)))
+    greys, probabilities = random.uniform(0, 200, sum(sizes)), confident(random.uniform(0.5, 1, sum(sizes)))
+    by_parts, at_once = Watch(known, 1), Watch(known, 1)
+    at_once.see(greys, probabilities)
+    for start, size in zip(np.cumsum([0, *sizes]), sizes, strict=False):
+        by_parts.see(greys[start : start + size], probabilities[start : start + size])
+    assert by_parts.report() == at_once.report()
+
+
+def test_p_values_count_the_features_and_all_windows_so_far():
+    values, certain = np.arange(800.0) % 200, confident(np.full(2000, 0.9))
+    watch = Watch(reference(images(values), certain[:800]))
+    darker = np.repeat([50.0, 150.0], [1120, 880])
+    greys = reference(images(values), certain[:800])["brightness"]
+    expected = p_value(np.multiply(greys["fractions"], 800), binned(np.array(greys["edges"]), darker))
+    for number in (1, 2, 3):
+        watch.see(darker, certain)
+        tests = 3 * number * (number + 1)
+        assert watch.report().p_values == pytest.approx(
+            {"brightness": min(1, tests * expected), "confidence": 1, "class": 1}
+        )
+
+
+def test_repeated_looks_raise_no_false_alarm():
+    """40 services without a change, 25 windows each: about 5 % or fewer ever see a p-value below 0.05."""
+    random = numpy_generator(0, "drift", "looks")
+    alarms = 0
+    for _ in range(40):
+        known = reference(images(random.integers(0, 256, 800)), confident(random.uniform(0.5, 1, 800)))
+        watch, lowest = Watch(known, 800), 1.0
+        for _ in range(25):
+            watch.see(random.integers(0, 256, 800).astype(float), confident(random.uniform(0.5, 1, 800)))
+            lowest = min(lowest, *watch.report().p_values.values())
+        alarms += lowest < 0.05
+    assert alarms <= 3
 
 
 def rules() -> list[dict]:
@@ -251,7 +245,9 @@ def test_alerts_use_metrics_and_routes_of_the_service(tmp_path: Path):
     api = Api(tmp_path / "bundle")
     api("GET", "/health/live")
     telemetry, paths = api.service.telemetry, api("GET", "/openapi.json").json()["paths"]
-    families = list(text_string_to_metric_families(telemetry.text(dict.fromkeys(drift.FEATURES, 0.3)).decode()))
+    found = dict.fromkeys(drift.FEATURES, 0.3)
+    report = drift.Report(2000, 2000, 1, found, found)
+    families = list(text_string_to_metric_families(telemetry.text(report).decode()))
     api.service.close()
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
     names = {family.name + suffix for family in families for suffix in ("", *suffixes[family.type])}
@@ -261,4 +257,4 @@ def test_alerts_use_metrics_and_routes_of_the_service(tmp_path: Path):
         assert set(re.findall(r"(\w+)[!=]", selector)) <= labels[name]
     for routes in re.findall(r'route=~"(.*?)"', ALERTS.read_text()):
         assert [path for path in paths if re.fullmatch(routes, path)]
-    assert labels["darkroom_drift"] == {"feature"}
+    assert labels["darkroom_drift"] == labels["darkroom_drift_p_value"] == {"feature"}

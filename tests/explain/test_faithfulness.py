@@ -1,8 +1,8 @@
 import numpy as np
-import pandas as pd
 import pytest
 
-from darkroom.explain import faithfulness
+from darkroom.explain import attribution, faithfulness
+from darkroom.explain.faithfulness import STEPS
 from tests.explain.toys import UNSCALED, Spot, noise, pooled, spots
 
 
@@ -10,44 +10,88 @@ def test_a_perfect_order_changes_the_prediction_at_once():
     images = spots()
     perfect = images[..., 0].astype(np.float32)
     maps = {"perfect": perfect, "worst": -perfect}
-    curves = faithfulness.curves(Spot(), images, np.array([1, 1]), maps, *UNSCALED, steps=14)
-    assert list(curves.columns) == ["method", "fraction", "deletion", "insertion"]
-    assert list(curves["method"]) == ["perfect"] * 15 + ["worst"] * 15 + ["random"] * 15
-    np.testing.assert_allclose(curves["fraction"][:15], np.arange(15) / 14)
-    np.testing.assert_allclose(curves["deletion"][:15], [1] + [0] * 14, atol=1e-9)
-    np.testing.assert_allclose(curves["insertion"][:15], [0] + [1] * 14, atol=1e-9)
-    perfect, worst, random = (list(score.values()) for score in faithfulness.areas(curves).values())
-    np.testing.assert_allclose(perfect, [0.5 / 14, 1 - 0.5 / 14])
-    np.testing.assert_allclose(worst, [1 - 0.5 / 14, 0.5 / 14])
-    assert perfect[0] < random[0] < worst[0] and perfect[1] > random[1] > worst[1]
+    curves = faithfulness.measure(Spot(), images, np.array([1, 1]), maps, *UNSCALED, seed=0)
+    assert list(curves) == ["perfect", "worst", "random"]
+    deletion, insertion = curves["perfect"]
+    np.testing.assert_allclose(deletion, [[1] + [0] * STEPS] * 2, atol=1e-9)
+    np.testing.assert_allclose(insertion, [[0] + [1] * STEPS] * 2, atol=1e-9)
+    perfect, worst, random = faithfulness.areas(curves).values()
+    np.testing.assert_allclose(perfect, np.repeat([[0.5 / STEPS], [1 - 0.5 / STEPS]], 2, 1))
+    np.testing.assert_allclose(worst, np.repeat([[1 - 0.5 / STEPS], [0.5 / STEPS]], 2, 1))
+    assert (perfect[0] < random[0]).all() and (random[0] < worst[0]).all()
 
 
-def test_a_constant_map_is_about_as_good_as_a_random_order():
-    constant = np.ones((3, 14, 14), np.float32)
-    maps = {"constant": constant, "by row": np.tile(-np.arange(14 * 14).reshape(14, 14), (3, 1, 1))}
-    first, second = (faithfulness.curves(pooled(), noise(), np.array([0, 1, 0]), maps, *UNSCALED) for _ in range(2))
-    assert first.equals(second)
-    flat, by_row, random = (np.array(list(score.values())) for score in faithfulness.areas(first).values())
-    np.testing.assert_allclose(flat, random, atol=0.01)
-    assert (flat != by_row).all()
+def test_the_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch):
+    maps = {"a": np.random.default_rng(1).normal(size=(5, 14, 14))}
+    arguments = pooled(), noise(5), np.array([0, 1, 0, 1, 1]), maps, *UNSCALED
+    whole = faithfulness.measure(*arguments, seed=3)
+    monkeypatch.setattr(faithfulness, "_BATCH", 2)
+    for name, values in faithfulness.measure(*arguments, seed=3).items():
+        np.testing.assert_allclose(values, whole[name], rtol=1e-5)
 
 
-def test_areas_and_summary_by_hand():
-    curves = pd.DataFrame(
-        {"method": ["grad_cam"] * 3, "fraction": [0, 0.5, 1], "deletion": [1, 0.5, 0], "insertion": [0, 1, 1]}
-    )
-    areas = faithfulness.areas(curves)
-    assert areas == {"grad_cam": {"deletion": 0.5, "insertion": 0.75}}
-    assert faithfulness.summary(areas) == {"grad_cam_deletion": 0.5, "grad_cam_insertion": 0.75}
+def test_equal_pixels_are_in_a_random_order_by_the_seed():
+    """The spot is as likely to be early as late, wherever it is: the map of zeros has no order of its own."""
+    images, targets = np.repeat(spots()[:1], 300, 0), np.ones(300, np.int64)
+    maps = {"constant": np.zeros((300, 14, 14), np.float32), "signs": np.full((300, 14, 14), -0.0, np.float32)}
+    maps["signs"][:, ::2] = 0.0  # negative zeros are no other value
+    curves, again, other = (faithfulness.measure(Spot(), images, targets, maps, *UNSCALED, seed) for seed in (0, 0, 1))
+    for name, found in faithfulness.areas(curves).items():
+        assert np.array_equal(curves[name], again[name]) and not np.array_equal(curves[name], other[name])
+        deletion, insertion = found  # each uniform over the steps
+        np.testing.assert_allclose(deletion + insertion, 1, atol=1e-6)
+        assert insertion.mean() == pytest.approx(0.5, abs=4 * np.sqrt(1 / 12 / 300))
+        assert len(np.unique(insertion.round(6))) == STEPS
+    assert not np.array_equal(curves["constant"], curves["random"])
 
 
-@pytest.mark.parametrize(("insertion", "best"), [(0.9, "grad_cam"), (0.1, "occlusion")])
-def test_summary_line_names_the_highest_insertion_score(insertion: float, best: str):
-    areas = {
-        "grad_cam": {"deletion": 0.5, "insertion": insertion},
-        "occlusion": {"deletion": 0.4, "insertion": 0.6},
-        "random": {"deletion": 0.0, "insertion": 1.0},
-    }
-    line = faithfulness.summary_line(areas, 15)
-    assert "15 test images" in line and "2 methods" in line
-    assert f"{best} {areas[best]['insertion']:.3f}" in line
+def test_pixels_of_equal_value_follow_those_of_higher_value():
+    """With the spot first or last in a map that is constant elsewhere, no random order can move it."""
+    first = np.zeros((2, 14, 14), np.float32)
+    first[:, 5, 2] = 1e-30
+    found = faithfulness.measure(Spot(), spots(), np.array([1, 1]), {"first": first}, *UNSCALED, seed=0)
+    np.testing.assert_allclose(found["first"][1], [[0] + [1] * STEPS] * 2, atol=1e-9)
+
+
+def test_table_by_hand():
+    deletion = np.linspace(1, 0, STEPS + 1) + np.array([[0.1], [-0.1], [0], [0]])
+    curves = {"a": np.stack([deletion, np.ones((4, STEPS + 1))])}
+    table = faithfulness.table(curves)
+    assert list(table.columns) == [
+        "method", "fraction", "deletion", "deletion_low", "deletion_high", "insertion", "insertion_low",
+        "insertion_high",
+    ]  # fmt: skip
+    assert len(table) == STEPS + 1 and table["fraction"].iloc[[0, -1]].tolist() == [0, 1]
+    np.testing.assert_allclose(table["deletion"], np.linspace(1, 0, STEPS + 1), atol=1e-12)
+    assert (table["deletion_low"] < table["deletion"]).all() and (table["deletion_high"] > table["deletion"]).all()
+    assert (table[["insertion", "insertion_low", "insertion_high"]] == 1).all(axis=None)
+    of_one_group = faithfulness.table(curves, np.array(["g"] * 4))
+    assert of_one_group[["deletion_low", "insertion_high"]].isna().all(axis=None)  # nothing is known
+
+
+def test_the_sample_is_random_without_repetition_and_by_the_seed():
+    sample = faithfulness.sample(1000, 200, 28, 28, 0)
+    assert len(np.unique(sample)) == 200 and (np.diff(sample) > 0).all() and set(sample) <= set(range(1000))
+    assert np.array_equal(sample, faithfulness.sample(1000, 200, 28, 28, 0))
+    assert not np.array_equal(sample, faithfulness.sample(1000, 200, 28, 28, 1))
+    assert faithfulness.sample(150, 200, 28, 28, 0).tolist() == [*range(150)]
+
+
+@pytest.mark.parametrize("side", [28, 64, 128, 224, 512, 1024])
+def test_the_work_is_bounded(side: int):
+    count = len(faithfulness.sample(10_000, 10_000, side, side, 0))
+    passes = attribution.passes(side, side) + 8 * (STEPS + 1)
+    assert count == 2 or count * passes * side**2 <= faithfulness.MAX_WORK
+    assert count >= (200 if side <= 64 else 2)
+
+
+@pytest.mark.parametrize("side", [14, 28, 64])
+def test_the_work_of_the_maps_is_what_they_take(side: int, monkeypatch: pytest.MonkeyPatch):
+    """Integrated gradients and Grad-CAM run the network forward and backward, which counts as three."""
+    seen = []
+    network = pooled()
+    network.register_forward_hook(lambda layer, given, output: seen.append((len(output), output.requires_grad)))
+    images = np.zeros((1, side, side, 1), np.uint8)
+    attribution.attributions(network, images, np.array([0]), *UNSCALED)
+    work = sum(count * (3 if gradients else 1) for count, gradients in seen)
+    assert work == pytest.approx(attribution.passes(side, side), rel=0.05)

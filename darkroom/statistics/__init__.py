@@ -1,0 +1,1 @@
+"""Confidence intervals that several stages and the review share."""
