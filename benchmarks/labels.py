@@ -12,8 +12,8 @@ from benchmarks.command import parser
 from benchmarks.runs import changed, recipe
 from darkroom.core import arrays, processor
 from darkroom.core.randomness import numpy_generator
-from darkroom.crossval import out_of_sample
-from darkroom.evaluate import label_errors
+from darkroom.crossval.out_of_sample import out_of_sample
+from darkroom.evaluate import folds, label_errors
 from darkroom.models.inference import probabilities
 
 
@@ -39,7 +39,8 @@ def main() -> None:
         started = time.perf_counter()
         recipe_of = (settings.seed, settings.model, settings.train)
         mislabelled = replace(train, labels=labels)
-        for indices, found in out_of_sample(mislabelled, val, manifest, *recipe_of, chosen.folds):
+        fold = folds.assign(train.ids, labels, None, chosen.folds, seed)
+        for indices, found, _ in out_of_sample(mislabelled, val, manifest, *recipe_of, fold):
             logits[indices] = found
         margins, suspected = label_errors.suspicion(probabilities(logits), labels)
         top = np.argsort(-margins, kind="stable")[: round(chosen.top * len(train))]

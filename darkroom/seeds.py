@@ -25,7 +25,7 @@ from darkroom.models.inference import predict
 from darkroom.review import lock
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
-from darkroom.train.setup import build_trainer
+from darkroom.train.setup import build_trainer, notices
 
 FOLDER, SUMMARY = Path("metrics/seeds"), Path("metrics/seeds.json")
 
@@ -36,9 +36,11 @@ def train(seed: int) -> dict[str, float]:
     manifest = arrays.read_manifest("data/arrays")
     train, val, test = (arrays.read_split("data/arrays", name) for name in arrays.SPLITS)
     trainer = build_trainer(seed, model, settings, manifest, train, val)
+    for notice in notices(settings, trainer):
+        print(f"seed {seed}: {notice}")
     for record in trainer.epochs():
         print(f"seed {seed}, {record}", flush=True)
-    logits = predict(trainer.network, test.inputs, manifest.mean, manifest.std)
+    logits = predict(trainer.whole, test.inputs, trainer.data.mean, trainer.data.std)
     accuracy = float((logits.argmax(1) == np.asarray(test.labels)).mean())
     return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": accuracy}
 

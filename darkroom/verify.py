@@ -1,4 +1,4 @@
-"""Reproduce a commit in a clean clone, and attest which outputs are identical bit for bit.
+"""Reproduce a commit in a clean clone; attest which outputs are identical bit for bit.
 
 The commit is cloned into a temporary folder (TMPDIR sets where). All stages run there with this Python, without any
 earlier results. Then the digest of each output is compared with the commit's dvc.lock.
@@ -56,7 +56,7 @@ def verify(found: Revision, threads: int | None, keep: bool) -> Attestation:
     params = attestation.used_params(lock.stages(found))
     settings = flat(params)
     with _cores(threads), clone.clone(found, keep) as copy:
-        data = _bring_data(found, settings.get("model.initial_weights", "none"), copy)
+        data = _bring_data(found, copy)
         for path, count in data.items():
             print(f"{path}: {counted(count, 'file')} that git does not have, taken from the working tree.")
         print(f"{found.name} ({found.commit[:12]}) runs in {copy.project}\n", flush=True)
@@ -96,14 +96,14 @@ def _cores(threads: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def _bring_data(found: Revision, weights: str, copy: clone.Clone) -> dict[str, int]:
+def _bring_data(found: Revision, copy: clone.Clone) -> dict[str, int]:
     """Bring what stages read and git does not have into the clone; raise DarkroomError if it has changed since."""
     locked = lock.stages(found).values()
     read, written = ({entry["path"] for stage in locked for entry in stage.get(kind, ())} for kind in ("deps", "outs"))
     sources = read - written
     # Not the rooms: untracked code of the working tree must not run in the clone
-    data = {path for path in sources if path.startswith(lock.DATASETS) or not found.exists(path)}
-    brought = clone.bring(data | ({weights} - {"none"}), copy)
+    data = {path for path in sources if path.startswith(lock.DATA) or not found.exists(path)}
+    brought = clone.bring(data, copy)
     for path, how in clone.changed_inputs(sources, copy).items():
         lacks = "is missing" if how == "deleted" else "is not what dvc.lock was made from"
         raise DarkroomError(

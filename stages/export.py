@@ -44,7 +44,7 @@ def main() -> dict[str, float]:
     files = {classifier.VARIANTS[variant]: model for variant, model in models.items()}
     files[classifier.GOLDEN] = bundling.golden(checked, description.shape, images.denoise)
     reference = drift.reference(val.inputs, classifier.answers(sessions["fp32"], val.inputs)[1])
-    manifest = bundling.describe(description, images, settings.opset, calibration, evaluated, reference, files)
+    manifest = bundling.describe(trained, images, settings.opset, calibration, evaluated, reference, files)
     found |= gates.require_preprocessing(manifest, models["fp32"], test.inputs)
     with new_folder("models/bundle") as folder:
         latency = bundling.write(folder, manifest, files, per_class, threads)

@@ -8,21 +8,27 @@ from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.inputs.denoising import denoise
-from darkroom.preprocess import cleaning, packing, raw_data, report, selection
+from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection
 from darkroom.preprocess.config import PreprocessConfig
 
 
 def main() -> None:
     seed, settings = params.load(seed=Seed, preprocess=PreprocessConfig)
     raw, undecodable = raw_data.read("data/raw", settings), {}
+    if raw.intensities.warning:
+        print(f"Warning: {raw.intensities.warning}")
     with packing.Pack("data", raw.shape) as pack:
         scan = cleaning.scan_pixels(pack.keep(denoise(block, settings.denoise) for block in raw.blocks(undecodable)))
         cleaning.check_decoded(undecodable, raw.samples, settings.max_bad_fraction)
         selected = selection.select(raw, pack, scan, undecodable, settings, seed)
-        manifest = packing.write("data/arrays", pack, selected.samples, raw.description, selected.classes)
+        shared = raw.description, selected.classes, raw.intensities.range
+        manifest = packing.write("data/arrays", pack, selected.samples, *shared)
 
     parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}
-    report.write("metrics/data", parts, manifest, selected.findings, selected.near_duplicates, seed)
+    dominant = groups.dominant(selected.samples, selected.classes)
+    for warning in groups.warnings(dominant):
+        print(f"Warning: {warning}")
+    report.write("metrics/data", parts, manifest, selected.findings, selected.near_duplicates, dominant, seed)
     write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, selected.findings))
     print(f"{report.summary_line(manifest, selected.findings)} (metrics/data)")
 

@@ -15,7 +15,7 @@ from darkroom.robustness.config import RobustnessConfig
 def main() -> None:
     seed, settings = params.load(seed=Seed, robustness=RobustnessConfig)
     trained = open_trained()
-    test = trained.split("test")
+    test = measurement.subset(trained.split("test"), settings.samples, seed)
     path = f"data/baselines/{trained.manifest.dataset}.csv"
     baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 

@@ -1,6 +1,6 @@
 """Train the network of params.yaml on the packed arrays.
 
-In: data/arrays. Out: models/trained, metrics/curves, metrics/train.json.
+In: data/arrays, models/pretrained. Out: models/trained, metrics/curves, metrics/train.json.
 """
 
 import sys
@@ -27,7 +27,7 @@ def main() -> dict[str, float]:
     for notice in notices(settings, trainer):
         print(notice)
 
-    description = describe_training(seed, model, settings, manifest, trainer)
+    description = describe_training(seed, model, trainer)
     resume = Resume(description)
     if resume.restore(trainer):
         print(f"resuming an interrupted training after epoch {len(trainer.records)}, step {trainer.step} of the next")
@@ -36,7 +36,7 @@ def main() -> dict[str, float]:
         curves.write("metrics/curves", trainer.records)
         for warning in gradients.warnings(record.layers):
             print(f"warning: {warning}", file=sys.stderr)
-    checkpoints.save("models/trained", trainer.network, description)
+    checkpoints.save("models/trained", trainer.whole, description)
     write_json("metrics/train.json", trainer.summary())
     costs = trainer.costs()
     resume.remove()  # last: a stage that is interrupted before this line resumes at the end of the training

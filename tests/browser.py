@@ -54,6 +54,10 @@ class Browser:
         """Run the body of a JavaScript function with `arguments`; return its result."""
         return self._post("/execute/sync", script=code, args=arguments)
 
+    def script_async(self, code: str, *arguments: Any) -> Any:
+        """Run the body of a JavaScript function; return what it gives to its last argument, a function."""
+        return self._post("/execute/async", script=code, args=arguments)
+
     def until(self, expression: str) -> Any:
         """Wait until a JavaScript expression is true; return its value. Fails after 60 s."""
         check = f"() => {{ const found = {expression}; found ? done(found) : setTimeout(check, 10) }}"

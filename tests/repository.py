@@ -19,6 +19,7 @@ PROJECT = (
     "darkroom",
     "requirements",
     "data/baselines",
+    "data/pretrained",
 )
 
 

@@ -29,6 +29,7 @@ def recipe(**changes: object) -> TrainConfig:
         "threads": 1,
         "epochs": 2.0,
         "batch_size": 32,
+        "min_steps": 0,
         "optimizer": "adamw",
         "lr": 0.01,
         "warmup_fraction": 0.0,

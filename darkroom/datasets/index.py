@@ -47,6 +47,8 @@ class Entry:
     width: int  # pixels, after the EXIF orientation is applied
     height: int
     channels: int  # 1 or 3
+    bits: int  # per channel: 8 or 16
+    remark: str  # what is ignored although it changes the pixels, or ""
     problem: str  # why the file is unusable, or ""
 
 
@@ -63,7 +65,7 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
         raise DarkroomError(f"{dataset.folder} has no images: {remedy}.")
     classes = _classes(dataset, listed)
     _check_groups(dataset, listed)
-    unusable = 0
+    unusable, ignored = 0, Counter()
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -71,7 +73,9 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
             for entry in _entries(dataset.folder, listed):
                 writer.writerow(astuple(entry))
                 unusable += bool(entry.problem)
+                ignored[entry.remark] += 1
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
+    remarks += [f"{counted(count, 'image')}: {remark}" for remark, count in sorted(ignored.items()) if remark]
     found = f"{counted(len(listed), 'image')} of {counted(len(classes), 'class')}"
     return "; ".join([f"{found}, {unusable} of them unusable" if unusable else found, *remarks])
 
@@ -82,7 +86,9 @@ def read(folder: str | Path) -> Iterator[Entry]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                yield Entry(**{**row, **{name: int(row[name]) for name in ("bytes", "width", "height", "channels")}})
+                yield Entry(
+                    **{**row, **{name: int(row[name]) for name in ("bytes", "width", "height", "channels", "bits")}}
+                )
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         remedy = "run `dvc repro --force fetch` to write it again"
         raise DarkroomError(f"{path} cannot be read ({error}): {remedy}.") from None
@@ -158,8 +164,8 @@ def _entry(folder: Path, listed: Listed) -> Entry:
         contents = contents_of(folder, listed.path)
         header = image.probe(contents)
     except image.Unusable as reason:
-        unknown = {"bytes": 0, "blake2b": "", "format": "", "width": 0, "height": 0, "channels": 0}
-        return Entry(**listed._asdict(), **unknown, problem=str(reason))
+        unknown = {"bytes": 0, "blake2b": "", "format": "", "width": 0, "height": 0, "channels": 0, "bits": 8}
+        return Entry(**listed._asdict(), **unknown, remark="", problem=str(reason))
     return Entry(**listed._asdict(), bytes=len(contents), blake2b=digest(contents), **asdict(header), problem="")
 
 

@@ -107,6 +107,17 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
     return [row._replace(columns=text) for row, text in zip(listed, texts, strict=True)], list(long)
 
 
+def columns(folder: Path) -> list[str]:
+    """The columns that are kept of the manifest in `folder`: group, if there are groups, and those of other facts.
+
+    Empty without a manifest. Raises DarkroomError as `read` does.
+    """
+    path = find(folder)
+    listed = read(path)[0] if path else []
+    others = dict.fromkeys(name for texts in {row.columns for row in listed} - {""} for name in json.loads(texts))
+    return [*(["group"] if any(row.group for row in listed) else []), *sorted(others)]
+
+
 def _text(value: Any, where: str, name: str) -> str:
     """The text of a value of JSON; numbers as JSON writes them."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -1,4 +1,4 @@
-"""Temperature scaling, and measures of calibration.
+"""Temperature scaling, and proper scores of the probabilities.
 
 Guo, Pleiss, Sun and Weinberger, "On calibration of modern neural networks", ICML 2017.
 """
@@ -9,38 +9,55 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from scipy.stats import chi2
 
+from darkroom.evaluate import calibration_error
 from darkroom.models.inference import probabilities
 
-BINS = 15  # of equal width over the confidence, as in the paper
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
+_PRECISION = {"xatol": 1e-6}
+_SIGNIFICANT = chi2.ppf(0.95, df=1)  # of twice the logarithm of the likelihood ratio
+_ADDED = 2  # correct predictions, and as many incorrect ones
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature in 0.05..20 by which logits (N, K) are divided for the lowest cross-entropy of labels (N,) int64.
+    """The temperature in 0.05..20 by which logits (N, K) are divided for the highest likelihood of labels (N,) int64.
 
-    Fit it on examples that are neither in the training set nor in the test set.
+    It is 1 unless it improves on 1 beyond chance: by likelihood-ratio tests at the 5 % level, on the examples and with
+    two correct and two incorrect predictions added, which the fit counts too. Agresti and Coull do so for a proportion
+    ("Approximate is better than exact for interval estimation of binomial proportions", The American Statistician,
+    1998). So a few examples that are all correct do not sharpen the probabilities to certainty. In an
+    added incorrect prediction, the second most probable class is the label. Fit it on examples outside the training and
+    test sets. The temperature does not change the most probable class of any example.
     """
+    ranked = np.argsort(-logits, axis=1, kind="stable")
 
-    def loss(logarithm: float) -> float:
-        return _loss(logits * math.exp(-logarithm), labels)
+    def losses(temperature: float) -> np.ndarray:
+        """The sums (2,) of the cross-entropies in nats: of the examples, and with those that are added."""
+        terms = -log_softmax(logits.astype(np.float64) / temperature, axis=1)
+        own, first, second = (
+            np.take_along_axis(terms, columns[:, None], axis=1) for columns in (labels, ranked[:, 0], ranked[:, 1])
+        )
+        return own.sum() + np.array([0, _ADDED * (first.mean() + second.mean())])
 
     bounds = (math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE))
-    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x)
+    found = minimize_scalar(lambda log: losses(math.exp(log))[1], bounds=bounds, method="bounded", options=_PRECISION)
+    temperature = math.exp(found.x)
+    return temperature if 2 * (losses(1) - losses(temperature)).min() > _SIGNIFICANT else 1.0
 
 
 def summary(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
     """Calibration of logits (N, K) for labels (N,) int64, with temperature scaling and without it (`_uncalibrated`).
 
-    The expected calibration error is over BINS bins of the confidence. The Brier score is the mean over the examples of
+    For the expected calibration error, see `calibration_error`. The Brier score is the mean over the examples of
     the squared error summed over all K probabilities, so 0..2 (Brier, "Verification of forecasts expressed in terms of
     probability", 1950). The loss is the mean cross-entropy in nats.
     """
     calibrated, uncalibrated = probabilities(logits / temperature), probabilities(logits)
     return {
         "temperature": temperature,
-        "expected_calibration_error": _expected_calibration_error(calibrated, labels),
-        "expected_calibration_error_uncalibrated": _expected_calibration_error(uncalibrated, labels),
+        **calibration_error.summary(calibrated, labels),
+        "expected_calibration_error_uncalibrated": calibration_error.of_confidence(uncalibrated, labels),
         "brier_score": _brier_score(calibrated, labels),
         "brier_score_uncalibrated": _brier_score(uncalibrated, labels),
         "loss_calibrated": _loss(logits / temperature, labels),
@@ -50,30 +67,13 @@ def summary(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[
 def diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> pd.DataFrame:
     """The reliability diagrams of logits (N, K) without and with temperature scaling, for labels (N,) int64.
 
-    The rows of `reliability`; the column `probabilities` says of which they are: uncalibrated or calibrated.
+    The rows of `calibration_error.reliability`; the column `probabilities` is uncalibrated or calibrated.
     """
     scaled = {"uncalibrated": logits, "calibrated": logits / temperature}
     return pd.concat(
-        reliability(probabilities(some), labels).assign(probabilities=name) for name, some in scaled.items()
+        calibration_error.reliability(probabilities(some), labels).assign(probabilities=name)
+        for name, some in scaled.items()
     )
-
-
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """One row per non-empty bin of the confidence: mean confidence, accuracy, and number of images.
-
-    `probabilities` (N, K), `labels` (N,) int64. The confidence is the largest probability of an image.
-    """
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    table = pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float), "images": 1})
-    return table.groupby(np.minimum((confidence * BINS).astype(int), BINS - 1)).agg(
-        {"confidence": "mean", "accuracy": "mean", "images": "sum"}
-    )
-
-
-def _expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    bins = reliability(probabilities, labels)
-    gaps = (bins["accuracy"] - bins["confidence"]).abs()
-    return float((gaps * bins["images"]).sum() / len(labels))
 
 
 def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -2,9 +2,19 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from darkroom.core.params import Section
+
+RESERVED = ("id", "label", "predicted", "confidence", "label_probability")  # columns of metrics/predictions.csv
+
+
+def _free_names(names: list[str]) -> list[str]:
+    if taken := [name for name in names if name in RESERVED]:
+        raise ValueError(f"must not name {taken[0]}, a column of predictions.csv: rename it in the manifest")
+    if len(set(names)) < len(names):
+        raise ValueError("must not contain duplicates")
+    return names
 
 
 class EvaluateConfig(Section):
@@ -15,6 +25,9 @@ class EvaluateConfig(Section):
     test_time_flip: bool
     gallery_size: Annotated[int, Field(ge=1, le=100)]
     target_accuracy: Annotated[float, Field(gt=0, le=1)]
+    confidence: Annotated[float, Field(ge=0.5, lt=1)]
+    conformal_coverage: Annotated[float, Field(ge=0.5, lt=1)]
+    slices: Annotated[list[str], AfterValidator(_free_names)]
 
 
 SECTIONS = {"evaluate": EvaluateConfig}

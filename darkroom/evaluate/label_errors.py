@@ -17,7 +17,8 @@ def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     From out-of-sample `probabilities` (N, K) and `labels` (N,) int64. The first array (N,) float64 is the margin: the
     largest probability of another class minus that of the label, -1..1. The second (N,) bool is True off the diagonal
     of the confident joint: a class is confident if its probability is at least the mean probability of that class over
-    the examples with its label, and the most probable confident class is not the label.
+    the examples with its label, and the most probable confident class is not the label. A label with a margin of 0 or
+    less is not suspect: no class is more probable.
     """
     rows = np.arange(len(labels))
     of_label = probabilities[rows, labels]
@@ -26,8 +27,8 @@ def suspicion(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray
     np.add.at(sums, labels, of_label)
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     confident = np.where(probabilities >= thresholds, probabilities, -np.inf)
-    best = confident.argmax(1)
-    return _others(probabilities, labels).max(1) - of_label, np.isfinite(confident[rows, best]) & (best != labels)
+    best, margins = confident.argmax(1), _others(probabilities, labels).max(1) - of_label
+    return margins, np.isfinite(confident[rows, best]) & (best != labels) & (margins > 0)
 
 
 def table(probabilities: np.ndarray, labels: np.ndarray, ids: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:

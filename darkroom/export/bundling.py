@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from darkroom.bundle.classifier import (
     CARD,
@@ -16,7 +17,9 @@ from darkroom.bundle.classifier import (
     INPUT,
     MANIFEST,
     VARIANTS,
+    Conformal,
     Manifest,
+    Pretrained,
     answers,
     check_golden,
     golden_names,
@@ -30,7 +33,7 @@ from darkroom.export.graph import Denoise
 from darkroom.export.model_card import card
 from darkroom.inputs.config import ImageConfig
 from darkroom.inputs.denoising import denoise
-from darkroom.models.checkpoints import Description
+from darkroom.models.checkpoints import Description, Trained
 
 GOLDEN_IMAGES = 8
 
@@ -59,7 +62,7 @@ def golden(models: Mapping[str, bytes], shape: tuple[int, int, int], method: Den
 
 
 def describe(
-    description: Description,
+    trained: Trained,
     preprocess: ImageConfig,
     opset: int,
     calibration: Mapping[str, Any],
@@ -67,23 +70,31 @@ def describe(
     reference: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> Manifest:
-    """The manifest of a bundle with the network of `description` and these `files` (contents by name).
+    """The manifest of a bundle with the network of `trained` and these `files` (contents by name).
 
     `calibration` and `evaluated` are the contents of models/calibration.json and metrics/evaluate.json.
     """
+    description = trained.description
     fields = ("dataset", "title", "licence", "data_sha256", "classes", "shape")
     return Manifest(
         format=FORMAT,
         model=description.name,
         **{name: getattr(description, name) for name in fields},
         **{name: getattr(preprocess, name) for name in ("resize", "denoise", "max_pixels")},
+        intensity_range=trained.manifest.intensity_range,
+        pretrained=_pretrained(description),
         opset=opset,
-        temperature=calibration["temperature"],
-        threshold=calibration["threshold"],
+        **{name: value for name, value in calibration.items() if name != "conformal"},
+        conformal=TypeAdapter(Conformal).validate_python(calibration["conformal"]),
         metrics={name: value for name, value in evaluated.items() if isinstance(value, int | float)},
         reference=reference,
         files={name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()},
     )
+
+
+def _pretrained(description: Description) -> Pretrained | None:
+    weights = description.params.get("pretrained")
+    return Pretrained(**{key: weights[key] for key in ("title", "licence", "sha256")}) if weights else None
 
 
 def read_per_class(path: str | Path) -> list[dict[str, str]]:

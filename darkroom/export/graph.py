@@ -46,7 +46,7 @@ def onnx_files(
 ) -> dict[str, bytes]:
     """The `contents` of an ONNX file for each of `graphs`; `calibration` holds temperature and threshold."""
     return {
-        name: contents(graph, description, **calibration, resize=resize, denoise=denoise)
+        name: contents(graph, description, calibration["temperature"], calibration["threshold"], resize, denoise)
         for name, graph in graphs.items()
     }
 

@@ -4,6 +4,7 @@ The sections follow Mitchell et al., "Model cards for model reporting", FAT* 201
 """
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -50,8 +51,10 @@ def card(manifest: Manifest, per_class: Sequence[Mapping[str, Any]]) -> str:
         channels=channels,
         resize=_RESIZE[manifest.resize],
         per_class=per_class,
-        weakest=min(per_class, key=lambda row: float(row["recall"])),
+        weakest=min((row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"])),
         percent=_percent,
+        number=lambda fraction: f"{100 * fraction:.4g}",
+        kinds=[name.removeprefix("ood_auroc_") for name in manifest.metrics if name.startswith("ood_auroc_")],
     )
 
 
@@ -92,7 +95,12 @@ def _licence(licence: str) -> dict[str, str]:
 
 
 def _percent(numbers: Mapping[str, Any], name: str) -> str:
-    """A fraction in per cent, with the bounds of its interval, `<name>_low` and `<name>_high`, if they are known."""
+    """A fraction in per cent, with the bounds of its interval, `<name>_low` and `<name>_high`, if they are known.
+
+    A dash if it is unknown: an empty field or NaN, such as the recall of a class without test images.
+    """
+    if numbers[name] == "" or math.isnan(float(numbers[name])):
+        return "-"
     value, *bounds = (
         f"{100 * float(numbers[key]):.2f}" for key in (name, f"{name}_low", f"{name}_high") if key in numbers
     )

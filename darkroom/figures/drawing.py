@@ -6,12 +6,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox, TransformedBbox
 
+from darkroom.figures import fonts
+
 INK, CORRECT, INCORRECT = "#222222", "#0072B2", "#D55E00"  # the blue and vermilion of Okabe and Ito
 
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure to `path` as PNG; the same figure gives the same bytes."""
-    figure.savefig(path, format="png", facecolor="white", metadata={"Software": None})
+    with fonts.complete(figure):
+        figure.savefig(path, format="png", facecolor="white", metadata={"Software": None})
 
 
 def shorten(text: str, length: int) -> str:

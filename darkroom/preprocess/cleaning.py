@@ -157,7 +157,8 @@ def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> d
         copies.setdefault(scan.first_equal.item(index), []).append(index)
     findings: dict[int, Finding] = {}
     for split in ("val", "train"):
-        for first, second, difference in pairs[["first", "second", "difference"]].itertuples(index=False):
+        columns = ["first", "second", "difference", "mirrored"]
+        for first, second, difference, mirrored in pairs[columns].itertuples(index=False):
             for one, other in ((first, second), (second, first)):
                 leaked: dict[int, str] = {}  # label -> id of the first image that must not be in training
                 for index in copies[scan.first_equal[other]]:
@@ -166,7 +167,8 @@ def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> d
                 for index in copies[scan.first_equal[one]]:
                     name, label, current = _row(samples, index)
                     if current == split and label in leaked and index not in findings:
-                        detail = f"differs from {leaked[label]} by {difference:.2f} grey levels"
+                        near = f"the mirror image of {leaked[label]}" if mirrored else leaked[label]
+                        detail = f"differs from {near} by {100 * difference:.1f} % of the contrast"
                         findings[index] = Finding(name, split, "near_leak", detail, REMOVED)
     return {index: findings[index] for index in sorted(findings)}
 

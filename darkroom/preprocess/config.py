@@ -1,7 +1,7 @@
 """The `preprocess` section of params.yaml."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -15,12 +15,23 @@ def _csv_name(name: str) -> str:
     return name
 
 
+def _range(values: str | list[int]) -> str | list[int]:
+    if values != "auto" and not (len(values) == 2 and values[0] < values[1]):
+        raise ValueError("must be auto or two numbers, the lower one first, such as [7300, 8200]")
+    return values
+
+
+Level = Annotated[int, Field(ge=0, le=2**16 - 1)]
+
+
 class CleanConfig(Section):
     """Which examples are removed; see darkroom/preprocess/cleaning.py."""
 
+    renamed: ClassVar = {"near_leak": "near_leak_difference"}  # which was in grey levels
+
     constant: bool
     leak: bool
-    near_leak: Annotated[float, Field(ge=0, le=64)]  # grey levels
+    near_leak_difference: Annotated[float, Field(ge=0, le=1)]  # fraction of the contrast, see likeness.py
     conflict: bool
     duplicate: bool
     max_aspect: Annotated[float, Field(ge=0)]
@@ -34,6 +45,7 @@ class PreprocessConfig(ImageConfig):
 
     image_size: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     color: Literal["auto", "grey", "rgb"]
+    intensity_range: Annotated[Literal["auto"] | list[Level], AfterValidator(_range)]
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     clean: CleanConfig

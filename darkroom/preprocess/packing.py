@@ -65,11 +65,18 @@ class Pack:
         return self._file.read(size)
 
 
-def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, classes: Sequence[str]) -> Manifest:
+def write(
+    folder: str | Path,
+    pack: Pack,
+    samples: Samples,
+    dataset: Dataset,
+    classes: Sequence[str],
+    intensity_range: tuple[int, int] | None = None,
+) -> Manifest:
     """Write the splits of `samples` and their manifest atomically to `folder`; return the manifest.
 
     `pack` holds the images in the order of `samples`. Images whose split is "" are skipped. `classes` are the remaining
-    classes of `dataset`.
+    classes of `dataset`. `intensity_range` is that of `intensities.measure`.
     """
     indices = {name: samples.indices(name) for name in SPLITS}
     counts = {name: len(indices[name]) for name in SPLITS}
@@ -93,6 +100,7 @@ def write(folder: str | Path, pack: Pack, samples: Samples, dataset: Dataset, cl
             std=std,
             counts=counts,
             sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
+            intensity_range=intensity_range,
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written

@@ -20,7 +20,7 @@ from darkroom.datasets.formats import decode
 from darkroom.inputs import image
 from darkroom.preprocess import intensities
 from darkroom.preprocess.config import PreprocessConfig
-from darkroom.preprocess.intensities import Intensities
+from darkroom.preprocess.intensities import NO_INTENSITIES, Intensities
 from darkroom.preprocess.samples import Samples, published_samples
 
 MAX_AUTO_SIZE = 64  # pixels per side with preprocess.image_size = auto, for larger images or images of mixed sizes
@@ -38,7 +38,7 @@ class Raw:
     shape: tuple[int, int, int]  # height, width, channels of the decoded images
     aspects: np.ndarray  # (N,) float64: longer side of the original / shorter side
     take: Callable[[np.ndarray], list[np.ndarray | str]]  # indices (n,) -> (H, W, C) uint8, or why not decodable
-    intensities: Intensities = Intensities(None, 0, 0)  # of images of more than 8 bits
+    intensities: Intensities = NO_INTENSITIES  # of images of more than 8 bits
 
     def blocks(self, undecodable: dict[int, str]) -> Iterator[np.ndarray]:
         """All images in the order of the samples, in blocks (n, H, W, C) uint8.

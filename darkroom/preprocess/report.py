@@ -15,7 +15,7 @@ from darkroom.core import arrays
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.outputs import new_folder, write_csv
 from darkroom.core.randomness import numpy_generator
-from darkroom.figures import drawing
+from darkroom.figures import drawing, fonts
 from darkroom.figures.images import to_rgb
 from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
 
@@ -77,6 +77,7 @@ def write(
     manifest: Manifest,
     findings: Sequence[Finding],
     near_duplicates: pd.DataFrame,
+    dominant_groups: pd.DataFrame,
     seed: int,
 ) -> None:
     """Write the report atomically to `folder`.
@@ -84,6 +85,7 @@ def write(
     counts.csv: images per class and split.
     findings.csv: one row per problem: image, rule, detail, action.
     near_duplicates.csv: the table of `duplicates.pair_table`.
+    dominant_groups.csv: the table of `groups.dominant`, unless it is empty.
     samples.png: random training images of each class, drawn with `seed`.
     """
     table = pd.DataFrame([astuple(finding) for finding in findings], columns=[field.name for field in fields(Finding)])
@@ -91,6 +93,8 @@ def write(
         write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
         write_csv(temporary / "findings.csv", table)
         write_csv(temporary / "near_duplicates.csv", near_duplicates)
+        if len(dominant_groups):
+            write_csv(temporary / "dominant_groups.csv", dominant_groups)
         sample_sheet(splits["train"], manifest, seed).save(temporary / "samples.png", optimize=True)
 
 
@@ -142,6 +146,7 @@ def _label_rows(pixels: np.ndarray, names: Sequence[str], title: str) -> Image.I
     left, top = 10 / full_width, 1 - 12 / full_height
     figure.text(left, top, text, fontsize=12, weight="bold", va="top", parse_math=False)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with fonts.complete(figure):
+        canvas.draw()
     drawn = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     return drawn.convert("L") if (pixels == pixels[..., :1]).all() else drawn.quantize(256)

@@ -23,7 +23,7 @@ MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits 
 _REMEDIES = {
     "unusable": "repair the files",
     "aspect": "raise preprocess.clean.max_aspect",
-    "near_leak": "lower preprocess.clean.near_leak (0 turns the rule off)",
+    "near_leak": "lower preprocess.clean.near_leak_difference (0 turns the rule off)",
     "rare": "lower preprocess.clean.min_class_size",
     "relabelled": "correct the file that preprocess.relabel names",
 }  # by rule; the other rules are switches
@@ -62,10 +62,11 @@ def select(
     findings = [*corrections.values(), *problems.values()]
     check_splits(samples, findings, remaining)
 
-    pairs = duplicates.find_pairs(pack, cleaning.unique_indices(samples, scan), rules.near_leak)
+    unique = cleaning.unique_indices(samples, scan)
+    pairs = duplicates.find_pairs(pack, unique, rules.near_leak_difference, dataset.augmentation.flip)
     near_duplicates = duplicates.pair_table(pairs, samples, remaining)
     leaks = cleaning.find_near_leaks(samples, scan, pairs)
-    check_near_leaks(samples, leaks, remaining, rules.near_leak)
+    check_near_leaks(samples, leaks, remaining, rules.near_leak_difference)
     samples, remaining = cleaning.remove(samples, leaks, remaining)
     findings += leaks.values()
     check_splits(samples, findings, remaining)
@@ -104,9 +105,9 @@ def check_near_leaks(
         if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
             raise DarkroomError(
                 f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
-                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower preprocess.clean.near_leak = "
-                f"{max_difference:g} (0 turns the rule off). If they are copies, give each image and its copies one "
-                "group in a manifest."
+                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
+                f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
+                "copies, give each image and its copies one group in a manifest."
             )
 
 

@@ -6,6 +6,7 @@ from scipy.stats import norm, t
 
 from darkroom.review import significance
 from darkroom.review.significance import LEVEL
+from darkroom.statistics.multiple import holm
 
 # The standard deviation over retrainings of a subset's error, beyond the sampling of its examples, as a fraction of
 # that error. Over eight recipes of 8 to 33 trainings each, on Fashion-MNIST and MNIST, the root mean square over
@@ -58,7 +59,7 @@ def by(
             "difference": change,
             "low": np.maximum(-1, middle - half),
             "high": np.minimum(1, middle + half),
-            "p": significance.holm(p),
+            "p": holm(p),
         }
     )
 

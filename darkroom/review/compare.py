@@ -21,6 +21,7 @@ from darkroom.review.noise import Noise
 from darkroom.review.result import PROBABILITY, Result
 from darkroom.review.revision import Revision
 from darkroom.review.significance import Difference, Recipe
+from darkroom.statistics.multiple import holm
 
 SAME = "the same"
 RESULTS = ("metrics/", "models/", "params.yaml", "dvc.lock")  # what the review compares by its contents
@@ -144,7 +145,7 @@ def _secondary(common: Common, old: np.ndarray, new: np.ndarray) -> dict[str, Di
         losses = (-np.log(np.maximum(one[PROBABILITY], 1e-300)).to_numpy()[kept] for one in (common.old, common.new))
         groups = None if common.groups is None else common.groups[kept]
         found["loss_calibrated"] = significance.mean(*losses, groups)
-    adjusted = significance.holm(np.array([one.p for one in found.values()]))
+    adjusted = holm(np.array([one.p for one in found.values()]))
     return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 
 

@@ -178,14 +178,6 @@ def same_weights(old: np.ndarray, new: np.ndarray, groups: np.ndarray | None = N
     return Recipe(found.value, found.low, found.high, found.p, 0.0, None, float(detectable))
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """The p-values (n,) adjusted for n tests: Holm, "A simple sequentially rejective multiple test procedure", 1979."""
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return adjusted
-
-
 def _variance(old: np.ndarray, new: np.ndarray, groups: np.ndarray | None) -> float:
     """The sampling variance of the difference of accuracies of two models."""
     n, number = len(old), grouped(groups)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from darkroom.core.params import Section
+from darkroom.core.params import PositiveInt, Section
 
 
 def _no_duplicates(values: list) -> list:
@@ -16,6 +16,7 @@ def _no_duplicates(values: list) -> list:
 class RobustnessConfig(Section):
     """Corruptions of the test images."""
 
+    samples: PositiveInt
     severities: Annotated[list[Literal[1, 2, 3, 4, 5]], Field(min_length=1), AfterValidator(_no_duplicates)]
 
 

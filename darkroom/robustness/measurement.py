@@ -11,11 +11,25 @@ from tqdm import tqdm
 
 from darkroom.core.arrays import Split, read_whole
 from darkroom.core.errors import DarkroomError
+from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import counted
 from darkroom.models import hardware
 from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
+
+
+def subset(split: Split, samples: int, seed: int) -> Split:
+    """At most `samples` examples of the split, random and stratified: each class keeps its fraction to within one."""
+    if samples >= len(split):
+        return split
+    order = numpy_generator(seed, "robustness").permutation(len(split))
+    labels = np.asarray(split.labels)[order]
+    counts = np.bincount(labels)
+    # An example's rank in its class, on the scale 0..1: the first ranks of all classes are a stratified subset.
+    ranks = (pd.Series(labels).groupby(labels).cumcount().to_numpy() + 0.5) / counts[labels]
+    chosen = np.sort(order[np.argsort(ranks, kind="stable")[:samples]])
+    return Split(split.inputs[chosen], labels=split.labels[chosen], ids=split.ids[chosen])
 
 
 def measure(trained: Trained, split: Split, severities: Sequence[int], seed: int) -> pd.DataFrame:

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
             "seconds for a request to arrive (else 408), and again for its response (else 504)",
         ),
         ("max-bytes", _number(int, 1, 2**31), "maximum size of a request (else 413)"),
-        ("max-pixels", _number(int, 1, 10**9), "maximum size of an image; the bundle may allow less (else 422)"),
+        ("max-pixels", _number(int, 1, 10**9), "maximum size of an image, if less than the bundle's limit (else 422)"),
         ("max-files", _number(int, 1, 1024), "maximum number of files in a request (else 400)"),
         (
             "drain-delay",
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
             type=kind,
             default=value,
             metavar=name.split("-")[-1].upper(),
-            help=f"{meaning} (default: {value})",
+            help=f"{meaning} (default: {'that limit' if value is None else value})",
         )
     parser.add_argument(
         "--log-format",

@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from darkroom.serve import admin_api, docs_page, inference_protocol, page, predi
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
+from darkroom.serve.query import require_known
 from darkroom.serve.service import Service
 
 _SECURITY_SCHEMES = {
@@ -31,6 +32,7 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(require_known)],
     )
     for part in (predict_api, status_api, inference_protocol, page, admin_api):
         app.include_router(part.router(service))

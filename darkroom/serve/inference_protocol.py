@@ -27,6 +27,7 @@ JSON_LIMIT = 2**20  # bytes: parsing takes up to 25 times as much memory; larger
 PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 NOT_READY = 400  # the protocol: "a 4xx status code indicates false"
 MAX_SIDE = 2**14  # pixels: the memory of the graph's resize operator grows with the longer side
+MAX_VALUES = 2**24  # of one image: resizing takes about 33 bytes for each
 _LENGTH = "Inference-Header-Content-Length"
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # JSON, then bytes
 _REQUEST = {"required": True, "content": {"application/json": {"schema": messages.request_schema()}, **_BYTES}}
@@ -184,11 +185,13 @@ def _images(given: messages.RequestInput, raw: memoryview, max_pixels: int) -> n
     """The images (N, h, w, C) uint8 of a request's input; raises Problem."""
     if given.name != INPUT:
         raise Problem(404, f"The model has no input {given.name!r}: its input is {INPUT!r}.")
-    _, height, width, _ = given.shape
+    _, height, width, channels = given.shape
     if max(height, width) > MAX_SIDE:
         raise Problem(413, f"The images have {height:,} x {width:,} pixels; the limit is {MAX_SIDE:,} per side.")
     if height * width > max_pixels:
         raise Problem(413, f"The images have {height:,} x {width:,} pixels; the limit is {max_pixels:,} pixels.")
+    if height * width * channels > MAX_VALUES:
+        raise Problem(413, f"The images have {height * width * channels:,} values each; the limit is {MAX_VALUES:,}.")
     size = given.parameters.binary_data_size
     if (given.data is None) == (size is None):
         raise Problem(400, "An input needs either data, or binary_data_size and that many bytes after the JSON.")

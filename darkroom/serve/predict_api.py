@@ -8,7 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from darkroom.bundle.classifier import Bundle
+from darkroom.bundle.classifier import Bundle, SetKind
 from darkroom.serve import multipart
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Outcome, Service
@@ -43,9 +43,11 @@ class ImagePrediction(BaseModel):
     label: str = Field(description="The most probable class.")
     confidence: float = Field(description="The probability of this class.")
     abstained: bool = Field(
-        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then."
+        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then. "
+        "Always true if the bundle has no threshold."
     )
     classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
+    set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
     decode_ms: float
     inference_ms: float
 
@@ -76,7 +78,16 @@ def router(service: Service) -> APIRouter:
         openapi_extra={"requestBody": {"required": True, "content": IMAGE_CONTENT | {MULTIPART: {"schema": form}}}},
     )
     async def predict(
-        request: Request, top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5,
+        kind: Annotated[
+            SetKind | None,
+            Query(
+                alias="set",
+                description="Also return the conformal prediction set. It contains the right class with the "
+                "probability `conformal.coverage` of /v1/model: in every class, or on average over them (marginal).",
+            ),
+        ] = None,
     ) -> Response:
         """Send one image as the body, or several as the files of a form.
 
@@ -84,18 +95,19 @@ def router(service: Service) -> APIRouter:
         `application/octet-stream`. File fields may have any name; other form fields are ignored. A form file that is
         not a usable image gets an `error` as its result; the other files are not affected.
         """
-        kind = media_type(request)
-        if kind == MULTIPART:
+        media = media_type(request)
+        if media == MULTIPART:
             content_type = request.headers["content-type"]
             contents = multipart.files(content_type, await service.body(request), service.settings.max_files)
             outcomes = await service.classify(contents)
-            return json_response(outcomes[0].bundle, {"results": [_result(outcome, top_k) for outcome in outcomes]})
-        if is_image(kind):
+            results = [_result(outcome, top_k, kind) for outcome in outcomes]
+            return json_response(outcomes[0].bundle, {"results": results})
+        if is_image(media):
             [outcome] = await service.classify([await service.body(request)])
             if outcome.error is not None:
                 raise unusable(outcome.error)
-            return json_response(outcome.bundle, _result(outcome, top_k))
-        raise unsupported(kind, f"an image as image/*, or files as {MULTIPART}")
+            return json_response(outcome.bundle, _result(outcome, top_k, kind))
+        raise unsupported(media, f"an image as image/*, or files as {MULTIPART}")
 
     return routes
 
@@ -128,7 +140,7 @@ def json_response(bundle: Bundle, fields: Mapping[str, Any]) -> Response:
     return Response(_ENCODER.encode({"model": model_version(bundle), **fields}), media_type="application/json")
 
 
-def _result(outcome: Outcome, top_k: int) -> dict[str, Any]:
+def _result(outcome: Outcome, top_k: int, kind: SetKind | None) -> dict[str, Any]:
     """The fields of `ImagePrediction` or `Error`."""
     if outcome.probabilities is None:
         return {"error": outcome.error}
@@ -140,6 +152,15 @@ def _result(outcome: Outcome, top_k: int) -> dict[str, Any]:
         "confidence": classes[0]["probability"],
         "abstained": outcome.abstained,
         "classes": classes,
+        **_set(outcome, kind),
         "decode_ms": round(outcome.decode_ms, 3),
         "inference_ms": round(outcome.inference_ms, 3),
     }
+
+
+def _set(outcome: Outcome, kind: SetKind | None) -> dict[str, list[str]]:
+    """The field `set`, if one was asked for."""
+    if kind is None:
+        return {}
+    manifest = outcome.bundle.manifest
+    return {"set": [manifest.classes[k] for k in manifest.conformal.prediction_set(outcome.probabilities, kind)]}

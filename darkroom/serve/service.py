@@ -23,7 +23,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Bundle
-from darkroom.bundle.drift import Watch, brightness
+from darkroom.bundle.drift import Report, Watch, brightness
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
 from darkroom.serve import access_log, compression
@@ -70,11 +70,11 @@ class _Served:
             if len(self._pending) >= _DRIFT_BATCH:
                 self._flush()
 
-    def drift(self) -> dict[str, float]:
-        """The drift scores by feature."""
+    def drift(self) -> Report:
+        """What the drift watch has found."""
         with self._lock:
             self._flush()
-            return self._watch.scores()
+            return self._watch.report()
 
     def _flush(self) -> None:
         if self._pending:
@@ -111,7 +111,7 @@ class Service:
 
     def max_pixels(self, bundle: Bundle) -> int:
         """The largest image that both the settings and the bundle allow, in pixels."""
-        return min(self.settings.max_pixels, bundle.manifest.max_pixels)
+        return min(self.settings.max_pixels or bundle.manifest.max_pixels, bundle.manifest.max_pixels)
 
     async def body(self, request: Request) -> bytes:
         """The decompressed body of a request.
@@ -182,7 +182,11 @@ class Service:
 
     def metrics(self) -> bytes:
         """All metrics in Prometheus's text format."""
-        return self.telemetry.text(self._served.drift())
+        return self.telemetry.text(self.drift())
+
+    def drift(self) -> Report:
+        """How the images since the bundle was loaded compare with the validation set."""
+        return self._served.drift()
 
     def close(self) -> None:
         """End the worker threads after their current jobs."""

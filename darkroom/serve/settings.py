@@ -23,8 +23,8 @@ class Settings:
     threads: int = field(default_factory=cores)  # one image per thread
     queue: int = 128  # images in the service, waiting or in progress
     timeout: float = 5.0  # seconds for a request to arrive, and again for its response
-    max_bytes: int = 16 * 2**20  # per request body
-    max_pixels: int = 25_000_000  # per image; the bundle may allow less. Decoding takes up to 26 bytes per pixel
+    max_bytes: int = 32 * 2**20  # per request body
+    max_pixels: int | None = None  # per image; None: the bundle's limit, which also holds otherwise
     max_files: int = 32  # per request
     drain_delay: float = 1.0  # seconds between SIGTERM and refusing new connections
     log_format: str = "json"  # or text, off

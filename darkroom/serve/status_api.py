@@ -4,8 +4,9 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
+from darkroom.bundle import drift
 from darkroom.bundle.classifier import Bundle, Manifest
 from darkroom.serve.service import Service
 from darkroom.serve.telemetry import CONTENT_TYPE
@@ -17,6 +18,20 @@ class Liveness(BaseModel):
 
 class Readiness(BaseModel):
     ready: bool
+
+
+class Drift(BaseModel):
+    index: float | None = Field(description="Population stability index; null: too few images.")
+    p_value: float | None = Field(
+        description="Of the last complete window, corrected for all features and windows; null: there is none yet."
+    )
+
+
+class DriftReport(BaseModel):
+    images: int = Field(description="Latest images that the indices describe.")
+    window: int = Field(description="Images in a complete window.")
+    windows: int = Field(description="Complete windows so far; the p-values describe the last one.")
+    features: dict[str, Drift]
 
 
 def router(service: Service) -> APIRouter:
@@ -43,6 +58,19 @@ def router(service: Service) -> APIRouter:
     async def model() -> dict[str, Any]:
         """The bundle's manifest, with `version` (from the manifest's SHA-256) and `sha256` (of the ONNX file)."""
         return description(service.bundle)
+
+    @routes.get("/v1/drift", summary="Compare recent images with the validation set")
+    async def compare() -> DriftReport:
+        """How large a change is (`index`), and whether chance explains it (`p_value`), since the bundle was loaded.
+
+        If nothing has changed, the probability that any p-value is ever below 0.01 is at most 1 %.
+        """
+        found = service.drift()
+        features = {
+            feature: Drift(index=found.indices.get(feature), p_value=found.p_values.get(feature))
+            for feature in drift.FEATURES
+        }
+        return DriftReport(images=found.images, window=found.window, windows=found.windows, features=features)
 
     @routes.get(
         "/metrics",

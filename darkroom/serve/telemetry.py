@@ -1,12 +1,13 @@
 """Prometheus metrics, served at /metrics. Each service has its own registry."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
+from darkroom.bundle import drift
 from darkroom.bundle.classifier import Bundle
 from darkroom.serve.admission import Admission
 
@@ -49,6 +50,18 @@ class Telemetry:
             "Population stability index of recent images against validation.",
             ["feature"],
             registry=registry,
+        )
+        self._drift_p_value = Gauge(
+            "darkroom_drift_p_value",
+            "P-value of the last complete window against validation, corrected for all features and windows.",
+            ["feature"],
+            registry=registry,
+        )
+        self._drift_images = Gauge(
+            "darkroom_drift_images", "Recent images that darkroom_drift describes.", registry=registry
+        )
+        self._drift_windows = Gauge(
+            "darkroom_drift_windows", "Complete windows of images that have been tested for drift.", registry=registry
         )
         self._model = Gauge("darkroom_model_info", "The bundle in use.", ["version", "sha256"], registry=registry)
         self._running = Gauge("darkroom_images_running", "Images in progress in worker threads.", registry=registry)
@@ -95,9 +108,12 @@ class Telemetry:
             if manifest.withholds(confidence):
                 self._abstentions.inc()
 
-    def text(self, drift: Mapping[str, float]) -> bytes:
-        """All metrics in Prometheus's text format, with the drift scores by feature."""
-        self._drift.clear()
-        for feature, score in drift.items():
-            self._drift.labels(feature).set(score)
+    def text(self, report: drift.Report) -> bytes:
+        """All metrics in Prometheus's text format, with what the drift watch reports."""
+        for gauge, values in ((self._drift, report.indices), (self._drift_p_value, report.p_values)):
+            gauge.clear()
+            for feature, value in values.items():
+                gauge.labels(feature).set(value)
+        self._drift_images.set(report.images)
+        self._drift_windows.set(report.windows)
         return generate_latest(self._registry)

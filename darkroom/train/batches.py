@@ -58,6 +58,14 @@ class Batches:
             window[:] = image[0, top : top + h, left : left + w]
         return normalise(torch.from_numpy(windows).to(self.device), self.manifest.mean, self.manifest.std)
 
+    def blocks(self, indices: np.ndarray, size: int = 500) -> Iterator[np.ndarray]:
+        """The inputs (n, ..., C) uint8 at `indices` (N,) int64 as they are, at most `size` at a time."""
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            block = np.empty((len(chosen), *self.train.inputs.shape[1:]), self.train.inputs.dtype)
+            arrays.read_into(block, self.train.inputs, chosen)
+            yield block
+
     def epoch(self, epoch: int, first: int, last: int) -> Iterator[Batch]:
         """The batches of the steps `first` (inclusive) to `last` (exclusive) of an epoch, all counted from 0.
 

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from darkroom.core.params import Fraction, PositiveInt, Section
 
+BATCH_SIZES = (512, 256, 128, 64, 32, 16)  # from which batch_size = auto chooses
+
 
 class AugmentConfig(Section):
     """Augmentation of training images."""
@@ -29,11 +31,13 @@ class TrainConfig(Section):
         "weights": "keep_weights",
         "checkpoint_every": "checkpoint_steps",
     }
+    tune: Literal["all", "head"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     epochs: Annotated[float, Field(gt=0, le=100_000)]
-    batch_size: PositiveInt
+    batch_size: Literal["auto"] | PositiveInt
+    min_steps: Annotated[int, Field(ge=0, le=10_000_000)]
     grad_accumulation: PositiveInt
     optimizer: Literal["sgd", "adamw", "muon"]
     lr: Annotated[float, Field(gt=0)]
@@ -51,9 +55,12 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
-        if self.batch_size % self.grad_accumulation:
+        chooses = self.batch_size == "auto"
+        batch_size = BATCH_SIZES[-1] if chooses else self.batch_size
+        if batch_size % self.grad_accumulation:
             given = f"grad_accumulation = {self.grad_accumulation}"
-            raise ValueError(f"{given} must divide batch_size = {self.batch_size}")
+            note = f", which may choose {batch_size}" if chooses else ""
+            raise ValueError(f"{given} must divide batch_size = {self.batch_size}{note}")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision = fp16 needs a GPU: with device = cpu choose fp32 or bf16")
         return self

@@ -1,60 +1,59 @@
-"""Load initial weights from a safetensors file, a format that cannot run code."""
+"""The weights that a network starts from: random ones, or the pretrained ones in models/pretrained."""
 
-import hashlib
-from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
+from darkroom.core.arrays import Manifest
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
+from darkroom.models.config import ModelConfig
+from darkroom.weights import pretrained
+from darkroom.weights.pretrained import Pretrained
 
 
-def load(path: str | Path, network: nn.Module) -> list[str]:
-    """Load the weights in `path` into `network`, and return the names of those that keep their random values.
+def find(model: ModelConfig) -> Pretrained | None:
+    """The pretrained weights in models/pretrained; None if the network starts from random ones.
 
-    Only layers that were replaced to fit these inputs and classes may keep them: the attribute `adapted` of a
-    torchvision network names them; other networks have none. Raises DarkroomError if the file is missing or damaged, or
-    belongs to another network; the network is then unchanged.
+    Raises DarkroomError if they are not those that `model.pretrained` names.
     """
-    key = f"model.initial_weights = {str(path)!r}"
-    try:
-        loaded = load_file(path)
-    except FileNotFoundError:
-        raise DarkroomError(f"{key} is missing: give the path of a .safetensors file, or none.") from None
-    except (SafetensorError, OSError) as error:
+    if model.pretrained == "none":
+        return None
+    found = pretrained.read(pretrained.FOLDER)
+    if found is None or found.name != model.pretrained:
         raise DarkroomError(
-            f"{key} is not a valid .safetensors file ({error}): download or convert it again, or set it to none."
-        ) from None
-    own = network.state_dict()
-    counters = {name: tensor for name, tensor in own.items() if name.endswith(".num_batches_tracked")}
-    loaded = counters | loaded  # old files lack these counters of batch norm
-    mismatched = [
-        name
-        for name in sorted(own.keys() | loaded.keys())
-        if name not in own or name not in loaded or own[name].shape != loaded[name].shape
-    ]
-    optional = tuple(f"{layer}." for layer in getattr(network, "adapted", ()))
-    foreign = [name for name in mismatched if not f"{name}.".startswith(optional)]
-    if foreign:
-        more = f", and {len(foreign) - 1} more differ" if foreign[1:] else ""
-        raise DarkroomError(
-            f"{key} holds the weights of another network: {_difference(foreign[0], own, loaded)}{more}; "
-            "give a file that fits model.name, the inputs and the classes, or none."
+            f"{pretrained.FOLDER} does not hold model.pretrained = {model.pretrained!r}: run `dvc repro pretrained`."
         )
-    network.load_state_dict({name: tensor for name, tensor in loaded.items() if name not in mismatched}, strict=False)
-    return [name for name in own if name in mismatched]
+    return found
 
 
-def digest(path: str) -> str:
-    """The SHA-256 of the file's contents; "none" for "none"."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path != "none" else path
+def arguments(model: ModelConfig, weights: Pretrained | None) -> dict[str, Any]:
+    """The network's arguments; the architecture "auto" is that of the weights.
+
+    Raises DarkroomError if there are none, or if they are for another family.
+    """
+    given = model.arguments()
+    if weights and weights.family != model.name:
+        raise DarkroomError(
+            f"model.pretrained = {weights.name!r} is for model.name = {weights.family}, not {model.name}: change one."
+        )
+    if given.get("architecture") != "auto":
+        return given
+    if not weights:
+        key = f"model.{model.name}.architecture"
+        raise DarkroomError(f"{key} = 'auto' needs model.pretrained: name an architecture, or pretrained weights.")
+    return {**given, "architecture": weights.architecture}
 
 
-def _difference(name: str, own: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> str:
-    if name not in loaded:
-        return f"{name} is missing"
-    if name not in own:
-        return f"{name} is unknown"
-    return f"{name} has shape {tuple(loaded[name].shape)}, expected {tuple(own[name].shape)}"
+def normalised(weights: Pretrained, manifest: Manifest) -> Manifest:
+    """The manifest with the mean and standard deviation that the weights were trained with.
+
+    Raises DarkroomError if the images have another number of channels.
+    """
+    channels = manifest.shape[-1]
+    if len(weights.mean) != channels:
+        color = "rgb" if len(weights.mean) == 3 else "grey"
+        raise DarkroomError(
+            f"model.pretrained = {weights.name!r} needs images of {counted(len(weights.mean), 'channel')}, but these "
+            f"have {channels}: set preprocess.color = {color}."
+        )
+    return replace(manifest, mean=weights.mean, std=weights.std)

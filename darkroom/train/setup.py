@@ -1,6 +1,7 @@
 """Build a training from parameters and data: network, device, precision, objective, trainer."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import torch
 
@@ -11,10 +12,12 @@ from darkroom.models import checkpoints, hardware
 from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
 from darkroom.models.registry import build
-from darkroom.train import initial_weights, memory
+from darkroom.train import initial_weights, length, memory
 from darkroom.train.config import TrainConfig
+from darkroom.train.head import HeadTrainer
 from darkroom.train.objective import Supervised
 from darkroom.train.trainer import Trainer
+from darkroom.weights import pretrained
 
 FEW_STEPS = 200  # fewer rarely train a network well: sprint, the fastest recipe, takes 253 on Fashion-MNIST
 
@@ -24,48 +27,61 @@ def build_trainer(
 ) -> Trainer:
     """A trainer for a new network on the splits `train` and `val` of the data that `manifest` describes.
 
+    Its `settings` hold the batch size and the number of epochs that suit the number of training examples.
     Sets the number of CPU threads of this process and makes it keep freed memory, so call it before large allocations.
     Raises DarkroomError if the machine lacks the device or precision, or if the network cannot take such inputs.
     """
+    settings = length.resolve(settings, len(train))
     memory.keep_freed()
     hardware.use_threads(settings.threads)
     device = hardware.choose_device(settings.device)
     precision = hardware.choose_precision(settings.precision, device)
     torch.manual_seed(derive_seed(seed, "weights"))
-    network = build(model.name, model.arguments(), manifest.shape, len(manifest.classes))
-    has_initial_weights = model.initial_weights != "none"
-    if has_initial_weights:
-        initial_weights.load(model.initial_weights, network)
+    weights = initial_weights.find(model)
+    if weights:
+        manifest = initial_weights.normalised(weights, manifest)
+    network = build(model.name, initial_weights.arguments(model, weights), manifest.shape, len(manifest.classes))
+    if weights:
+        pretrained.load(pretrained.FOLDER, network)
     objective = Supervised(settings.label_smoothing)
-    return Trainer(
-        network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not has_initial_weights
-    )
+    if settings.tune == "head":
+        return HeadTrainer(network, objective, train, val, manifest, settings, seed, device)
+    return Trainer(network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not weights)
 
 
 def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
-    """What a user with few training examples should know before the training: one line each, for people."""
-    batches, steps = trainer.batches, trainer.steps()
-    if batches.batch_size < settings.batch_size:
+    """Batch size and length of the training, and how they were chosen from `settings`: lines for people."""
+    chosen, steps = trainer.settings, trainer.steps()
+    chosen_by = " (train.batch_size = auto)" if settings.batch_size == "auto" else ""
+    per_epoch = counted(trainer.batches.steps, "step")
+    yield (
+        f"batches of {chosen.batch_size}{chosen_by}, {chosen.epochs:g} epochs of {per_epoch}: {counted(steps, 'step')}"
+    )
+    if settings.batch_size != "auto" and chosen.batch_size < settings.batch_size:
         yield (
-            f"train.batch_size = {settings.batch_size} is lowered to {batches.batch_size}, "
+            f"train.batch_size = {settings.batch_size} is lowered to {chosen.batch_size}, "
             "the number of training examples"
+        )
+    if chosen.epochs > settings.epochs:
+        yield (
+            f"train.epochs = {settings.epochs:g} is raised to {chosen.epochs:g}, to take at least "
+            f"train.min_steps = {settings.min_steps} steps; 0 switches this off"
         )
     if steps < FEW_STEPS:
         yield (
-            f"hint: this training takes only {counted(steps, 'step')}, {batches.steps} per epoch: "
-            f"raise train.epochs or lower train.batch_size to take at least {FEW_STEPS}"
+            f"hint: {counted(steps, 'step')} rarely train a network well: set train.min_steps to at least {FEW_STEPS}"
         )
 
 
-def describe_training(
-    seed: int, model: ModelConfig, settings: TrainConfig, manifest: Manifest, trainer: Trainer
-) -> Description:
+def describe_training(seed: int, model: ModelConfig, trainer: Trainer) -> Description:
     """Describe the network that `trainer` trains: all that determines its weights besides code and hardware."""
+    weights = initial_weights.find(model)
     params = {
         "seed": seed,
-        "initial_weights": initial_weights.digest(model.initial_weights),
-        "train": settings.model_dump(),
+        "pretrained": asdict(weights) if weights else None,
+        "train": trainer.settings.model_dump(),  # with the chosen batch size and number of epochs
+        "steps": trainer.steps(),
         "device": trainer.device.type,
         "precision": trainer.precision,
     }
-    return checkpoints.describe(model.name, model.arguments(), manifest, params)
+    return checkpoints.describe(model.name, initial_weights.arguments(model, weights), trainer.data, params)

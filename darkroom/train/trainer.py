@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.core.randomness import derive_seed
+from darkroom.core.randomness import derive_seed, numpy_generator
 from darkroom.models import hardware
 from darkroom.models.inference import predict
 from darkroom.train import flops
@@ -27,30 +27,36 @@ from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
 
 DIVERGED = 50  # times the loss of guessing: a training does not recover from a larger loss
+MAX_SAMPLE = 5000  # training examples that are measured after each epoch; at most as many as in validation
 CHECK_EVERY = 50  # steps between two checks of the loss and the gradients; each check makes a GPU wait
 
 
 @dataclass(frozen=True)
 class Record:
-    """The measurements of one epoch; the training loss and accuracy are those of the epoch's augmented batches."""
+    """The measurements of one epoch.
+
+    Training and validation loss compare like with like: both are those of the weights at the end of the epoch, in
+    evaluation mode, without augmentation and label smoothing. Those of the batches include all three.
+    """
 
     epoch: int  # counted from 1
     lr: float  # of the last step
-    train_loss: float
+    train_loss: float  # of a sample of the training split
     train_accuracy: float
+    batch_loss: float  # mean over the epoch, of augmented batches with label smoothing
+    batch_accuracy: float
     val_loss: float
     val_accuracy: float
-    seconds: float  # of training, without validation
+    seconds: float  # of training, without these measurements
     layers: Mapping[str, LayerGradients]
 
     def curves(self) -> dict[str, float]:
         """The numbers to plot, by column name."""
-        names = ("epoch", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy")
-        return {name: getattr(self, name) for name in names}
+        return {name: value for name, value in vars(self).items() if name not in ("seconds", "layers")}
 
     def __str__(self) -> str:
         return (
-            f"epoch {self.epoch:3}: loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}; "
+            f"epoch {self.epoch:3}: training loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}; "
             f"validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.2%}; {self.seconds:.1f} s"
         )
 
@@ -73,6 +79,7 @@ class Trainer:
     ):
         self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device)
         self.network = network.to(device, memory_format=torch.channels_last)
+        self.whole, self.data = self.network, manifest  # the network and its data, of which this may train only a part
         self.objective, self.settings, self.manifest, self.val = objective, settings, manifest, val
         self.seed, self.device, self.precision = seed, device, precision
         self.dtype = hardware.PRECISIONS[precision]
@@ -86,6 +93,8 @@ class Trainer:
             AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
         )
         self.monitor = GradientMonitor(network)
+        chosen = numpy_generator(seed, "training sample").permutation(len(train))
+        self.sample = np.sort(chosen[: min(len(val), MAX_SAMPLE)])  # (n,) int64: examples to measure
         self.records: list[Record] = []  # of all completed epochs
         self.best: dict[str, Tensor] = {}  # the weights to keep, as of the completed epochs
         self._begin_epoch()
@@ -115,8 +124,9 @@ class Trainer:
             "val_loss": kept.val_loss,
             "train_accuracy": kept.train_accuracy,
             "train_loss": kept.train_loss,
-            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "flops_per_image": flops.count(self.network, self.manifest.shape)[0],  # of the forward pass
+            "parameters": sum(parameter.numel() for parameter in self.whole.parameters()),
+            "trainable_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "flops_per_image": flops.count(self.whole, self.data.shape)[0],  # of the forward pass
         }
 
     def costs(self) -> dict[str, float]:
@@ -237,18 +247,23 @@ class Trainer:
     def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
         """Validate, add the epoch's record, and update the weights to keep."""
         network = self.average.module if self.average else self.network
-        logits = torch.from_numpy(predict(network, self.val.inputs, self.manifest.mean, self.manifest.std, self.dtype))
-        labels = torch.from_numpy(np.array(self.val.labels))
-        val_loss = cross_entropy(logits, labels).item()
-        val_accuracy = (logits.argmax(1) == labels).double().mean().item()
         seen = sum(len(batch) for batch in torch.tensor_split(self.batches.labels, self.batches.steps)[:steps])
-        loss, accuracy = self.losses[:steps].mean().item(), self.correct.item() / seen
-        self.records.append(
-            Record(epoch + 1, lr, loss, accuracy, val_loss, val_accuracy, self.seconds, self.monitor.layers())
+        measured = (
+            *self._measure(network, self.batches.blocks(self.sample), self.batches.train.labels[self.sample]),
+            *(self.losses[:steps].mean().item(), self.correct.item() / seen),
+            *self._measure(network, [self.val.inputs], self.val.labels),
         )
+        self.records.append(Record(epoch + 1, lr, *measured, self.seconds, self.monitor.layers()))
         if self.settings.keep_weights == "last" or self._best_record() is self.records[-1]:
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         self._begin_epoch()
+
+    def _measure(self, network: nn.Module, blocks: Iterable[np.ndarray], labels: np.ndarray) -> tuple[float, float]:
+        """Loss and accuracy of `network` in evaluation mode; `blocks` (n, ..., C) uint8 are inputs to `labels` (N,)."""
+        mean, std = self.manifest.mean, self.manifest.std
+        logits = torch.cat([torch.from_numpy(predict(network, block, mean, std, self.dtype)) for block in blocks])
+        targets = torch.from_numpy(np.array(labels))
+        return cross_entropy(logits, targets).item(), (logits.argmax(1) == targets).double().mean().item()
 
     def _best_record(self) -> Record:
         """The record with the highest validation accuracy; of equals that with the lowest loss, then the first."""

@@ -34,5 +34,5 @@ def write(splits: Mapping[str, Split]) -> None:
     packs.write("data/arrays", splits, DESCRIBED)
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values["model"]["name"] = "cnn"
-    values["train"] |= {"epochs": 4.0, "batch_size": 24, "lr": 0.02, "precision": "fp32"}
+    values["train"] |= {"epochs": 4.0, "batch_size": 24, "min_steps": 0, "lr": 0.02, "precision": "fp32"}
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")

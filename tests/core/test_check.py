@@ -36,7 +36,7 @@ def check() -> subprocess.CompletedProcess:
 def test_valid_parameters_are_accepted(project: Path):
     ended = check()
     assert ended.returncode == 0, ended.stderr
-    assert json.loads((project / "data/checked.json").read_text()) == {"dataset": "fashion_mnist"}
+    assert json.loads((project / "data/checked.json").read_text()) == {"dataset": "fashion_mnist", "pretrained": "none"}
     assert not (project / "metrics").exists()
 
 
@@ -60,3 +60,25 @@ def test_an_error_in_any_section_stops_the_pipeline(project: Path, key: str, val
     assert [fact for fact in facts if fact not in ended.stderr] == []
     assert len(ended.stderr.strip().splitlines()) == 1
     assert not (project / "data/checked.json").exists()
+
+
+def test_a_slice_by_an_unknown_column_stops_the_pipeline(project: Path):
+    folder = project / "data/datasets/mine"
+    folder.mkdir()
+    (folder / "manifest.csv").write_text("path,label,site\na.png,x,north\nb.png,y,south\n")
+    text = TEXT.replace("dataset: fashion_mnist", "dataset: mine")
+    (project / "params.yaml").write_text(text.replace("slices: []", "slices: [site]"))
+    assert check().returncode == 0
+    (project / "params.yaml").write_text(text.replace("slices: []", "slices: [sight]"))
+    ended = check()
+    assert ended.returncode == 1 and len(ended.stderr.strip().splitlines()) == 1
+    assert "'sight'" in ended.stderr and "'site'" in ended.stderr
+    (project / "params.yaml").write_text(TEXT.replace("slices: []", "slices: [site]"))
+    assert "has none" in check().stderr  # Fashion-MNIST has no manifest
+
+
+@pytest.mark.parametrize(("value", "fact"), [("[id]", "id"), ("[site, site]", "duplicates")])
+def test_slices_are_free_and_different_names(project: Path, value: str, fact: str):
+    (project / "params.yaml").write_text(TEXT.replace("slices: []", f"slices: {value}"))
+    ended = check()
+    assert ended.returncode == 1 and "evaluate.slices" in ended.stderr and fact in ended.stderr

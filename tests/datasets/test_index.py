@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import index
@@ -127,7 +128,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0\r", exclude_categories=["C
 @settings(max_examples=30, deadline=None)
 @given(names=st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_every_name_is_read_back(names: list[str]):
-    entries = [index.Entry(name, name, "", "", "", 1, "0", "PNG", 1, 1, 1, "") for name in names]
+    entries = [index.Entry(name, name, "", "", "", 1, "0", "PNG", 1, 1, 1, 8, "", "") for name in names]
     with open("index.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([[field.name for field in fields(index.Entry)], *(astuple(entry) for entry in entries)])
@@ -160,3 +161,16 @@ def test_an_invalid_index_is_an_error(tmp_path: Path):
     (tmp_path / "index.csv").write_text("path,label\na,b\n")
     with pytest.raises(DarkroomError, match="dvc repro --force fetch"):
         list(index.read(tmp_path))
+
+
+def test_the_bits_of_each_image_are_listed_and_ignored_profiles_are_counted():
+    write_image("a/1.png"), write_image("b/1.png")
+    Image.new("I;16", (3, 2), 7).save(FOLDER / "a/2.png")
+    Image.new("RGB", (3, 2)).save(FOLDER / "b/2.tif", icc_profile=b"no profile")
+    assert summary().endswith("; 1 image: its colour profile is broken")
+    assert [(entry.path, entry.bits, entry.remark) for entry in index.read("data/raw")] == [
+        ("a/1.png", 8, ""),
+        ("a/2.png", 16, ""),
+        ("b/1.png", 8, ""),
+        ("b/2.tif", 8, "its colour profile is broken"),
+    ]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from darkroom.datasets.manifest import NAMES
+from darkroom.datasets.manifest import NAMES, columns
 from tests.datasets.image_folder import FOLDER, build, error_message, rows, summary, write_images
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -193,3 +193,11 @@ def test_two_manifests_are_an_error():
     for name in NAMES:
         manifest({"path": "a.png", "label": "a"}, name=name)
     assert re.search(r"manifest\.csv and manifest\.jsonl", error_message())
+
+
+def test_the_columns_that_are_kept_are_the_group_and_the_other_ones():
+    assert columns(FOLDER) == []
+    manifest(
+        {"path": "a", "label": "x", "site": 1, "group": "g", "note": "n" * 200}, {"path": "b", "label": "y", "age": 2}
+    )
+    assert columns(FOLDER) == ["group", "age", "site"]

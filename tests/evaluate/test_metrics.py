@@ -1,16 +1,14 @@
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, f1_score
 
 from darkroom.core.errors import DarkroomError
 from darkroom.evaluate import metrics
 from darkroom.models import inference
+from darkroom.statistics.intervals import fraction_interval, mean_interval, wilson
 
 # Predicted 0, 0, 1, 1; the labels of the last two rank second and third.
 LOGITS = np.log(
@@ -19,25 +17,23 @@ LOGITS = np.log(
 LABELS = np.array([0, 0, 0, 2])
 
 
-def wilson(successes: int, total: int) -> tuple[float, float]:
-    interval = binomtest(successes, total).proportion_ci(confidence_level=0.95, method="wilson")
-    return interval.low, interval.high
-
-
 def test_summary_by_hand():
     summary = metrics.summary(LOGITS, LABELS, top_k=2)
     assert list(summary) == [
         *("accuracy", "accuracy_low", "accuracy_high"),
         *("loss", "loss_low", "loss_high"),
         *("macro_f1", "macro_f1_low", "macro_f1_high"),
-        *("worst_class_accuracy", "accuracy_top_k", "samples"),
+        *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
+        *("matthews_correlation", "matthews_correlation_low", "matthews_correlation_high"),
+        *("worst_class_accuracy", "roc_auc", "average_precision", "accuracy_top_k", "samples"),
     ]
     assert summary["worst_class_accuracy"] == 0
     assert summary["accuracy"] == 0.5
     assert summary["accuracy_top_k"] == 0.75
     assert summary["samples"] == 4
     assert summary["loss"] == pytest.approx((math.log(2) + math.log(2) + math.log(4) + math.log(8)) / 4)
-    assert summary["macro_f1"] == pytest.approx((2 * 1 * (2 / 3) / (1 + 2 / 3) + 0 + 0) / 3)
+    assert summary["macro_f1"] == pytest.approx((0.8 + 0) / 2)  # the second class has no test examples
+    assert summary["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
 
 
 def test_accuracy_interval_is_wilsons():
@@ -54,22 +50,39 @@ def test_accuracy_interval_is_wilsons():
 
 def test_loss_interval_is_that_of_a_mean():
     logits, labels = np.random.default_rng(0).normal(size=(1000, 3)).astype(np.float32), np.zeros(1000, np.int64)
-    losses = -np.log(inference.probabilities(logits)[:, 0])
+    losses = -np.log(inference.probabilities(logits.astype(np.float64))[:, 0])
     summary = metrics.summary(logits, labels, 2)
-    assert summary["loss_low"] == pytest.approx(losses.mean() - 1.96 * losses.std(ddof=1) / math.sqrt(1000), abs=1e-5)
-    assert summary["loss_high"] - summary["loss"] == pytest.approx(summary["loss"] - summary["loss_low"])
+    assert (summary["loss_low"], summary["loss_high"]) == pytest.approx(mean_interval(losses), rel=1e-5)
 
 
-def test_bootstrap_keeps_one_confusion_matrix_in_memory(monkeypatch: pytest.MonkeyPatch):
-    """All resamples of a thousand classes would take 16 GB."""
-    monkeypatch.setattr(metrics, "RESAMPLES", 50)
-    counts = np.eye(400, dtype=np.int64)
-    tracemalloc.start()
-    try:
-        metrics.macro_f1_interval(counts)
-        assert tracemalloc.get_traced_memory()[1] < 10 * counts.nbytes
-    finally:
-        tracemalloc.stop()
+def test_intervals_know_the_groups():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(20), 50).astype(str)
+    hard = np.repeat(random.normal(size=20) > 0, 50)
+    labels = random.integers(3, size=1000)
+    logits = (np.eye(3, dtype=np.float32)[labels] + random.normal(size=(1000, 3)) * (0.2 + hard[:, None])).astype("f4")
+    apart, together = metrics.summary(logits, labels, 2), metrics.summary(logits, labels, 2, groups)
+    bounds = [name for name in apart if name.endswith("_low")]
+    assert len(bounds) == 5
+    for name in bounds:
+        width, wider = (some[name.replace("_low", "_high")] - some[name] for some in (apart, together))
+        assert wider > 1.5 * width, name
+    assert {name: apart[name] for name in apart if not name.endswith(("_low", "_high"))} == {
+        name: together[name] for name in together if not name.endswith(("_low", "_high"))
+    }
+    table = metrics.per_class(logits, labels, ("a", "b", "c"), groups)
+    own = labels == 1
+    expected = fraction_interval((logits.argmax(1) == labels)[own], groups[own])
+    assert table.loc[1, ["recall_low", "recall_high"]].tolist() == pytest.approx(expected)
+
+
+def test_one_example_says_nothing_of_the_loss_of_others():
+    summary = metrics.summary(LOGITS[:1], LABELS[:1], 2)
+    assert "loss" in summary and "loss_low" not in summary and "loss_high" not in summary
+
+
+def test_a_single_class_cannot_be_ranked():
+    assert "roc_auc" not in metrics.summary(LOGITS[:3], LABELS[:3], 2)
 
 
 def test_extreme_logits_have_a_finite_loss():
@@ -90,11 +103,12 @@ def test_logits_that_are_not_finite_are_rejected(broken: float):
 
 def test_per_class_by_hand():
     table = metrics.per_class(LOGITS, LABELS, ("shirt", "coat", "bag"))
+    nan = pytest.approx(math.nan, nan_ok=True)
     assert table.to_dict("list") == {
         "class": ["shirt", "coat", "bag"],
         "precision": [1, 0, 0],
-        "recall": [pytest.approx(2 / 3), 0, 0],
-        "f1": [pytest.approx(0.8), 0, 0],
+        "recall": [pytest.approx(2 / 3), nan, 0],
+        "f1": [pytest.approx(0.8), nan, 0],
         "support": [3, 0, 1],
         "precision_low": [pytest.approx(wilson(2, 2)[0]), 0, 0],
         "precision_high": [1, pytest.approx(wilson(0, 2)[1]), 1],
@@ -103,32 +117,22 @@ def test_per_class_by_hand():
     }
 
 
-@settings(max_examples=50)
-@given(st.integers(1, 10_000), st.integers(0, 10_000))
-def test_wilsons_interval_is_that_of_scipy(total: int, successes: int):
-    successes = min(successes, total)
-    assert metrics.wilson(successes, total) == pytest.approx(np.array(wilson(successes, total)), abs=1e-12)
-    assert metrics.wilson(np.array([successes, 0]), np.array([total, 0]))[:, 1].tolist() == [0, 1]
+def test_confused_pairs_by_hand():
+    labels, predicted = np.array([0, 0, 0, 1, 2, 2, 0]), np.array([1, 1, 0, 1, 0, 1, 2])
+    table = metrics.confused_pairs(labels, predicted, ("shirt", "coat", "bag"))
+    assert table.columns.tolist() == ["label", "predicted", "count", "fraction"]
+    assert table.values.tolist() == [
+        ["shirt", "coat", 2, 0.5],
+        ["shirt", "bag", 1, 0.25],
+        ["bag", "shirt", 1, 0.5],
+        ["bag", "coat", 1, 0.5],
+    ]
+    assert metrics.confused_pairs(labels, labels, ("shirt", "coat", "bag")).empty
 
 
-def test_macro_f1_is_that_of_scikit_learn():
-    random = np.random.default_rng(0)
-    # Class 5 never occurs; class 6 neither occurs nor is predicted.
-    labels, predicted = random.integers(5, size=200), random.integers(6, size=200)
-    counts = confusion_matrix(labels, predicted, labels=np.arange(7))
-    assert metrics.macro_f1(counts) == pytest.approx(
-        f1_score(labels, predicted, labels=np.arange(7), average="macro", zero_division=0)
-    )
-
-
-def test_macro_f1_interval_is_that_of_resampled_examples():
-    random = np.random.default_rng(0)
-    labels = random.integers(3, size=500)
-    predicted = np.where(random.random(500) < 0.8, labels, random.integers(3, size=500))
-    low, high = metrics.macro_f1_interval(confusion_matrix(labels, predicted))
-    resampled = [random.integers(500, size=500) for _ in range(1000)]
-    scores = [f1_score(labels[chosen], predicted[chosen], average="macro") for chosen in resampled]
-    assert (low, high) == pytest.approx(np.percentile(scores, [2.5, 97.5]), abs=0.006)
+def test_only_the_most_frequent_confused_pairs_are_listed():
+    labels = np.arange(80)
+    assert len(metrics.confused_pairs(labels, (labels + 1) % 80, [f"{name}" for name in labels])) == metrics.MAX_PAIRS
 
 
 def test_predictions_by_hand():
@@ -139,6 +143,9 @@ def test_predictions_by_hand():
     assert table["predicted"].tolist() == ["shirt", "shirt", "coat", "coat"]
     assert table["confidence"].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.625])
     assert table["label_probability"].tolist() == pytest.approx([0.5, 0.5, 0.25, 0.125])
+    more = {"group": np.array(["p", "p", "q", ""])}
+    table = metrics.predictions(inference.probabilities(LOGITS), LABELS, np.array(["a", "b", "c", "d"]), classes, more)
+    assert table.columns.tolist()[-2:] == ["label_probability", "group"]
 
 
 @st.composite
@@ -160,7 +167,9 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray]):
     assert metrics.summary(logits, labels, top_k=logits.shape[1])["accuracy_top_k"] == 1
     names = [str(k) for k in range(logits.shape[1])]
     assert summary["macro_f1"] == pytest.approx(metrics.per_class(logits, labels, names)["f1"].mean())
-    assert 0 <= summary["macro_f1"] <= 1
+    for name in ("macro_f1", "balanced_accuracy", "matthews_correlation"):
+        assert -1 <= summary[f"{name}_low"] <= summary[name] <= summary[f"{name}_high"] <= 1
+    assert summary["worst_class_accuracy"] <= summary["balanced_accuracy"]
     assert summary["loss"] >= 0
 
 
@@ -169,8 +178,11 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray]):
 def test_order_of_examples_does_not_matter(case: tuple[np.ndarray, np.ndarray], random):
     logits, labels = case
     order = random.sample(range(len(labels)), len(labels))
-    expected = metrics.summary(logits, labels, top_k=2)
-    assert metrics.summary(logits[order], labels[order], top_k=2) == pytest.approx(expected)
+    expected, found = (metrics.summary(logits[rows], labels[rows], top_k=2) for rows in (range(len(labels)), order))
+    drawn = ("loss_", "macro_f1_", "balanced_accuracy_", "matthews_correlation_")  # bounds from the bootstrap
+    assert set(expected) == set(found)
+    for name in set(expected):
+        assert found[name] == pytest.approx(expected[name]) or name.startswith(drawn)
 
 
 def test_accuracy_of_sums_of_logits():

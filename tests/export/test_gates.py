@@ -83,7 +83,9 @@ def test_the_accuracy_must_equal_that_of_evaluate():
 
 
 def manifest(resize="stretch", **fields):
-    return SimpleNamespace(**{"shape": SHAPE, "resize": resize, "denoise": "none", "max_pixels": 1000} | fields)
+    return SimpleNamespace(
+        **{"shape": SHAPE, "resize": resize, "denoise": "none", "max_pixels": 1000, "intensity_range": None} | fields
+    )
 
 
 def model(resize="stretch", denoise="none"):

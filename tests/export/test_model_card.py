@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from darkroom.bundle import classifier
-from darkroom.bundle.classifier import FORMAT, Manifest
+from darkroom.bundle.classifier import FORMAT, Conformal, Manifest
 from darkroom.export.model_card import card
 from tests import bundles
 
@@ -26,6 +26,22 @@ METRICS = {
     "macro_f1": 0.938509,
     "macro_f1_low": 0.933916,
     "macro_f1_high": 0.943111,
+    "loss": 0.2576,
+    "samples": 10000,
+    "expected_calibration_error": 0.016604,
+    "expected_calibration_error_low": 0.0121,
+    "expected_calibration_error_high": 0.0204,
+    "expected_calibration_error_null": 0.0044,
+    "abstention_coverage": 0.8818,
+    "abstention_accuracy": 0.9798,
+    "conformal_coverage": 0.947,
+    "conformal_size": 1.0182,
+    "conformal_class_coverage_worst": 0.932,
+    "conformal_class_size": 1.0867,
+    "ood_auroc": 0.95,
+    "ood_auroc_noise": 0.9426,
+    "ood_answered": 0.08,
+    "ood_answered_noise": 0.078,
 }
 MANIFEST = Manifest(
     format=FORMAT,
@@ -39,10 +55,16 @@ MANIFEST = Manifest(
     resize="crop",
     denoise="none",
     max_pixels=50_000_000,
+    intensity_range=None,
+    pretrained=None,
     opset=20,
     temperature=0.688103,
     threshold=0.901459,
-    metrics={**METRICS, "loss": 0.2576, "expected_calibration_error": 0.016604, "samples": 10000},
+    target_accuracy=0.98,
+    target_confidence=0.95,
+    validation_examples=5995,
+    conformal=Conformal(0.95, 0.35, (0.12, 0.04)),
+    metrics=METRICS,
     reference={},
     files={"model.onnx": "a" * 64, "golden.npz": "b" * 64},
 )
@@ -123,16 +145,16 @@ def test_metrics_have_their_intervals():
     assert "93.85 % (93.36 to 94.30) on 10,000 test images" in text
     assert ["accuracy", "93.85 % (93.36 to 94.30)"] in cells(text, "metric")
     assert ["macro F1", "93.85 % (93.39 to 94.31)"] in cells(text, "metric")
-    assert ["expected calibration error of the probabilities", "1.66 %"] in cells(text, "metric")
+    assert ["expected calibration error of the probabilities", "1.66 % (1.21 to 2.04)"] in cells(text, "metric")
+    assert "would show a calibration error of 0.44 % by chance" in text
     row = ["T-shirt/top", "88.87 % (86.76 to 90.67)", "88.60 % (86.48 to 90.42)", "88.73 %", "1,000"]
     assert row in cells(text, "class")
     assert "Coat, with a recall of 81.60 % (80.00 to 83.00)" in text  # the weakest class
-    assert "0.9015" in text  # the threshold
     assert ["model.onnx", "a" * 64] in cells(text, "file")
 
 
 def test_a_metric_without_interval_stands_alone():
-    metrics = {name: value for name, value in MANIFEST.metrics.items() if not name.startswith("macro_f1_")}
+    metrics = {name: value for name, value in METRICS.items() if not name.startswith("macro_f1_")}
     assert ["macro F1", "93.85 %"] in cells(card(replace(MANIFEST, metrics=metrics), PER_CLASS), "metric")
 
 
@@ -141,7 +163,57 @@ def test_preprocessing_and_threshold_are_described():
     assert "28 x 32 (height x width), antialiased: the largest centred part" in text
     assert "median" not in text
     assert "3 x 3 median filter" in card(replace(MANIFEST, denoise="median"), PER_CLASS)
-    assert "0.9015" not in card(replace(MANIFEST, threshold=None), PER_CLASS)
+
+
+def test_what_the_confidence_is_worth_is_described():
+    text = card(MANIFEST, PER_CLASS)
+    for part in (
+        "below 0.9015",
+        "5,995 validation images",
+        "95 % confidence",
+        "98 % of the others",
+        "88.18 %",
+        "97.98 %",
+    ):
+        assert part in text
+    assert "The temperature is 1" not in text
+    assert "The temperature is 1" in card(replace(MANIFEST, temperature=1.0), PER_CLASS)
+    assert [row[1:] for row in cells(text, "prediction sets")] == [
+        ["94.70 %", "1.02"],
+        ["worst class: 93.20 %", "1.09"],
+    ]
+    assert cells(text, "images") == [["noise", "94.26 %", "7.80 %"]]
+
+
+def test_a_missing_threshold_is_said_in_plain_words():
+    metrics = {name: value for name, value in METRICS.items() if name != "abstention_accuracy"}
+    text = card(replace(MANIFEST, threshold=None, validation_examples=7, metrics=metrics), PER_CLASS)
+    assert "No threshold could be shown: 7 validation examples" in text and "0.9015" not in text
+    assert cells(text, "images") == [["noise", "94.26 %", "no threshold"]]
+
+
+def test_a_threshold_that_no_test_image_reaches_has_no_accuracy():
+    metrics = {name: value for name, value in METRICS.items() if name != "abstention_accuracy"}
+    text = card(replace(MANIFEST, metrics=metrics), PER_CLASS)
+    assert "88.18 %\nreach the threshold.\n" in text
+
+
+@pytest.mark.parametrize("unknown", ["", "nan"])
+def test_a_class_without_test_images_is_not_the_weakest(unknown: str):
+    absent = {**dict.fromkeys(PER_CLASS[0], unknown), "class": "Hat", "support": "0"}
+    text = card(MANIFEST, [absent, *PER_CLASS])
+    assert "Coat, with a recall" in text
+    assert ["Hat", "-", "-", "-", "0"] in cells(text, "class")
+
+
+@pytest.mark.parametrize(("licence", "ask"), [("MIT", False), ("unknown", True)])
+def test_pretrained_weights_are_named_with_their_licence(licence: str, ask: bool):
+    text = " ".join(
+        card(replace(MANIFEST, pretrained=classifier.Pretrained("Big net", licence, "f" * 64)), PER_CLASS).split()
+    )
+    assert f"Big net, licence: {licence}" in text and "f" * 64 in text
+    assert ("ask its author" in text) == ask
+    assert "fine-tuned" not in card(MANIFEST, PER_CLASS)
 
 
 def test_numbers_and_strings_give_the_same_card():

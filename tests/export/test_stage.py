@@ -27,6 +27,14 @@ from tests import packs
 from tests.export.small import CLASSES, exported, images, trained
 
 ROOT = Path(__file__).parents[2]
+CALIBRATION = {
+    "temperature": 0.5,
+    "threshold": None,
+    "target_accuracy": 0.98,
+    "target_confidence": 0.95,
+    "validation_examples": 30,
+    "conformal": {"coverage": 0.95, "marginal": 0.25, "class_conditional": [0.5, 0.0, 0.125]},
+}
 RELAXED = {"max_accuracy_drop": 0.99, "min_agreement": 0.0}
 
 
@@ -50,7 +58,7 @@ def project(tmp_path, monkeypatch):
     manifest = packs.write("data/arrays", splits, known)
     described = checkpoints.describe(described.name, described.arguments, manifest, {"device": "cpu"})
     checkpoints.save("models/trained", network, described)
-    write_json("models/calibration.json", {"temperature": 0.5, "threshold": None})
+    write_json("models/calibration.json", CALIBRATION)
     labels = predict(network, splits["test"].inputs, manifest.mean, manifest.std).argmax(1)
     measured = {
         "accuracy": float((labels == splits["test"].labels).mean()),
@@ -59,7 +67,13 @@ def project(tmp_path, monkeypatch):
         "macro_f1": 0.3,
         "samples": 501,
         "expected_calibration_error": 0.25,
+        "expected_calibration_error_null": 0.05,
         "abstention_threshold": None,
+        "abstention_coverage": 0.0,
+        "conformal_coverage": 0.95,
+        "conformal_size": 2.5,
+        "conformal_class_coverage_worst": 0.94,
+        "conformal_class_size": 2.5,
     }
     write_json("metrics/evaluate.json", measured)
     header = "class,precision,recall,f1,support,precision_low,precision_high,recall_low,recall_high"
@@ -123,7 +137,7 @@ def test_another_process_writes_the_same_bytes_and_metrics(project, tmp_path):
     assert (manifest.model, manifest.classes, manifest.shape) == ("sprint", CLASSES, (11, 9, 1))
     assert manifest.data_sha256 == described.data_sha256
     assert (manifest.resize, manifest.denoise) == ("stretch", "none")
-    assert (manifest.temperature, manifest.threshold) == (0.5, None)
+    assert {name: read("models/bundle/manifest.json")[name] for name in CALIBRATION} == CALIBRATION
     evaluated = read("metrics/evaluate.json")
     del evaluated["abstention_threshold"]  # it is not a number here
     assert manifest.metrics == evaluated

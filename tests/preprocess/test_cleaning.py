@@ -14,7 +14,7 @@ from darkroom.preprocess.samples import Samples
 
 CLASSES = ("shirt", "coat")
 RULES = CleanConfig(
-    constant=True, leak=True, near_leak=0.0, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0
+    constant=True, leak=True, near_leak_difference=0.0, conflict=True, duplicate=True, max_aspect=0.0, min_class_size=0
 )
 
 
@@ -163,13 +163,14 @@ def test_memory_per_image_is_small():
 
 
 def near_leaks(samples: Samples, scan: PixelScan, *pairs: tuple[int, int]) -> list[tuple[str, str]]:
-    """Removed images and the reason, if the images at these pairs of indices differ by 1.5, 2.5, ... grey levels."""
-    rows = [(*sorted(pair), 1.5 + number) for number, pair in enumerate(pairs)]
-    findings = cleaning.find_near_leaks(samples, scan, pd.DataFrame(rows, columns=["first", "second", "difference"]))
+    """Removed images and the reason, if the images at these pairs of indices differ by 1.5 %, 2.5 %, ..."""
+    rows = [(*sorted(pair), 0.015 + number / 100, False) for number, pair in enumerate(pairs)]
+    table = pd.DataFrame(rows, columns=["first", "second", "difference", "mirrored"])
+    findings = cleaning.find_near_leaks(samples, scan, table)
     assert all((finding.rule, finding.action) == ("near_leak", REMOVED) for finding in findings.values())
     assert list(findings) == sorted(findings)
     assert [finding.id for finding in findings.values()] == samples.ids[list(findings)].tolist()
-    words = [finding.detail.split() for finding in findings.values()]  # differs from <id> by <difference> grey levels
+    words = [finding.detail.split() for finding in findings.values()]  # differs from <id> by <difference> % of ...
     return [(finding.id, f"{detail[2]} {detail[4]}") for finding, detail in zip(findings.values(), words, strict=True)]
 
 
@@ -181,9 +182,9 @@ def scanned(**splits: list[tuple[int, int]]) -> tuple[Samples, PixelScan]:
 def test_near_leaks_are_removed_from_training_and_validation():
     sample = scanned(train=[(1, 0), (2, 0), (3, 0)], val=[(4, 0), (5, 0)], test=[(6, 0), (7, 0)])
     assert near_leaks(*sample, (0, 5), (3, 6), (1, 4)) == [
-        ("train/0", "test/0 1.50"),
-        ("train/1", "val/1 3.50"),
-        ("val/0", "test/1 2.50"),
+        ("train/0", "test/0 1.5"),
+        ("train/1", "val/1 3.5"),
+        ("val/0", "test/1 2.5"),
     ]
 
 
@@ -201,19 +202,19 @@ def test_equal_images_are_compared_once_and_leak_together():
     samples, scan = scanned(train=[(1, 0), (1, 0), (2, 0), (0, 0), (3, 0)], val=[(2, 0)], test=[(4, 0), (3, 1)])
     assert cleaning.unique_indices(samples, scan).tolist() == [0, 2, 4, 6]
     assert cleaning.unique_indices(samples.move(np.array([0, 4]), ""), scan).tolist() == [1, 2, 6, 7]
-    assert near_leaks(samples, scan, (0, 6)) == [("train/0", "test/0 1.50"), ("train/1", "test/0 1.50")]
+    assert near_leaks(samples, scan, (0, 6)) == [("train/0", "test/0 1.5"), ("train/1", "test/0 1.5")]
     assert [name for name, _ in near_leaks(samples, scan, (0, 2))] == ["train/0", "train/1"]  # train/2 equals val/0
     assert near_leaks(samples, scan, (0, 4)) == []  # train/4 equals test/1, which is of another class
-    assert near_leaks(samples, scan, (0, 4), (4, 6)) == [("train/4", "test/0 2.50")]
+    assert near_leaks(samples, scan, (0, 4), (4, 6)) == [("train/4", "test/0 2.5")]
 
 
 def test_an_image_that_nearly_equals_one_of_another_class_is_no_leak():
     samples, scan = scanned(train=[(1, 0), (2, 1), (3, 1)], val=[(4, 1), (5, 0)], test=[(6, 1), (6, 0)])
     assert near_leaks(samples, scan, (0, 3), (2, 4)) == []
     assert near_leaks(samples, scan, (0, 5), (1, 5), (3, 5)) == [
-        ("train/0", "test/1 1.50"),
-        ("train/1", "test/0 2.50"),
-        ("val/0", "test/0 3.50"),
+        ("train/0", "test/1 1.5"),
+        ("train/1", "test/0 2.5"),
+        ("val/0", "test/0 3.5"),
     ]
 
 

@@ -15,10 +15,11 @@ from tests import idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 GOOD = idx.contents()
-RULES = {"constant": True, "leak": True, "near_leak": 0.0, "conflict": True, "duplicate": True}
+RULES = {"constant": True, "leak": True, "near_leak_difference": 0.0, "conflict": True, "duplicate": True}
 SETTINGS = PreprocessConfig(
     image_size="auto",
     color="auto",
+    intensity_range="auto",
     resize="stretch",
     test_fraction=0.2,
     val_fraction=0.1,
@@ -167,3 +168,41 @@ def test_a_folder_without_any_usable_image_is_an_error(folder: Path):
         path.write_text("not an image")
     with pytest.raises(DarkroomError, match=r"none of its 12 files .*a/00\.png"):
         indexed()
+
+
+@pytest.fixture
+def deep_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight images of 16 bits that use a narrow range in training, and two test images that exceed it."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for number in range(10):
+        split, label = "test" if number > 7 else "train", "ab"[number % 2]
+        values = random.integers(0, 65_536, (20, 20)) if split == "test" else random.integers(7_300, 8_201, (20, 20))
+        path = Path(f"data/datasets/mine/{split}/{label}/{number}.{['png', 'tif'][number // 2 % 2]}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values.astype(np.uint16)).save(path)
+    return Path("data/datasets/mine")
+
+
+def test_the_range_of_16_bit_images_is_that_of_the_training_images(deep_folder: Path):
+    raw, found, problems = indexed()
+    assert not problems and raw.shape == (20, 20, 1)
+    low, high = raw.intensities.range
+    assert 7_300 <= low < 7_310 and 8_190 < high <= 8_200 and raw.intensities.warning is None
+    train = raw.samples.splits == "train"
+    assert all(len(np.unique(one)) > 128 for one in found[train])
+    path = Path("data/datasets/mine") / raw.samples.ids.item(int(np.flatnonzero(train)[0]))
+    original = np.asarray(Image.open(path)).astype(int)
+    assert np.array_equal(found[train][0, ..., 0], np.clip((original - low) * 256 // (high - low), 0, 255))
+
+
+def test_a_given_range_is_used_and_lost_levels_are_reported(deep_folder: Path):
+    raw, found, _ = indexed(intensity_range=[0, 65_535])
+    assert raw.intensities.range == (0, 65_535) and raw.intensities.coarse == 8
+    assert raw.intensities.warning.startswith("8 of 8 training images")
+    assert all(len(np.unique(one)) <= 5 for one in found[raw.samples.splits == "train"])
+
+
+def test_images_of_8_bits_have_no_range(folder: Path):
+    raw, _, _ = indexed()
+    assert raw.intensities.range is None and raw.intensities.images == 0

@@ -37,12 +37,13 @@ def finding(name: str, rule: str, action: str = REMOVED, detail: str = "") -> Fi
 
 
 NEAR = pd.DataFrame({"first": ["a,b"], "second": ["c"], "difference": [0.5]})
+GROUPS = pd.DataFrame({"group": ["p1"], "of": ["split"], "name": ["val"], "fraction": [0.75]})
 FINDINGS = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak"), finding("d", "duplicate", KEPT)]
 
 
 def write(folder: Path, seed: int = 0, findings: tuple[Finding, ...] = ()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
-    report.write(folder, splits, make_manifest(2), findings, NEAR, seed)
+    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, seed)
 
 
 def test_the_summary_is_flat_and_strict_json():
@@ -92,13 +93,16 @@ def test_tables_hold_counts_findings_and_near_duplicates(tmp_path: Path):
     assert table.columns.tolist() == ["id", "split", "rule", "detail", "action"]
     assert table.to_numpy().tolist() == [["a, b\n.png", "train", "conflict", 'labelled "a", b', "kept"]]
     assert (tmp_path / "data/near_duplicates.csv").read_text() == 'first,second,difference\n"a,b",c,0.5\n'
+    assert (tmp_path / "data/dominant_groups.csv").read_text() == "group,of,name,fraction\np1,split,val,0.75\n"
 
 
 def test_the_report_is_reproducible_and_the_samples_depend_on_the_seed(tmp_path: Path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         write(tmp_path / name, seed)
     contents = {name: {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in "abc"}
-    assert set(contents["a"]) == {"counts.csv", "findings.csv", "near_duplicates.csv", "samples.png"}
+    assert set(contents["a"]) == {
+        *("counts.csv", "dominant_groups.csv", "findings.csv", "near_duplicates.csv", "samples.png")
+    }
     assert contents["a"] == contents["b"]
     assert contents["a"]["samples.png"] != contents["c"]["samples.png"]
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.preprocess import cleaning, packing, selection
 from darkroom.preprocess.cleaning import REMOVED
@@ -20,10 +21,11 @@ CLASSES = ("cat", "dog", "owl")
 NAME = "corrections.csv"
 SHAPE = (8, 8, 1)
 SCENES = np.random.default_rng(0).integers(20, 236, (100, *SHAPE), dtype=np.uint8)
-RULES = {"constant": True, "leak": True, "near_leak": 4.0, "conflict": True, "duplicate": True}
+RULES = {"constant": True, "leak": True, "near_leak_difference": 0.15, "conflict": True, "duplicate": True}
 SETTINGS = {
     "image_size": "auto",
     "color": "auto",
+    "intensity_range": "auto",
     "resize": "stretch",
     "denoise": "none",
     "relabel": "none",
@@ -45,7 +47,9 @@ def select(
     labels, splits, scenes, brightness = (np.array(column) for column in zip(*rows, strict=True))
     ids = np.array([f"{index}.png" for index in range(len(rows))])
     images = SCENES[scenes] + brightness.astype(np.uint8)[:, None, None, None]
-    description = SimpleNamespace(folder=folder, classes=CLASSES[: labels.max() + 1])
+    description = SimpleNamespace(
+        folder=folder, classes=CLASSES[: labels.max() + 1], augmentation=Augmentation(flip=False, shift=0)
+    )
     samples = Samples(ids, labels, splits, np.full(len(rows), ""))
     raw = Raw(description, samples, SHAPE, np.ones(len(rows)), lambda indices: list(images[indices]))
     if corrections is not None:
@@ -137,9 +141,11 @@ def test_a_class_may_lack_validation_and_test_images(tmp_path: Path):
 def test_near_leaks_never_empty_the_validation_split(tmp_path: Path):
     rows = rows_of(train="cccccccccdddddddddd", val="cd", test="cd")
     rows[-4:-2] = [(label, "val", scene, 1) for label, _, scene, _ in rows[-2:]]
-    with pytest.raises(DarkroomError, match=r"split val .*removed 2 near_leak of 2\..*preprocess\.clean\.near_leak"):
+    with pytest.raises(
+        DarkroomError, match=r"split val .*removed 2 near_leak of 2\..*preprocess\.clean\.near_leak_difference"
+    ):
         select(tmp_path, rows)
-    assert len(select(tmp_path, rows, near_leak=0.0).samples.indices("val")) == 2
+    assert len(select(tmp_path, rows, near_leak_difference=0.0).samples.indices("val")) == 2
 
 
 def near_rows(near: int, count: int, split: str) -> list[tuple]:
@@ -154,14 +160,14 @@ def near_rows(near: int, count: int, split: str) -> list[tuple]:
 def test_a_rule_that_removes_a_large_fraction_is_refused(tmp_path: Path):
     few = select(tmp_path, near_rows(5, 20, "train"))
     assert [finding.rule for finding in few.findings] == ["near_leak"] * 5
-    key = r"preprocess\.clean\.near_leak = 4"
+    key = r"preprocess\.clean\.near_leak_difference = 0\.15"
     with pytest.raises(DarkroomError, match=rf"6 of 20 training images of the class 'cat'.*25%.*{key}"):
         select(tmp_path, near_rows(6, 20, "train"))
     with pytest.raises(DarkroomError, match=rf"11 of 25 training images .*25%.*{key}"):
         select(tmp_path, [row for row in near_rows(11, 15, "train") if row[1] != "train" or row[0] == 0 or row[2] < 30])
     with pytest.raises(DarkroomError, match=rf"6 of 10 validation images .*25%.*{key}"):
         select(tmp_path, near_rows(6, 6, "val"))
-    assert select(tmp_path, near_rows(11, 15, "train"), near_leak=0.0).findings == []
+    assert select(tmp_path, near_rows(11, 15, "train"), near_leak_difference=0.0).findings == []
 
 
 def test_images_of_one_scene_are_kept_in_every_class(tmp_path: Path):

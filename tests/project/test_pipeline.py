@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import statistics
 import sys
@@ -19,7 +20,7 @@ from darkroom.review.revision import WORKSPACE
 from tests import idx
 from tests.repository import change, commit_all, copy_project, dvc, git, run
 
-STAGES = ["check", "evaluate", "explain", "export", "fetch", "preprocess", "robustness", "train"]
+STAGES = ["check", "evaluate", "explain", "export", "fetch", "preprocess", "pretrained", "robustness", "train"]
 KEPT = ["data/raw", "data/arrays", "models/trained", "models/bundle", "metrics"]
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -57,7 +58,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
     }
     (dataset / "dataset.yaml").write_text(yaml.safe_dump(described))
-    change(folder, data={"dataset": "tiny"}, train={"epochs": 6, "batch_size": 24, "lr": 0.02}, model={"name": "cnn"})
+    short = {"epochs": 6, "batch_size": 24, "min_steps": 0, "lr": 0.02}
+    change(folder, data={"dataset": "tiny"}, train=short, model={"name": "cnn"})
     int8 = {"calibration_samples": 60, "max_accuracy_drop": 0.5, "min_agreement": 0.5, "min_speedup": 0.0}
     change(folder, export={"int8": int8})
     commit_all(folder)
@@ -133,7 +135,7 @@ def test_seeds_are_trained_once_and_leave_the_status_clean(project: Path):
     def seeds(*arguments: str) -> list[str]:
         done = run(project, sys.executable, "-m", "darkroom.seeds", *arguments)
         assert done.returncode == 0, done.stderr
-        return sorted({line.split(",")[0] for line in done.stdout.splitlines() if line.startswith("seed ")})
+        return sorted({line.split(",")[0] for line in done.stdout.splitlines() if re.match(r"seed \d+, epoch", line)})
 
     assert seeds("1", "2") == ["seed 1", "seed 2"]
     assert seeds("1", "2", "3") == ["seed 3"]

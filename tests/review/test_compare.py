@@ -10,6 +10,7 @@ from darkroom.review import attestation, compare, result, revision, significance
 from darkroom.review.compare import Review
 from darkroom.review.lock import Finding, Kind
 from darkroom.review.revision import WORKSPACE
+from darkroom.statistics.multiple import holm
 from tests import reviewed
 from tests.reviewed import STRONG, WEAK
 
@@ -79,7 +80,7 @@ def test_secondary_metrics_are_one_family(project: Path):
         for values in (found.common.labels, found.common.old["predicted"], found.common.new["predicted"])
     )
     alone = [significance.macro_f1(labels, *predicted).p, significance.mean(*(-np.log(one) for one in tables)).p]
-    assert [one.p for one in found.secondary.values()] == pytest.approx(significance.holm(np.array(alone)).tolist())
+    assert [one.p for one in found.secondary.values()] == pytest.approx(holm(np.array(alone)).tolist())
 
 
 def test_a_class_that_became_worse_is_found_within_noise(project: Path):

@@ -114,5 +114,5 @@ def test_a_folder_without_git_names_the_command_that_helps(tmp_path: Path, monke
 
 def test_what_git_says_is_passed_on(project: Path):
     (project.parent / ".git/config").write_text("[core\n")
-    with pytest.raises(DarkroomError, match="'HEAD': .*config"):
+    with pytest.raises(DarkroomError, match=r"'HEAD': .*config"):
         revision.find("HEAD")

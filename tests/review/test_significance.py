@@ -195,8 +195,3 @@ def test_one_training_for_both_sides_has_no_noise_of_a_retraining():
     pair = correctness(30, 10, 900, 60)
     found, model = significance.same_weights(*pair), significance.accuracy(*pair)
     assert (found.p, found.low, found.high, found.std, found.freedom) == (model.p, model.low, model.high, 0, None)
-
-
-def test_holm_by_hand():
-    assert significance.holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert significance.holm(np.array([0.6, 0.7])).tolist() == [1, 1]

@@ -128,3 +128,21 @@ def test_baselines_of_the_project_are_complete():
     for file in files:
         assert len(measurement.read_baseline(file, range(1, 6))) == 5 * len(CORRUPTIONS)
         assert file.read_text().startswith("# ")  # says how it was made
+
+
+@pytest.mark.parametrize("samples", [1, 7, 30, 99])
+def test_a_subset_is_stratified_seeded_and_in_order(samples: int):
+    labels = np.repeat([0, 1, 2], [60, 30, 10])
+    split = Split(np.arange(100, dtype=np.uint8)[:, None], labels, np.arange(100).astype(str))
+    found = measurement.subset(split, samples, seed=1)
+    assert len(found) == samples
+    assert (np.diff(found.inputs[:, 0].astype(int)) > 0).all()
+    assert np.array_equal(found.labels, labels[found.inputs[:, 0]])
+    counts = np.bincount(found.labels, minlength=3)
+    assert (abs(counts - samples * np.array([0.6, 0.3, 0.1])) <= 1).all()
+    assert np.array_equal(found.ids, measurement.subset(split, samples, seed=1).ids)
+
+
+def test_a_split_that_is_small_enough_is_taken_whole():
+    split = Split(np.zeros((3, 1), np.uint8), np.zeros(3, np.int64), np.array(["a", "b", "c"]))
+    assert measurement.subset(split, 3, seed=1) is split

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from darkroom.serve import inference_messages as messages
+from darkroom.serve import inference_protocol
 from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
+from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
 from tests import bundles
 from tests.serve.inference import INFER, INPUT, LENGTH, LOGITS, PIXELS, PROBABILITIES, infer
@@ -275,3 +277,10 @@ def test_nvidias_client(inference_url: str, version: str):
         assert client.async_infer("toy", [images]).get_result().as_numpy("logits").shape == (2, 2)
         with pytest.raises(InferenceServerException, match="'labels'"):
             client.infer("toy", [images], outputs=[InferRequestedOutput("labels")])
+
+
+def test_an_image_may_have_so_many_values_that_resizing_fits_in_memory():
+    given = messages.RequestInput(name="images", datatype="UINT8", shape=[1, 4096, 4097, 1], data=[])
+    with pytest.raises(Problem, match="16,781,312 values") as raised:
+        inference_protocol._images(given, memoryview(b""), max_pixels=10**9)
+    assert raised.value.status == 413

@@ -53,6 +53,39 @@ def test_without_a_threshold_every_prediction_abstains(tmp_path: Path):
     assert predict(api).json()["abstained"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("marginal", ["bright"]), ("class_conditional", ["bright", "dark"]), (None, None)]
+)
+def test_a_prediction_set_is_returned_on_request(tmp_path: Path, kind: str | None, expected: list[str] | None):
+    conformal = {"coverage": 0.9, "marginal": 0.9, "class_conditional": [0.0, 1.0, 1.0]}
+    api = Api(tmp_path / "bundle", manifest={"conformal": conformal})
+    params = {} if kind is None else {"set": kind}
+    assert predict(api, params=params).json().get("set") == expected
+    several = api("POST", "/v1/predict", files=[("a", WHITE), ("b", b"")], params=params).json()["results"]
+    assert [result.get("set") for result in several] == [expected, None]
+    assert predict(api, params={"set": "true"}).status_code == 400
+    assert api("GET", "/v1/model").json()["conformal"] == conformal
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "hint"),
+    [
+        ("POST", "/v1/predict?topk=2", "allowed: top_k, set."),
+        ("POST", "/v1/predict?zzzzz=2", "allowed: top_k, set."),
+        ("POST", "/v1/explain?top_k=2", "allowed: none."),
+        ("GET", "/v1/model?verbose=1", "allowed: none."),
+        ("GET", "/health/live?at=12", None),
+        ("GET", "/v2?at=12", None),
+        ("GET", "/?from=mail", None),
+    ],
+)
+def test_an_unknown_query_parameter_is_refused_under_v1(api: Api, method: str, path: str, hint: str | None):
+    answer = api(method, path, content=WHITE, headers={"content-type": "image/png"})
+    assert answer.status_code == (200 if hint is None else 400)
+    if hint is not None:
+        assert answer.json()["error"].endswith(hint)
+
+
 @pytest.mark.parametrize(("top_k", "count"), [(1, 1), (2, 2), (3, 3), (10**30, 3)])
 def test_top_k(api: Api, top_k: int, count: int):
     assert len(predict(api, params={"top_k": top_k}).json()["classes"]) == count

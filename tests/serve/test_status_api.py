@@ -109,7 +109,25 @@ def test_drift_is_reported_after_enough_images(tmp_path: Path):
     asyncio.run(api.service.infer(np.full((2000, 4, 4, 1), 255, np.uint8)))
     found = metrics(api)
     assert {sample[1] for sample in found if sample[0] == "darkroom_drift"} == {"brightness", "confidence", "class"}
-    assert found["darkroom_drift", "brightness"] > 1
+    assert found["darkroom_drift", "brightness"] > 1 and found["darkroom_drift_p_value", "brightness"] < 1e-9
+    assert found["darkroom_drift_images",] == 2000 and found["darkroom_drift_windows",] == 1
+
+
+def test_drift_as_json(tmp_path: Path):
+    api = Api(tmp_path / "bundle", manifest={"reference": bundles.reference(2000)}, queue=2000)
+    features = ("brightness", "confidence", "class")
+    unknown = {"index": None, "p_value": None}
+    assert api("GET", "/v1/drift").json() == {
+        "images": 0, "window": 2000, "windows": 0, "features": dict.fromkeys(features, unknown)
+    }  # fmt: skip
+    asyncio.run(api.service.infer(np.full((1999, 4, 4, 1), 255, np.uint8)))
+    early = api("GET", "/v1/drift").json()
+    assert early["images"] == 1999 and early["windows"] == 0
+    assert early["features"]["brightness"]["index"] > 1 and early["features"]["brightness"]["p_value"] is None
+    asyncio.run(api.service.infer(np.full((1, 4, 4, 1), 255, np.uint8)))
+    found = api("GET", "/v1/drift").json()
+    assert found["images"] == 2000 and found["windows"] == 1
+    assert all(found["features"][feature]["p_value"] < 1e-9 for feature in features)
 
 
 def test_each_service_has_its_own_metrics(api: Api, tmp_path: Path):

@@ -127,3 +127,11 @@ def test_sample_of_large_images_holds_windows_of_them():
         places.update(map(tuple, found.tolist()))
     assert {row for row, _ in places} > {0, 19} and {column for _, column in places} > {0, 29}
     assert source.sample(50, 50 * 35 * 35).shape == (50, 2, 30, 35)
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 2), (2,)])
+def test_blocks_are_the_inputs_as_they_are(shape: tuple[int, ...]):
+    source, indices = make(ALL, shape=shape), np.array([3, 1, 4, 15, 9, 2, 6])
+    blocks = list(source.blocks(indices, 3))
+    assert [len(block) for block in blocks] == [3, 3, 1]
+    assert np.array_equal(np.concatenate(blocks), source.train.inputs[indices])

@@ -53,6 +53,26 @@ def test_grad_accumulation_must_divide_the_batch_size():
         checked(batch_size=12, grad_accumulation=5)
 
 
+def test_grad_accumulation_must_divide_every_batch_size_that_auto_may_choose():
+    assert checked(batch_size="auto", grad_accumulation=8).grad_accumulation == 8
+    with pytest.raises(DarkroomError, match=r"grad_accumulation = 32 .*batch_size = auto.* 16\b"):
+        checked(batch_size="auto", grad_accumulation=32)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "automatic", True, None])
+def test_wrong_batch_size_is_rejected_in_one_line(value: object):
+    with pytest.raises(DarkroomError, match=r"train\.batch_size = .*auto") as caught:
+        checked(batch_size=value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, "auto", 10**9])
+def test_wrong_least_number_of_steps_is_rejected_in_one_line(value: object):
+    with pytest.raises(DarkroomError, match=r"train\.min_steps = ") as caught:
+        checked(min_steps=value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_fp16_on_a_cpu_is_rejected():
     with pytest.raises(DarkroomError, match="fp16"):
         checked(precision="fp16", device="cpu")

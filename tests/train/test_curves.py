@@ -15,6 +15,8 @@ def record(epoch: int, layers: dict[str, LayerGradients]) -> Record:
         lr=0.1,
         train_loss=1 / epoch,
         train_accuracy=0.5,
+        batch_loss=1.5,
+        batch_accuracy=0.75,
         val_loss=2.0,
         val_accuracy=0.25,
         seconds=3.0,
@@ -26,8 +28,11 @@ def test_curves_have_one_row_per_epoch_and_gradients_one_per_epoch_and_layer(tmp
     layers = {"stem": LayerGradients(1.5, 0.25), "head": LayerGradients(2.5, 0.125)}
     curves.write(tmp_path / "curves", [record(1, layers), record(2, layers)])
     table = pd.read_csv(tmp_path / "curves/curves.csv")
-    assert list(table.columns) == ["epoch", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy"]
-    assert table.values.tolist() == [[1, 0.1, 1.0, 2.0, 0.5, 0.25], [2, 0.1, 0.5, 2.0, 0.5, 0.25]]
+    assert list(table.columns) == [
+        *("epoch", "lr", "train_loss", "train_accuracy"),
+        *("batch_loss", "batch_accuracy", "val_loss", "val_accuracy"),
+    ]
+    assert table.values.tolist() == [[epoch, 0.1, 1 / epoch, 0.5, 1.5, 0.75, 2.0, 0.25] for epoch in (1, 2)]
     table = pd.read_csv(tmp_path / "curves/gradients.csv")
     assert list(table.columns) == ["epoch", "layer", "gradient_norm", "update_ratio"]
     rows = [["stem", 1.5, 0.25], ["head", 2.5, 0.125]]

@@ -45,7 +45,7 @@ class Imitation:
 def test_trainer_minimises_the_loss_of_another_objective():
     run = trainer(recipe(epochs=8.0, lr=0.05), objective=Imitation())
     records = list(run.epochs())
-    assert records[-1].train_loss < 0.1 * records[0].train_loss
-    assert all(record.train_accuracy == 0 for record in records)
+    assert records[-1].batch_loss < 0.1 * records[0].batch_loss
+    assert all(record.batch_accuracy == 0 for record in records)
     logits = run.network(run.batches.sample(10, 10 * 10 * 10))
     assert torch.allclose(logits, Imitation.wanted.expand_as(logits), atol=0.5)

@@ -1,18 +1,20 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
 from darkroom.models.registry import build
-from darkroom.train import initial_weights
 from darkroom.train.objective import Supervised
 from darkroom.train.setup import build_trainer, describe_training, notices
 from darkroom.train.trainer import Trainer
+from darkroom.weights import pretrained
 from tests.trainings import CPU, MODEL, manifest, recipe, same, split
+from tests.weights.test_pretrained import DESCRIBED
 
 TRAIN, VAL = split(256, 1), split(64, 2)
 SPRINT = MODEL.model_copy(
@@ -52,27 +54,34 @@ def test_random_numbers_drawn_before_do_not_matter():
     )
 
 
-def test_initial_weights_are_loaded_and_their_stem_is_kept(tmp_path: Path):
-    path = tmp_path / "given.safetensors"
+def test_pretrained_weights_are_loaded_and_their_stem_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     given = build("sprint", {"channels": 4}, (10, 10, 1), 2).state_dict()
-    save_file(given, path)
-    model = SPRINT.model_copy(update={"initial_weights": str(path)})
+    weights = replace(DESCRIBED, family="sprint")
+    pretrained.write(pretrained.FOLDER, weights, save(given))
+    model = SPRINT.model_copy(update={"pretrained": "big"})
     built = build_trainer(5, model, recipe(), manifest(TRAIN), TRAIN, VAL)
     assert same(built.network.state_dict(), given)
-    description = describe_training(5, model, recipe(), manifest(TRAIN), built)
-    assert description.params["initial_weights"] == initial_weights.digest(str(path)) != "none"
+    description = describe_training(5, model, built)
+    assert description.params["pretrained"]["sha256"] == weights.sha256
+    assert (description.mean, description.std) == (weights.mean, weights.std)
 
 
-def test_description_holds_all_that_determines_the_weights():
-    data, settings = manifest(TRAIN), recipe()
+@pytest.mark.parametrize(
+    ("changes", "batch_size", "epochs", "steps"),
+    [({}, 32, 2.0, 16), ({"batch_size": "auto", "min_steps": 20}, 16, 2.0, 32), ({"min_steps": 30}, 32, 4.0, 32)],
+)
+def test_description_holds_all_that_determines_the_weights(changes: dict, batch_size: int, epochs: float, steps: int):
+    data, settings = manifest(TRAIN), recipe(**changes)
     trainer = build_trainer(5, SPRINT, settings, data, TRAIN, VAL)
-    description = describe_training(5, SPRINT, settings, data, trainer)
+    description = describe_training(5, SPRINT, trainer)
     assert (description.name, description.arguments) == ("sprint", {"channels": 4, "dropout": 0.1})
     assert (description.data_sha256, description.shape) == (data.sha256, (10, 10, 1))
     assert description.params == {
         "seed": 5,
-        "initial_weights": "none",
-        "train": settings.model_dump(),
+        "pretrained": None,
+        "train": settings.model_dump() | {"batch_size": batch_size, "epochs": epochs},
+        "steps": steps,
         "device": "cpu",
         "precision": "fp32",
     }
@@ -83,20 +92,28 @@ def notices_of(**changes: object) -> list[str]:
     return list(notices(settings, build_trainer(5, SPRINT, settings, manifest(TRAIN), TRAIN, VAL)))
 
 
+def test_notice_tells_batch_size_epochs_and_steps():
+    assert notices_of(epochs=25.5) == ["batches of 32, 25.5 epochs of 8 steps: 204 steps"]
+    (notice,) = notices_of(batch_size="auto", min_steps=256, epochs=20.0)
+    assert notice == "batches of 16 (train.batch_size = auto), 20 epochs of 16 steps: 320 steps"
+
+
+def test_notice_of_more_epochs_names_both_numbers_and_the_parameters():
+    _, notice = notices_of(min_steps=250)
+    assert re.search(r"train\.epochs = 2 .* 32\b.*train\.min_steps = 250\b", notice)
+
+
 @pytest.mark.parametrize(
     ("epochs", "batch_size", "steps"), [(24.9, 32, 199), (2.0, 32, 16), (0.1, 256, 1), (1.01, 32, 9)]
 )
-def test_notice_of_few_steps_names_their_number_and_the_parameters(epochs: float, batch_size: int, steps: int):
-    (notice,) = notices_of(epochs=epochs, batch_size=batch_size)
-    assert re.search(rf"\b{steps} steps?\b.*train\.epochs.*train\.batch_size", notice)
-
-
-def test_no_notice_of_a_training_of_many_steps():
-    assert notices_of(epochs=25.0) == []
+def test_notice_of_few_steps_names_their_number_and_the_parameter(epochs: float, batch_size: int, steps: int):
+    first, hint = notices_of(epochs=epochs, batch_size=batch_size)
+    assert re.search(rf": {steps} steps?$", first)
+    assert re.search(rf"\b{steps} steps?\b.*train\.min_steps", hint)
 
 
 def test_notice_of_a_batch_size_above_the_number_of_training_examples():
-    (notice,) = notices_of(epochs=200.0, batch_size=512)
+    _, notice = notices_of(epochs=200.0, batch_size=512)
     assert re.search(r"train\.batch_size = 512\b.*\b256\b", notice)
 
 

@@ -33,7 +33,8 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     packs.write("data/arrays", {"train": split(256, 1), "val": split(64, 2), "test": split(8, 3)}, KNOWN)
     values = params.read(PATH)
     values["model"]["name"] = "sprint"
-    values["train"] |= {"epochs": 3, "batch_size": 32, "device": "cpu", "precision": "fp32", "threads": 1}
+    values["train"] |= {"epochs": 3, "batch_size": 32, "min_steps": 0}
+    values["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     yield values
     torch.set_num_threads(threads)
@@ -93,8 +94,9 @@ def test_training_set_smaller_than_a_batch_is_trained_on_as_one_batch(values: di
     values["train"]["batch_size"] = 512
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     train.main()
-    lowered, hint, *epochs = capsys.readouterr().out.splitlines()[1:]
+    size, lowered, hint, *epochs = capsys.readouterr().out.splitlines()[1:]
+    assert size == "batches of 256, 3 epochs of 1 step: 3 steps"
     assert "512" in lowered and "256" in lowered
-    assert "3 steps" in hint and "train.epochs" in hint
+    assert "3 steps" in hint and "train.min_steps" in hint
     assert len(epochs) == 3
-    assert checkpoints.load("models/trained")[1].params["train"]["batch_size"] == 512
+    assert checkpoints.load("models/trained")[1].params["train"]["batch_size"] == 256

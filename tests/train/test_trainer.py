@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -11,8 +11,8 @@ from darkroom.core.errors import DarkroomError
 from darkroom.models.inference import predict
 from darkroom.train.objective import Batch, Supervised
 from darkroom.train.trainer import Record, Trainer
-from tests.networks import OWN
-from tests.trainings import CPU, manifest, recipe, same, split, trained, trainer
+from tests.networks import OWN, small
+from tests.trainings import CPU, NO_AUGMENTATION, manifest, recipe, same, split, trained, trainer
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -97,12 +97,18 @@ def predict_correctly(monkeypatch: pytest.MonkeyPatch, scales: Sequence[float]) 
 
     The larger the scale, the lower the loss.
     """
-    labels, left = split(64, 2).labels, iter(scales)
+    left = iter(scales)
+    measure = Trainer._measure
 
-    def logits(*_: object) -> np.ndarray:
-        return next(left) * np.eye(2, dtype=np.float32)[labels]
+    def measured(
+        self: Trainer, network: nn.Module, blocks: Iterable[np.ndarray], labels: np.ndarray
+    ) -> tuple[float, float]:
+        if labels is not self.val.labels:
+            return measure(self, network, blocks, labels)
+        scale = next(left)
+        return math.log1p(math.exp(-scale)), float(scale > 0)
 
-    monkeypatch.setattr("darkroom.train.trainer.predict", logits)
+    monkeypatch.setattr(Trainer, "_measure", measured)
 
 
 @pytest.mark.parametrize(
@@ -222,15 +228,51 @@ def test_costs_are_positive_and_the_mfu_is_a_fraction_of_the_peak(monkeypatch: p
 
 
 def test_record_gives_its_curves():
-    record = Record(
-        epoch=1, lr=0.1, train_loss=1.0, train_accuracy=0.5, val_loss=2.0, val_accuracy=0.25, seconds=3.0, layers={}
-    )
-    assert record.curves() == {
+    curves = {
         "epoch": 1,
         "lr": 0.1,
         "train_loss": 1.0,
-        "val_loss": 2.0,
         "train_accuracy": 0.5,
+        "batch_loss": 1.5,
+        "batch_accuracy": 0.75,
+        "val_loss": 2.0,
         "val_accuracy": 0.25,
     }
+    record = Record(**curves, seconds=3.0, layers={})
+    assert record.curves() == curves
     assert all(number in str(record) for number in ("1.0000", "50.00%", "2.0000", "25.00%", "3.0 s"))
+
+
+ALL = NO_AUGMENTATION.model_copy(
+    update={"flip": "random", "shift": 2, "random_erasing": 1.0, "min_crop_area": 0.5, "mixup": 0.4, "cutmix": 1.0}
+)
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.5}, {"grad_accumulation": 4}])
+def test_training_is_measured_as_validation_is(changes: dict):
+    """The same examples as training and validation split have the same loss and accuracy, whatever the recipe."""
+    train = split(256, 1)
+    settings = recipe(augment=ALL, label_smoothing=0.2, **changes)
+    network = small("sprint", (10, 10, 1), 2, dropout=0.5)
+    run = Trainer(network, Supervised(0.2), train, train, manifest(train), settings, 0, CPU, "fp32")
+    for record in run.epochs():
+        assert (record.train_loss, record.train_accuracy) == pytest.approx((record.val_loss, record.val_accuracy))
+        assert record.batch_loss != pytest.approx(record.train_loss, rel=0.01)
+    assert run.summary()["train_loss"] == record.train_loss
+
+
+def test_measured_training_examples_are_random_and_at_most_as_many_as_validation(monkeypatch: pytest.MonkeyPatch):
+    run, other = trainer(recipe()), trainer(recipe(), seed=1)
+    assert len(run.sample) == 64 and len(set(run.sample)) == 64
+    assert np.array_equal(run.sample, trainer(recipe()).sample)
+    assert not np.array_equal(run.sample, other.sample)
+    assert run.sample.min() < 32 and run.sample.max() >= 224
+    monkeypatch.setattr("darkroom.train.trainer.MAX_SAMPLE", 10)
+    assert len(trainer(recipe()).sample) == 10
+
+
+def test_measuring_changes_neither_weights_nor_random_numbers(monkeypatch: pytest.MonkeyPatch):
+    settings = recipe(augment=ALL, keep_weights="best")
+    weights = trained(settings, name="resnet")
+    monkeypatch.setattr(Trainer, "_measure", lambda *_: (1.0, 0.5))
+    assert same(weights, trained(settings, name="resnet"))

@@ -8,16 +8,16 @@ const AGAINST = [0, 114, 178];
 export function showAnswer(answer, model, trip) {
   const confidence = percent(answer.confidence);
   const threshold = model.threshold;
-  $("result").classList.toggle("withheld", answer.abstained);
+  const withheld = answer.abstained && threshold !== null;
+  $("result").classList.toggle("withheld", withheld);
   $("result").classList.toggle("threshold", threshold !== null);
   $("result").style.setProperty("--threshold", `${100 * (threshold ?? 0)}%`);
-  $("verdict").textContent = answer.abstained ? "Not confident enough" : answer.label;
-  $("confidence").textContent = answer.abstained ? "" : confidence;
+  $("verdict").textContent = withheld ? "Not confident enough" : answer.label;
+  $("confidence").textContent = withheld ? "" : confidence;
   $("why").hidden = !answer.abstained;
-  $("why").textContent =
-    threshold === null
-      ? `Best guess: ${answer.label}, ${confidence}. The model withholds all predictions, as no threshold reaches the required accuracy.`
-      : `Best guess: ${answer.label}, ${confidence}. The threshold is ${percent(threshold)}.`;
+  $("why").textContent = withheld
+    ? `Best guess: ${answer.label}, ${confidence}. The threshold is ${percent(threshold)}.`
+    : `Check this prediction: with ${count(model.validation_examples, "validation image")}, no confidence was shown to be reliable.`;
   $("bars").replaceChildren(...answer.classes.map(row));
   const all = answer.classes.length === model.classes.length;
   $("caption").textContent =
@@ -26,7 +26,7 @@ export function showAnswer(answer, model, trip) {
   $("decode").textContent = milliseconds(answer.decode_ms);
   $("inference").textContent = milliseconds(answer.inference_ms);
   $("trip").textContent = milliseconds(trip);
-  $("spoken").textContent = answer.abstained ? `${$("verdict").textContent}. ${$("why").textContent}` : `${answer.label}, ${confidence}.`;
+  $("spoken").textContent = withheld ? `${$("verdict").textContent}. ${$("why").textContent}` : `${answer.label}, ${confidence}. ${answer.abstained ? $("why").textContent : ""}`.trim();
 }
 
 function row({ label, probability }, index) {
@@ -48,6 +48,7 @@ function percent(probability) {
   return `${text}\u00a0%`;
 }
 
+const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 const milliseconds = (time) => `${time < 10 ? time.toFixed(1) : Math.round(time)}\u00a0ms`;
 
 // Shows a response of v1/explain.

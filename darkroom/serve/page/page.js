@@ -98,7 +98,8 @@ async function loadModel() {
 function accuracy({ accuracy, accuracy_low: low, accuracy_high: high, samples }) {
   if (accuracy === undefined) return "";
   const interval = low === undefined ? "" : ` (95\u00a0% confidence interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}\u00a0%)`;
-  return `${(100 * accuracy).toFixed(2)}\u00a0% accuracy on ${samples?.toLocaleString("en") ?? "the"} test images${interval}`;
+  const tested = samples === 1 ? "1 test image" : `${samples?.toLocaleString("en") ?? "the"} test images`;
+  return `${(100 * accuracy).toFixed(2)}\u00a0% accuracy on ${tested}${interval}`;
 }
 
 function fact(term, text) {

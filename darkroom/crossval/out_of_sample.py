@@ -1,0 +1,52 @@
+"""Predictions of networks that were not trained on the examples: one training per fold."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from darkroom.core.arrays import Manifest, Split, read_into
+from darkroom.core.outputs import TEMPORARY
+from darkroom.models.config import ModelConfig
+from darkroom.models.inference import predict
+from darkroom.train.config import TrainConfig
+from darkroom.train.setup import build_trainer, notices
+
+_BLOCK = 1000  # examples copied at a time
+
+
+def out_of_sample(
+    train: Split, val: Split, manifest: Manifest, seed: int, model: ModelConfig, settings: TrainConfig, fold: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each value of `fold` (N,) int64, train a network on the examples of the others.
+
+    Yields the indices (n,) of the fold's examples, their logits (n, K) float32, and the logits of the validation set.
+    """
+    training = settings.model_copy(update={"keep_weights": "last", "early_stopping": 0})  # so `val` has no influence
+    count = fold.max() + 1
+    for number in range(count):
+        indices = np.flatnonzero(fold == number)
+        with subset(train, np.flatnonzero(fold != number)) as rest, subset(train, indices) as held_out:
+            trainer = build_trainer(seed, model, training, manifest, rest, val)
+            for notice in notices(training, trainer):
+                print(f"fold {number + 1} of {count}: {notice}")
+            for record in trainer.epochs():
+                print(f"fold {number + 1} of {count}, {record}", flush=True)
+            of_fold, of_val = (
+                predict(trainer.whole, split.inputs, trainer.data.mean, trainer.data.std) for split in (held_out, val)
+            )
+            yield indices, of_fold, of_val
+
+
+@contextmanager
+def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
+    """The examples at `indices` (n,) as a split, mapped from a temporary file, since they may not fit in memory."""
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
+        path = Path(folder, "inputs.npy")
+        inputs = np.lib.format.open_memmap(path, "w+", np.uint8, (len(indices), *split.inputs.shape[1:]))
+        for start in range(0, len(indices), _BLOCK):
+            read_into(inputs[start : start + _BLOCK], split.inputs, indices[start : start + _BLOCK])
+        inputs.flush()
+        yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices])
