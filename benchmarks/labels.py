@@ -12,8 +12,9 @@ from benchmarks.command import parser
 from benchmarks.runs import changed, recipe
 from darkroom.core import arrays, processor
 from darkroom.core.randomness import numpy_generator
+from darkroom.crossval import folds
 from darkroom.crossval.out_of_sample import out_of_sample
-from darkroom.evaluate import folds, label_errors
+from darkroom.evaluate import label_errors
 from darkroom.models.inference import probabilities
 
 

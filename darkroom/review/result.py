@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ COSTS = "metrics/cost"  # a folder with one file per stage
 PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
 SEEDS = "metrics/seeds.json"
 PROBABILITY, GROUP = "label_probability", "group"  # columns of the predictions
-_TEXTS = ("recipe", "reason")  # the last words of the keys whose values are texts
+_TEXTS = re.compile("recipe$|reason$|^most_faithful_")  # the keys whose values are texts
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def numbers(revision: Revision, path: str) -> dict[str, Any] | None:
         ) from None
     for key, value in leaves.items():
         number = isinstance(value, bool | int | None) or (isinstance(value, float) and math.isfinite(value))
-        if not number and not (isinstance(value, str) and key.endswith(_TEXTS)):
+        if not number and not (isinstance(value, str) and _TEXTS.search(key)):
             raise DarkroomError(f"{path} of {revision.name}: {key} = {value} is not a finite number: run `dvc repro`.")
     return leaves
 

@@ -75,7 +75,8 @@ def test_generated_arrays_can_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_altered_copies_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     images = (
-        np.random.default_rng(0).integers(256, size=(80, 4, 4, 1), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+        np.random.default_rng(0).integers(256, size=(160, 4, 4, 1), dtype=np.uint8).repeat(4, axis=1).repeat(4, axis=2)
     )
-    found = duplicates.trial(images, 1, 8.0)
-    assert found["5 % darker"] == found["5 % brighter"] == found["precision"] == 100.0
+    found = duplicates.trial(images, 1, 0.15, flip=True)
+    kinds = ("5 % darker", "15 levels brighter", "contrast 0.8", "mirrored", "precision")
+    assert [found[kind] for kind in kinds] == [100.0] * 5
