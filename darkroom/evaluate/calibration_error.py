@@ -97,4 +97,4 @@ def _interval(
     smallest, largest = np.percentile(resampled, [2.5, 97.5])
     is_chance = error <= np.percentile(null, 97.5)
     low = 0.0 if is_chance else max(0.0, error - float(largest - errors(smoothed)))
-    return error, (low, error + float(resampled.mean() - smallest)), float(null.mean())
+    return error, (low, min(1.0, error + float(resampled.mean() - smallest))), float(null.mean())

@@ -33,7 +33,8 @@ def compare(areas: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -
         one.insert(0, "curve", CURVES[curve])
         p = holm(np.array([_paired_p(advantage, groups) for advantage in found]))
         tables.append(one.assign(advantage=[some.mean() for some in found], low=low, high=high, p=p))
-    return pd.concat(tables, ignore_index=True)
+    # An interval of one unit is infinite
+    return pd.concat(tables, ignore_index=True).replace([-np.inf, np.inf], np.nan)
 
 
 def most_faithful(comparisons: pd.DataFrame) -> dict[str, str | None]:

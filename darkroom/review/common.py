@@ -38,8 +38,9 @@ class Common:
 
     @cached_property
     def groups(self) -> np.ndarray | None:
-        """The number (N,) int64 of each example's group, if both sides name it; None if all are independent."""
-        return grouped(self.new[GROUP].to_numpy()) if GROUP in self.new and GROUP in self.old else None
+        """The number (N,) int64 of each example's group, as the newer side that names it; None if independent."""
+        named = [side[GROUP].to_numpy() for side in (self.new, self.old) if GROUP in side]
+        return grouped(named[0]) if named else None
 
     @property
     def slices(self) -> list[str]:

@@ -200,7 +200,10 @@ def as_json(review: Review) -> dict[str, Any]:
         "verdict": review.recipe_verdict,
         "recipe": {"verdict": review.recipe_verdict, **asdict(review.recipe), "source": review.noise.source},
         "model": {"verdict": review.model_verdict, **accuracies, **asdict(review.model)},
-        "worse": {name: table["value"].tolist() for name, table in review.worse.items()},
+        "worse": {
+            name: table[[key for key in ("column", "value") if key in table]].to_dict("records")
+            for name, table in review.worse.items()
+        },
         **{name: {"revision": side.revision.name, "commit": side.revision.commit} for name, side in sides.items()},
         "examples": {
             "common": len(common.new),

@@ -15,7 +15,7 @@ from darkroom.review.attestation import State
 from darkroom.review.cells import SHOWN, pair, percent, points, tested
 from darkroom.review.compare import SAME, Review, Side, changes
 from darkroom.review.result import DATA, EVALUATE, EXPORT, ROBUSTNESS, TRAIN
-from darkroom.review.significance import ENOUGH_SEEDS, LEVEL, POWER, Difference
+from darkroom.review.significance import LEVEL, POWER, Difference
 from darkroom.review.thumbnails import thumbnails
 
 MAX_CLASSES = 20
@@ -126,7 +126,6 @@ def _environment(**settings: Any) -> Environment:
     environment.filters |= {"grouped": lock.grouped}
     environment.globals |= {"table": cells.table, "code": cells.code, "over_seeds": _over_seeds}
     environment.globals |= {"LEVEL": LEVEL, "POWER": POWER, "SHOWN": SHOWN, "MAX_CLASSES": MAX_CLASSES}
-    environment.globals |= {"ENOUGH_SEEDS": ENOUGH_SEEDS}
     return environment
 
 

@@ -91,7 +91,8 @@ def mean(old: np.ndarray, new: np.ndarray, groups: np.ndarray | None = None) -> 
 
     Student's paired test and interval, over groups (N,) if given.
     """
-    return _studentised(float((new - old).mean()), new - old - (new - old).mean(), groups)
+    change = new - old
+    return _studentised(float(change.mean()), change - change.mean(), None, groups)
 
 
 def macro_f1(labels: np.ndarray, old: np.ndarray, new: np.ndarray, groups: np.ndarray | None = None) -> Difference:
@@ -107,7 +108,8 @@ def macro_f1(labels: np.ndarray, old: np.ndarray, new: np.ndarray, groups: np.nd
     sizes = np.bincount(stratum)
     means = np.bincount(stratum, influence) / np.maximum(sizes, 1)
     correction = np.sqrt(sizes / np.maximum(sizes - 1, 1))
-    return _studentised(scores[1][0] - scores[0][0], ((influence - means[stratum]) * correction[stratum]), groups)
+    deviations = (influence - means[stratum]) * correction[stratum]
+    return _studentised(scores[1][0] - scores[0][0], deviations, old != new, groups)
 
 
 def _f1_influence(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, np.ndarray]:
@@ -212,17 +214,23 @@ def clustered(deviations: np.ndarray, number: np.ndarray) -> float:
     return float((sums**2).sum() / len(number) ** 2 * len(sums) / (len(sums) - 1)) if len(sums) > 1 else 1.0
 
 
-def _studentised(value: float, deviations: np.ndarray, groups: np.ndarray | None) -> Difference:
-    """A value that is a mean up to first order, with the deviations (N,) of its examples, against zero."""
+def _studentised(
+    value: float, deviations: np.ndarray, changed: np.ndarray | None, groups: np.ndarray | None
+) -> Difference:
+    """A value that is a mean up to first order, with the deviations (N,) of its examples, against zero.
+
+    `changed` (N,) bool: the examples with another prediction, if only these count. Few of them prove little, however
+    alike they are: with k changed units p is at least 2 / 2^k, as in a test by flipping their signs.
+    """
     number = grouped(groups)
     number = np.arange(len(deviations)) if number is None else number
-    units = int(number.max()) + 1
-    if not deviations.any():
-        return Difference(value, value, value, float(value == 0))
-    freedom, error = max(1, units - 1), np.sqrt(clustered(deviations, number))
+    freedom = max(1, int(number.max()))
+    least = float(not number.max()) if changed is None else min(1.0, 2.0 ** (1 - len(np.unique(number[changed]))))
+    # Without any deviation nothing is known of the error: it may be as large as the value
+    error = np.sqrt(clustered(deviations, number)) if deviations.any() else abs(value)
     half = t.isf(LEVEL / 2, freedom) * error
-    p = 2 * t.sf(abs(value) / error, freedom)
-    return Difference(value, float(value - half), float(value + half), float(p))
+    p = 2 * t.sf(abs(value) / error, freedom) if error else 1.0
+    return Difference(value, float(value - half), float(value + half), max(least, float(p)))
 
 
 def _sign_flips(sums: np.ndarray) -> float:

@@ -127,6 +127,7 @@ class Trainer:
             "parameters": sum(parameter.numel() for parameter in self.whole.parameters()),
             "trainable_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             "flops_per_image": flops.count(self.whole, self.data.shape)[0],  # of the forward pass
+            "cpu_threads": torch.get_num_threads(),  # another number rounds differently, which acts like another seed
         }
 
     def costs(self) -> dict[str, float]:

@@ -195,3 +195,20 @@ def test_one_training_for_both_sides_has_no_noise_of_a_retraining():
     pair = correctness(30, 10, 900, 60)
     found, model = significance.same_weights(*pair), significance.accuracy(*pair)
     assert (found.p, found.low, found.high, found.std, found.freedom) == (model.p, model.low, model.high, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "old", "new"),
+    [
+        ([0, 0, 1, 1], [1, 1, 1, 1], [0, 0, 1, 1]),
+        ([0] + [1] * 50 + [2] * 50, [1] + [1] * 49 + [2] * 51, [0] + [1] * 49 + [2] * 51),
+    ],
+)
+def test_few_changed_predictions_prove_little(labels: list[int], old: list[int], new: list[int]):
+    changed = sum(before != after for before, after in zip(old, new, strict=True))
+    found = significance.macro_f1(*map(np.array, (labels, old, new)))
+    assert found.p >= 2.0 ** (1 - changed) and found.low < found.value < found.high
+
+
+def test_one_example_proves_nothing():
+    assert significance.mean(np.array([1.0]), np.array([0.5])).p == 1
