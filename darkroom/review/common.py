@@ -1,6 +1,6 @@
 """The test examples that two results have in common, under the same labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +30,7 @@ class Common:
     only_new: int
     renamed: Mapping[str, str]  # the old name of a class -> its new name
     relabelled: np.ndarray  # (N,) bool: the examples whose label differs, renamed classes aside
+    slices: Sequence[str]  # the columns of the user's manifest by which the new result is sliced
 
     @property
     def labels(self) -> np.ndarray:
@@ -41,11 +42,6 @@ class Common:
         """The number (N,) int64 of each example's group, as the newer side that names it; None if independent."""
         named = [side[GROUP].to_numpy() for side in (self.new, self.old) if GROUP in side]
         return grouped(named[0]) if named else None
-
-    @property
-    def slices(self) -> list[str]:
-        """The columns of the user's manifest by which the new result is sliced."""
-        return [name for name in self.new if name not in _OWN]
 
     @property
     def is_all(self) -> bool:
@@ -61,6 +57,7 @@ def find(old: Result, new: Result) -> Common:
         raise DarkroomError(
             f"{where} have no test example in common, so they cannot be compared: evaluate both on the same test set."
         )
+    wanted = new.params.get("evaluate.slices") or ()
     before, after = (one.predictions[one.predictions["id"].isin(ids)].reset_index(drop=True) for one in (old, new))
     renamed = _renamed(before, after)
     before = before.assign(label=before["label"].replace(renamed), predicted=before["predicted"].replace(renamed))
@@ -79,6 +76,7 @@ def find(old: Result, new: Result) -> Common:
         len(new.predictions) - len(ids),
         renamed,
         relabelled,
+        [name for name in after if name not in _OWN or (name == GROUP and GROUP in wanted)],
     )
 
 

@@ -7,6 +7,8 @@ from darkroom.review.common import Common
 from darkroom.review.result import Result
 from darkroom.review.revision import Revision
 
+SLICED = {"evaluate.slices": [result.GROUP]}
+
 
 def side(name: str, **columns: list[str]) -> Result:
     """A result with these ids, labels and predictions."""
@@ -87,5 +89,7 @@ def test_groups_and_slices_are_columns_of_the_new_side():
     assert found.slices == ["camera"] and found.groups is None
     both = {"id": list("123"), "label": list("abb"), "predicted": list("abb"), result.GROUP: ["g", "", "g"]}
     assert find(both, both).groups.tolist() == [0, 1, 0]
+    sliced = Result(Revision("new", ""), {}, {}, side("", **both).predictions, pd.DataFrame(), SLICED, {})
+    assert common.find(sliced, sliced).slices == [result.GROUP]
     single = {**both, result.GROUP: ["", "", "g"]}
     assert find(single, single).groups is None
