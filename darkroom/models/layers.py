@@ -52,3 +52,8 @@ def convolution(in_channels: int, out_channels: int, pool: bool = False) -> nn.S
         nn.BatchNorm2d(out_channels),
         nn.ReLU(),
     )
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """The layer of a network of the registry that turns features into logits."""
+    return network.get_submodule(getattr(network, "last_layer_name", "head"))

@@ -11,10 +11,10 @@ from darkroom.core.spelling import did_you_mean
 
 
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
-    """Build timm's `architecture` for images of `shape` (height, width, channels), its last layer named `head`.
+    """Build timm's `architecture` for images of `shape` (height, width, channels).
 
-    The attribute `adapted` names the layers that depend on the classes. Raises DarkroomError if timm has no such
-    network, and ValueError if the image size does not fit it.
+    The attribute `last_layer_name` names its last layer, `adapted` the layers that depend on the classes. Raises
+    DarkroomError if timm has no such network, and ValueError if the image size does not fit it.
     """
     height, width, channels = shape
     network = _create(architecture, height, width, num_classes=classes, in_chans=channels)
@@ -23,8 +23,8 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
         raise DarkroomError(
             f"model.timm.architecture = {architecture!r} does not end in one linear layer: choose another network."
         )
-    network.adapted = tuple(name for name, layer in network.named_modules() if layer is head)
-    object.__setattr__(network, "head", head)  # an alias; a plain assignment could add it to the state dict again
+    network.last_layer_name = next(name for name, layer in network.named_modules() if layer is head)
+    network.adapted = (network.last_layer_name,)
     _require_fit(network, shape)
     return network
 

@@ -17,12 +17,12 @@ SIZE_DEPENDENT = ("encoder.pos_embedding", "aux1", "aux2", "AuxLogits")  # depen
 
 
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
-    """Build torchvision's `architecture` for images of `shape` (height, width, channels), its last layer named `head`.
+    """Build torchvision's `architecture` for images of `shape` (height, width, channels).
 
     For small images the first convolution becomes 3 x 3 with stride 1 and the first pooling is removed, as is usual for
-    residual networks on CIFAR-10; a Vision Transformer gets patches of 4 x 4. The attribute `adapted` names the layers
-    that differ from torchvision's. Raises DarkroomError if torchvision has no such model, and ValueError if the image
-    size does not fit it.
+    residual networks on CIFAR-10; a Vision Transformer gets patches of 4 x 4. The attribute `last_layer_name` names
+    its last layer, `adapted` the layers that differ from torchvision's. Raises DarkroomError if torchvision has no such
+    model, and ValueError if the image size does not fit it.
     """
     import torchvision  # takes 3 s, so only when needed
 
@@ -78,16 +78,17 @@ def _options(architecture: str, shape: tuple[int, ...], small: bool) -> dict[str
 
 
 def _adapt_head(network: nn.Module, classes: int) -> str:
-    """Replace the last layer by one for `classes`, and return the name of the replaced layer."""
+    """Replace the last layer by one for `classes`, name it, and return the name of what was replaced."""
     names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if names:
         head, name = nn.Linear(network.get_submodule(names[-1]).in_features, classes), names[-1]
         network.set_submodule(name, head)
+        network.last_layer_name = name
     else:  # SqueezeNet, whose last layer is a convolution
         name, inputs = "classifier", network.classifier[1].in_channels
         head = nn.Linear(inputs, classes)
         network.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), network.classifier[0], head)
-    object.__setattr__(network, "head", head)  # an alias; a plain assignment would add it to the state dict again
+        network.last_layer_name = "classifier.3"
     return name
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from darkroom.core.params import Fraction, PositiveInt, Section
+from darkroom.core.params import Fraction, NameOrNone, PositiveInt, Section
 
 BATCH_SIZES = (512, 256, 128, 64, 32, 16)  # from which batch_size = auto chooses
 
@@ -17,8 +17,28 @@ class AugmentConfig(Section):
     shift: Literal["auto"] | Annotated[int, Field(ge=0, le=64)]
     random_erasing: Annotated[float, Field(ge=0, le=1)]
     min_crop_area: Annotated[float, Field(gt=0, le=1)]
+    max_crop_aspect: Annotated[float, Field(ge=1, le=10)]
+    color_jitter: Annotated[float, Field(ge=0, le=1)]
+    policy: Literal["none", "trivial", "rand"]
     mixup: Annotated[float, Field(ge=0, le=100)]
     cutmix: Annotated[float, Field(ge=0, le=100)]
+
+
+class LoraConfig(Section):
+    """Low-rank adapters."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)]
+    alpha: Annotated[float, Field(gt=0, le=10_000)]
+    dropout: Fraction
+    targets: Annotated[str, Field(min_length=1)]
+
+
+class DistillConfig(Section):
+    """Distillation from a teacher."""
+
+    teacher: NameOrNone
+    weight: Annotated[float, Field(ge=0, le=1)]
+    temperature: Annotated[float, Field(gt=0, le=100)]
 
 
 class TrainConfig(Section):
@@ -31,7 +51,14 @@ class TrainConfig(Section):
         "weights": "keep_weights",
         "checkpoint_every": "checkpoint_steps",
     }
-    tune: Literal["all", "head"]
+    tune: Literal["all", "head", "lora", "adalora"]
+    lora: LoraConfig
+    freeze_epochs: Annotated[float, Field(ge=0, le=100_000)]
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    batch_norm: Literal["train", "frozen"]
+    distill: DistillConfig
+    processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
+    parallel: Literal["data", "sharded"]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]

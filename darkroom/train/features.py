@@ -13,6 +13,7 @@ from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_file
 from darkroom.models.inference import predict
+from darkroom.models.layers import last_layer
 
 FOLDER = Path(".darkroom/features")
 KEPT = 4  # newest files that are kept: training and validation split of two trainings
@@ -28,11 +29,12 @@ class _Features(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Features (N, D) float32 of inputs (N, C, ...)."""
         found: list[Tensor] = []
-        hook = self.network.head.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
+        last = last_layer(self.network)
+        hook = last.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
         logits = self.network(inputs)
         hook.remove()
-        if not torch.equal(self.network.head(found[0]), logits):
-            raise DarkroomError("train.tune = head: the layer `head` is not the last of this network: set it to all.")
+        if not torch.equal(last(found[0]), logits):
+            raise DarkroomError("train.tune = head: the last layer of this network is not linear: set it to all.")
         return found[0]
 
 
@@ -60,7 +62,8 @@ def _key(network: nn.Module, split: Split, mean: Sequence[float], std: Sequence[
     """A hash of everything that determines the features besides code and hardware."""
     digest = hashlib.blake2b(json.dumps([*mean, *std, data_sha256, torch.__version__]).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(split.labels).tobytes() + json.dumps(split.ids.tolist()).encode())
+    trained = {tensor.data_ptr() for tensor in last_layer(network).state_dict().values()}
     for name, tensor in network.state_dict().items():
-        if not name.endswith(("head.weight", "head.bias")) and tensor is not network.head.weight:
+        if tensor.data_ptr() not in trained:
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

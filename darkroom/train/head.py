@@ -8,12 +8,23 @@ from torch import Tensor, nn
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.models import hardware
+from darkroom.models.layers import last_layer
 from darkroom.train import features
 from darkroom.train.config import TrainConfig
 from darkroom.train.objective import Objective
 from darkroom.train.trainer import Trainer
 
-UNCHANGED = {"flip": "none", "shift": 0, "random_erasing": 0.0, "min_crop_area": 1.0, "mixup": 0.0, "cutmix": 0.0}
+UNCHANGED = {
+    "flip": "none",
+    "shift": 0,
+    "random_erasing": 0.0,
+    "min_crop_area": 1.0,
+    "max_crop_aspect": 1.0,
+    "color_jitter": 0.0,
+    "policy": "none",
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
 
 
 class Head(nn.Module):
@@ -52,7 +63,7 @@ class HeadTrainer(Trainer):
         # Features are used as they are: this mean and standard deviation change nothing.
         as_they_are = replace(manifest, shape=(size,), mean=(0.0,) * size, std=(1 / 255,) * size)
         settings = settings.model_copy(update={"augment": settings.augment.model_copy(update=UNCHANGED)})
-        head = Head(network.head)
+        head = Head(last_layer(network))
         super().__init__(head, objective, found, held_out, as_they_are, settings, seed, device, "fp32", fit_stem=False)
         self.whole, self.data = network, manifest  # the head is a layer of the network, so it is trained in place
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from darkroom.models.layers import last_layer
 from darkroom.train.config import TrainConfig
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)  # layers that multiply inputs by weights
@@ -58,7 +59,7 @@ class Optimisers:
 
     def __init__(self, network: nn.Module, settings: TrainConfig):
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        heads = layer_weights(network.head)
+        heads = layer_weights(last_layer(network))
         others = {id(weight) for weight in heads}
         matrices = [weight for weight in layer_weights(network) if id(weight) not in others]
         chosen = {id(parameter) for parameter in heads + matrices}
@@ -72,10 +73,9 @@ class Optimisers:
             self.members = [torch.optim.AdamW(groups, settings.lr)]
         else:
             groups = [{"params": heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-            self.members = [
-                Muon(matrices, settings.lr, settings.momentum, decay),
-                torch.optim.AdamW(groups, settings.lr, betas=(0.9, 0.95)),
-            ]
+            self.members = [torch.optim.AdamW(groups, settings.lr, betas=(0.9, 0.95))]
+            if matrices:  # none if only the last layer is trained
+                self.members.insert(0, Muon(matrices, settings.lr, settings.momentum, decay))
         self.parameters = trained
 
     def step(self, lr: float, scaler: torch.amp.GradScaler) -> None:

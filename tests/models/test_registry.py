@@ -16,6 +16,7 @@ from darkroom.export.graph import contents, to_onnx
 from darkroom.models import checkpoints
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
+from darkroom.models.layers import last_layer
 from darkroom.models.registry import FAMILIES, build
 from darkroom.train import flops
 from tests.networks import OWN, SMALL, small
@@ -78,11 +79,11 @@ def test_any_image_large_enough_gives_a_finite_logit_for_each_class(name, height
 def test_head_is_the_last_layer(name, shape):
     network = small(name, shape).eval()
     outputs = []
-    network.head.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    last_layer(network).register_forward_hook(lambda module, inputs, output: outputs.append(output))
     logits = network(torch.randn(2, shape[2], *shape[:2]))
     assert logits.shape == (2, 3)
     assert torch.equal(logits, outputs[0])
-    assert isinstance(network.head, nn.Linear)
+    assert isinstance(last_layer(network), nn.Linear)
 
 
 @pytest.mark.parametrize("name", OWN)

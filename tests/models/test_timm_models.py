@@ -3,6 +3,7 @@ import torch
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models import timm_models
+from darkroom.models.layers import last_layer
 from darkroom.models.registry import build
 
 
@@ -15,7 +16,7 @@ def test_a_network_fits_the_images_and_classes(architecture: str, shape: tuple[i
     logits = network(torch.randn(2, shape[2], *shape[:2]))
     assert logits.shape == (2, 5)
     logits.sum().backward()
-    assert network.head.weight.shape[0] == 5 and network.head.weight.grad is not None
+    assert last_layer(network).weight.shape[0] == 5 and last_layer(network).weight.grad is not None
     assert not any(name.startswith("head.head") for name in network.state_dict())
 
 

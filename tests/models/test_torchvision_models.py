@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from darkroom.core.errors import DarkroomError
+from darkroom.models.layers import last_layer
 from darkroom.models.registry import build
 from tests.networks import small
 
@@ -23,16 +24,16 @@ def test_every_weight_gets_a_gradient_and_a_copy_has_a_head_of_its_own():
     network(torch.randn(8, 2, 12, 9)).square().sum().backward()
     assert all(weight.grad.any() for weight in network.parameters())
     twin = copy.deepcopy(network)
-    assert twin.head is twin.fc
-    assert twin.head is not network.head
+    assert last_layer(twin) is twin.fc
+    assert last_layer(twin) is not last_layer(network)
 
 
 def test_squeezenet_whose_last_layer_is_a_convolution_gets_a_linear_head():
     network = architecture("squeezenet1_1", (28, 28, 1)).eval()
     outputs = []
-    network.head.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    last_layer(network).register_forward_hook(lambda module, inputs, output: outputs.append(output))
     assert torch.equal(network(torch.zeros(2, 1, 28, 28)), outputs[0])
-    assert isinstance(network.head, nn.Linear)
+    assert isinstance(last_layer(network), nn.Linear)
 
 
 def test_stem_keeps_the_size_of_small_images_and_is_the_original_for_large_ones():
@@ -69,7 +70,7 @@ def test_small_images_are_accepted(name):
         network = architecture(name, (28, 28, 1), 7)
         assert network.training
         assert network(torch.zeros(2, 1, 28, 28)).shape == (2, 7)
-        assert network.head.out_features == 7
+        assert last_layer(network).out_features == 7
 
 
 @pytest.mark.parametrize(

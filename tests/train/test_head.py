@@ -6,6 +6,7 @@ import torch
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models.inference import predict
+from darkroom.models.layers import last_layer
 from darkroom.train import features
 from darkroom.train.head import HeadTrainer
 from darkroom.train.objective import Supervised
@@ -41,7 +42,7 @@ def test_only_the_last_layer_changes_and_it_learns(name: str):
 
 
 def _is_head(trainer: HeadTrainer, tensor: torch.Tensor) -> bool:
-    return any(tensor.data_ptr() == own.data_ptr() for own in trainer.whole.head.parameters())
+    return any(tensor.data_ptr() == own.data_ptr() for own in last_layer(trainer.whole).parameters())
 
 
 def test_the_summary_is_that_of_the_whole_network():
@@ -49,7 +50,7 @@ def test_the_summary_is_that_of_the_whole_network():
     list(trainer.epochs())
     found = trainer.summary()
     assert found["parameters"] == sum(one.numel() for one in trainer.whole.parameters())
-    assert found["trainable_parameters"] == sum(one.numel() for one in trainer.whole.head.parameters())
+    assert found["trainable_parameters"] == sum(one.numel() for one in last_layer(trainer.whole).parameters())
     assert found["flops_per_image"] > 2 * found["trainable_parameters"]
     assert trainer.costs()["feature_seconds"] >= 0
     assert trainer.data.shape == (10, 10, 1)
