@@ -23,6 +23,7 @@ def main() -> dict[str, float]:
     val, test = trained.split("val"), trained.split("test")
     columns = arrays.read_columns("data/arrays", "test")
     sliced, groups = slices.values(columns, settings.slices), columns.get("group")
+    val_groups = arrays.read_columns("data/arrays", "val").get("group")
     started = time.perf_counter()
     val_logits, logits = (predict(network, split.inputs, manifest.mean, manifest.std) for split in (val, test))
     seconds = time.perf_counter() - started
@@ -31,10 +32,10 @@ def main() -> dict[str, float]:
     if settings.test_time_flip:
         flipped = predict(network, test.inputs[:, :, ::-1], manifest.mean, manifest.std)
         summary["accuracy_test_time_flip"] = metrics.accuracy(logits + flipped, test.labels)
-    fitted = confidence.fit(val_logits, val.labels, settings)
+    fitted = confidence.fit(val_logits, val.labels, settings, val_groups)
     strange = stand_ins(test.inputs)
     others = {kind: predict(network, inputs, manifest.mean, manifest.std) for kind, inputs in strange.items()}
-    summary |= confidence.summary(logits, test.labels, fitted, others)
+    summary |= confidence.summary(logits, test.labels, fitted, others, groups)
 
     calibrated = probabilities(logits / fitted["temperature"])
     more = slices.tracked(columns, sliced)

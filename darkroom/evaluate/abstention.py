@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binom
+from scipy.special import betainc
 
 from darkroom.core.spelling import counted
-from darkroom.statistics.intervals import wilson
+from darkroom.statistics.groups import independent_fraction
+from darkroom.statistics.intervals import fraction_interval
 
 LEVELS = 100  # coverages that are tested for a threshold
 STARTS = 3  # coverages at which a sequence of tests starts, each with an equal part of the error probability
@@ -27,7 +28,9 @@ def curve(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"coverage": ranks / len(risk), "risk": risk[ranks - 1]})
 
 
-def threshold(confidence: np.ndarray, correct: np.ndarray, target: float, certainty: float) -> float | None:
+def threshold(
+    confidence: np.ndarray, correct: np.ndarray, target: float, certainty: float, groups: np.ndarray | None = None
+) -> float | None:
     """The confidence from which at least the fraction `target` of the answers is correct, with the given certainty.
 
     Of new examples from the same source, at least the fraction `target` with at least this confidence gets a correct
@@ -38,11 +41,13 @@ def threshold(confidence: np.ndarray, correct: np.ndarray, target: float, certai
     coverage that passes hands its error probability on to the next (Wiens and Dmitrienko, "The fallback procedure for
     evaluating a single family of hypotheses", Journal of Biopharmaceutical Statistics, 2005). It shows larger coverages
     than the search by Geifman and El-Yaniv, which divides the error probability by log2 N. The examples must be
-    independent and outside the training and test sets. Choosing the epoch on them makes them slightly too easy.
+    independent and outside the training and test sets; those of groups (N,) text ("": in none) count as fewer. Choosing
+    the epoch on them makes them slightly too easy.
     """
+    fraction = independent_fraction(correct, groups)
     ranked, errors = np.sort(confidence)[::-1], np.cumsum(~correct[np.argsort(-confidence, kind="stable")])
     levels = _ranks(len(ranked), LEVELS)
-    levels = levels[levels >= _smallest(target, certainty)]
+    levels = levels[levels * fraction >= _smallest(target, certainty)]
     own = np.zeros(len(levels))
     own[np.unique(np.arange(STARTS) * len(levels) // STARTS)[: len(levels)]] = (1 - certainty) / STARTS
     shown, carried = None, 0.0
@@ -51,29 +56,34 @@ def threshold(confidence: np.ndarray, correct: np.ndarray, target: float, certai
         below = float(ranked[level]) if level < len(ranked) else -1.0
         answers = int(np.searchsorted(-ranked, -below))
         carried += part
-        if answers and binom.cdf(errors[answers - 1], answers, 1 - target) <= carried:
+        if answers and _at_most(errors[answers - 1] * fraction, answers * fraction, 1 - target) <= carried:
             shown = max(math.nextafter(below, 2), 0.0)
         else:
             carried = 0.0
     return shown
 
 
-def fit(probabilities: np.ndarray, labels: np.ndarray, target: float, certainty: float) -> dict[str, float | None]:
-    """The `threshold` for probabilities (N, K) of labels (N,) int64, and what it was fitted with."""
+def fit(
+    probabilities: np.ndarray, labels: np.ndarray, target: float, certainty: float, groups: np.ndarray | None = None
+) -> dict[str, float | None]:
+    """The `threshold` for probabilities (N, K) of labels (N,) int64 and groups (N,), and what it was fitted with."""
     correct = probabilities.argmax(1) == labels
     return {
-        "threshold": threshold(probabilities.max(1), correct, target, certainty),
+        "threshold": threshold(probabilities.max(1), correct, target, certainty, groups),
         "target_accuracy": target,
         "target_confidence": certainty,
         "validation_examples": len(labels),
     }
 
 
-def summary(confidence: np.ndarray, correct: np.ndarray, threshold: float | None) -> dict[str, float | None]:
+def summary(
+    confidence: np.ndarray, correct: np.ndarray, threshold: float | None, groups: np.ndarray | None = None
+) -> dict[str, float | None]:
     """Accuracy at 90 % and 95 % coverage, area under the risk-coverage curve, coverage and accuracy at the threshold.
 
     Examples of equal confidence count in any order: the risk is the mean over all orders. `_low` and `_high` bound
-    Wilson's 95 % intervals. Without a threshold, or if it is never reached, coverage is 0 and accuracy None.
+    95 % intervals, which take groups (N,) text into account. Without a threshold, or if it is never reached, coverage
+    is 0 and accuracy None.
     """
     risk = _risk(confidence, correct)
     at = {percent: 1 - float(risk[math.ceil(percent / 100 * len(risk)) - 1]) for percent in (90, 95)}
@@ -83,8 +93,8 @@ def summary(confidence: np.ndarray, correct: np.ndarray, threshold: float | None
         "accuracy_at_coverage_95": at[95],
         "risk_coverage_area": float(risk.mean()),
         "abstention_threshold": threshold,
-        **_fraction("abstention_coverage", answered if threshold is not None else answered[:0], 0.0),
-        **_fraction("abstention_accuracy", correct[answered], None),
+        **_fraction("abstention_coverage", answered if threshold is not None else answered[:0], 0.0, groups),
+        **_fraction("abstention_accuracy", correct[answered], None, groups[answered] if groups is not None else None),
     }
 
 
@@ -101,11 +111,18 @@ def line(fitted: Mapping[str, float | None]) -> str:
     return f"no threshold could be shown: with {counted(examples, 'validation example')}, none proves that {goal}{why}"
 
 
-def _fraction(name: str, hits: np.ndarray, otherwise: float | None) -> dict[str, float | None]:
+def _fraction(
+    name: str, hits: np.ndarray, otherwise: float | None, groups: np.ndarray | None
+) -> dict[str, float | None]:
     """The fraction of `hits` (n,) bool with the bounds of its interval; all three are `otherwise` if n is 0."""
-    values = [otherwise] * 3 if not len(hits) else [hits.mean(), *wilson(hits.sum(), len(hits))]
+    values = [hits.mean(), *fraction_interval(hits, groups)] if len(hits) else [otherwise] * 3
     keys = (name, f"{name}_low", f"{name}_high")
     return {key: value if value is None else float(value) for key, value in zip(keys, values, strict=True)}
+
+
+def _at_most(errors: float, answers: float, risk: float) -> float:
+    """The probability of at most so many errors among the answers; numbers of answers may be fractional."""
+    return float(betainc(answers - errors, errors + 1, 1 - risk)) if errors < answers else 1.0
 
 
 def _smallest(target: float, certainty: float) -> int:

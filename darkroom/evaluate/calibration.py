@@ -46,17 +46,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return temperature if 2 * (losses(1) - losses(temperature)).min() > _SIGNIFICANT else 1.0
 
 
-def summary(logits: np.ndarray, labels: np.ndarray, temperature: float) -> dict[str, float]:
+def summary(
+    logits: np.ndarray, labels: np.ndarray, temperature: float, groups: np.ndarray | None = None
+) -> dict[str, float]:
     """Calibration of logits (N, K) for labels (N,) int64, with temperature scaling and without it (`_uncalibrated`).
 
-    For the expected calibration error, see `calibration_error`. The Brier score is the mean over the examples of
-    the squared error summed over all K probabilities, so 0..2 (Brier, "Verification of forecasts expressed in terms of
-    probability", 1950). The loss is the mean cross-entropy in nats.
+    For the expected calibration error and groups (N,) text, see `calibration_error`. The Brier score is the mean over
+    the examples of the squared error summed over all K probabilities, so 0..2 (Brier, "Verification of forecasts
+    expressed in terms of probability", 1950). The loss is the mean cross-entropy in nats.
     """
     calibrated, uncalibrated = probabilities(logits / temperature), probabilities(logits)
     return {
         "temperature": temperature,
-        **calibration_error.summary(calibrated, labels),
+        **calibration_error.summary(calibrated, labels, groups),
         "expected_calibration_error_uncalibrated": calibration_error.of_confidence(uncalibrated, labels),
         "brier_score": _brier_score(calibrated, labels),
         "brier_score_uncalibrated": _brier_score(uncalibrated, labels),

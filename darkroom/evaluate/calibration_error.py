@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.randomness import numpy_generator
+from darkroom.statistics.groups import independent_fraction
 
 BINS = 15  # as in the paper
 RESAMPLES = 2000
 
 
-def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
     """The expected calibration error, its 95 % interval, its value by chance, and two other versions.
 
     `expected_calibration_error` is that of the paper, over bins of equal width. `_null` is what a calibrated classifier
@@ -25,11 +26,13 @@ def summary(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     The estimate is biased upwards, as deviations by chance count too. `_low` and `_high` come from a bootstrap that
     draws the correct predictions of each bin anew. The lower bound corrects this bias; it is 0 if a calibrated
     classifier would show the same error in more than 2.5 % of the draws. The upper bound does not correct it, since
-    the bootstrap overestimates it where the classifier is nearly calibrated.
+    the bootstrap overestimates it where the classifier is nearly calibrated. Examples of groups (N,) text ("": in none)
+    count as fewer independent ones in all draws.
     """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
     bins = reliability(probabilities, labels)
-    error, (low, high), null = _interval(*(bins[name].to_numpy() for name in ("images", "confidence", "accuracy")))
+    measured = (bins[name].to_numpy() for name in ("images", "confidence", "accuracy"))
+    error, (low, high), null = _interval(*measured, independent_fraction(correct, groups))
     return {
         "expected_calibration_error": error,
         "expected_calibration_error_low": low,
@@ -77,22 +80,24 @@ def _error(predicted: np.ndarray, observed: np.ndarray, bins: np.ndarray) -> flo
 
 
 def _interval(
-    images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray
+    images: np.ndarray, confidence: np.ndarray, accuracy: np.ndarray, independent: float
 ) -> tuple[float, tuple[float, float], float]:
     """The error over B bins, the bounds of its 95 % interval, and its mean for a calibrated classifier.
 
-    Each argument is (B,): the number of images, their mean confidence and their accuracy.
+    Each array is (B,): the number of images, their mean confidence and their accuracy. Draws have the fraction
+    `independent` of the images.
     """
     random = numpy_generator(0, "calibration error")
+    drawn = np.maximum(np.rint(images * independent).astype(np.int64), 1)
 
     def errors(found: np.ndarray) -> np.ndarray:
         return np.abs(found - confidence) @ images / images.sum()
 
     def draws(fraction: np.ndarray) -> np.ndarray:
-        return errors(random.binomial(images, np.minimum(fraction, 1), size=(RESAMPLES, len(images))) / images)
+        return errors(random.binomial(drawn, np.minimum(fraction, 1), size=(RESAMPLES, len(images))) / drawn)
 
     error, null = float(errors(accuracy)), draws(confidence)
-    smoothed = (accuracy * images + 1) / (images + 2)  # a bin without an incorrect prediction still varies
+    smoothed = (accuracy * drawn + 1) / (drawn + 2)  # a bin without an incorrect prediction still varies
     resampled = draws(smoothed)
     smallest, largest = np.percentile(resampled, [2.5, 97.5])
     is_chance = error <= np.percentile(null, 97.5)

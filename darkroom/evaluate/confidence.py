@@ -1,7 +1,8 @@
 """What the confidence is worth: fitted on the validation set, measured on the test set.
 
 Temperature scaling makes it a probability, selective classification decides from which confidence to answer, and
-conformal prediction names the classes that remain possible. Logits are (N, K) float32 and labels (N,) int64.
+conformal prediction names the classes that remain possible. Logits are (N, K) float32, labels (N,) int64, and groups
+(N,) text, "" for an example in none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,19 +16,25 @@ from darkroom.evaluate.config import EvaluateConfig
 from darkroom.models.inference import probabilities
 
 
-def fit(logits: np.ndarray, labels: np.ndarray, settings: EvaluateConfig) -> dict[str, Any]:
-    """The contents of models/calibration.json, from the logits and labels of the validation set."""
+def fit(
+    logits: np.ndarray, labels: np.ndarray, settings: EvaluateConfig, groups: np.ndarray | None = None
+) -> dict[str, Any]:
+    """The contents of models/calibration.json, from the logits, labels and groups of the validation set."""
     temperature = calibration.fit_temperature(logits, labels)
     calibrated = probabilities(logits / temperature)
     return {
         "temperature": temperature,
-        **abstention.fit(calibrated, labels, settings.target_accuracy, settings.confidence),
-        "conformal": conformal.fit(calibrated, labels, settings.conformal_coverage),
+        **abstention.fit(calibrated, labels, settings.target_accuracy, settings.confidence, groups),
+        "conformal": conformal.fit(calibrated, labels, settings.conformal_coverage, settings.confidence, groups),
     }
 
 
 def summary(
-    logits: np.ndarray, labels: np.ndarray, fitted: Mapping[str, Any], others: Mapping[str, np.ndarray]
+    logits: np.ndarray,
+    labels: np.ndarray,
+    fitted: Mapping[str, Any],
+    others: Mapping[str, np.ndarray],
+    groups: np.ndarray | None = None,
 ) -> dict[str, float | None]:
     """The metrics of the test set with what was `fitted`; `others` are the logits of the `stand_ins` by kind."""
     temperature, threshold = fitted["temperature"], fitted["threshold"]
@@ -35,22 +42,26 @@ def summary(
     confidence, correct = calibrated.max(1), calibrated.argmax(1) == labels
     strange = {kind: probabilities(some / temperature).max(1) for kind, some in others.items()}
     return {
-        **calibration.summary(logits, labels, temperature),
-        **abstention.summary(confidence, correct, threshold),
-        **conformal.summary(calibrated, labels, fitted["conformal"]),
+        **calibration.summary(logits, labels, temperature, groups),
+        **abstention.summary(confidence, correct, threshold, groups),
+        **conformal.summary(calibrated, labels, fitted["conformal"], groups),
         **out_of_distribution.summary(confidence, strange, threshold),
     }
 
 
 def tables(
-    logits: np.ndarray, labels: np.ndarray, fitted: Mapping[str, Any], classes: Sequence[str]
+    logits: np.ndarray,
+    labels: np.ndarray,
+    fitted: Mapping[str, Any],
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The tables of the test set by file name."""
     calibrated = probabilities(logits / fitted["temperature"])
     return {
         "reliability.csv": calibration.diagram(logits, labels, fitted["temperature"]),
         "risk_coverage.csv": abstention.curve(calibrated.max(1), calibrated.argmax(1) == labels),
-        "conformal.csv": conformal.per_class(calibrated, labels, fitted["conformal"], classes),
+        "conformal.csv": conformal.per_class(calibrated, labels, fitted["conformal"], classes, groups),
     }
 
 

@@ -37,7 +37,7 @@ def write(
         "confused_pairs.csv": metrics.confused_pairs(test.labels, predicted, classes),
         **({"slices.csv": slices.table(sliced, predicted == test.labels, groups)} if sliced else {}),
         "suspect_labels.csv": suspects,
-        **confidence.tables(logits, test.labels, fitted, classes),
+        **confidence.tables(logits, test.labels, fitted, classes, groups),
     }
     shown = predictions["confidence"].to_numpy()
     figures = {

@@ -39,6 +39,18 @@ def design_effect(influence: np.ndarray, correct: np.ndarray, groups: np.ndarray
     return Design(float(1 + (size - 1) * correlation), float(t.ppf(0.975, freedom)))
 
 
+def independent_fraction(correct: np.ndarray, groups: np.ndarray | None) -> float:
+    """The number of independent examples that tell as much about an accuracy as one of these, in 0..1.
+
+    `correct` (N,) bool and `groups` (N,) text as for `design_effect`. That few groups show their own correlation badly
+    counts too: the fraction is lower by the square of the ratio of Student's quantile and the normal one.
+    """
+    if groups is None or not len(correct):
+        return 1.0
+    found = design_effect(correct - correct.mean(), correct, groups)
+    return float(1 / (found.effect * (found.quantile / INDEPENDENT.quantile) ** 2))
+
+
 def unit_sums(values: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """The sums (U,) float64 of values (N,) over the units of sampling.
 

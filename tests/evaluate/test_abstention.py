@@ -126,6 +126,35 @@ def test_the_target_is_rarely_missed(examples: int):
     assert shown > 100
 
 
+def test_groups_that_fail_as_one_are_little_evidence():
+    """Of 30 groups of 100 images, each right or wrong as a whole with probability 90 %, a target of 92 % is false."""
+    random, groups, shown = np.random.default_rng(0), np.repeat([f"g{group}" for group in range(30)], 100), {}
+    for name, some in (("groups", groups), ("none", None)):
+        shown[name] = 0
+        for _ in range(100):
+            correct = np.repeat(random.random(30) < 0.9, 100)
+            shown[name] += abstention.threshold(random.random(3000), correct, 0.92, 0.95, some) is not None
+    assert shown["groups"] <= 5 < shown["none"]
+
+
+def test_groups_of_one_are_no_groups():
+    random = np.random.default_rng(0)
+    confidence, correct = random.random(1000), random.random(1000) < 0.97
+    singles = np.array([f"g{index}" for index in range(1000)])
+    for groups in (singles, np.full(1000, "")):
+        found = abstention.threshold(confidence, correct, 0.95, 0.95, groups)
+        assert found == abstention.threshold(confidence, correct, 0.95, 0.95) is not None
+        assert abstention.summary(confidence, correct, 0.5, groups) == abstention.summary(confidence, correct, 0.5)
+
+
+def test_the_bounds_know_groups():
+    groups = np.repeat([f"g{group}" for group in range(20)], 50)
+    confidence, correct = np.linspace(0, 1, 1000), np.arange(1000) % 500 >= 100
+    alone, together = (abstention.summary(confidence, correct, 0.5, some) for some in (None, groups))
+    for key in ("abstention_coverage", "abstention_accuracy"):
+        assert together[f"{key}_low"] < alone[f"{key}_low"] < alone[key] < alone[f"{key}_high"]
+
+
 def test_the_line_says_what_was_shown():
     labels = np.zeros(400, np.int64)
     probabilities = np.column_stack([np.linspace(0.6, 1, 400), np.linspace(0.4, 0, 400)])

@@ -87,3 +87,27 @@ def test_the_interval_covers_the_true_error(sharpness: float):
 
 def test_it_is_reproducible():
     assert calibration_error.summary(*drawn(100, 2.0)) == calibration_error.summary(*drawn(100, 2.0))
+
+
+def test_groups_widen_the_interval():
+    """Ten copies of each of 100 examples have the bounds of about 100 examples, not of 1,000."""
+    probabilities, labels = drawn(100, 2.0)
+    copies, groups = (np.repeat(probabilities, 10, axis=0), np.repeat(labels, 10)), np.repeat(np.arange(100), 10)
+    found = {name: calibration_error.summary(*some) for name, some in (
+        ("few", (probabilities, labels)), ("copies", copies), ("groups", (*copies, groups.astype(str))))}  # fmt: skip
+    width = {name: one[f"{KEY}_high"] - one[f"{KEY}_low"] for name, one in found.items()}
+    assert width["copies"] < 0.6 * width["groups"]
+    assert width["groups"] == pytest.approx(width["few"], rel=0.25)
+    none = calibration_error.summary(*copies, np.full(1000, ""))
+    assert none == found["copies"]
+
+
+def test_the_interval_covers_the_true_error_of_groups():
+    """Groups of 20 copies, 30 of them; the true error is that of independent examples."""
+    true = calibration_error.of_confidence(*drawn(200_000, 2.0, 1))
+    groups, covered = np.repeat(np.arange(30), 20).astype(str), 0
+    for seed in range(60):
+        probabilities, labels = drawn(30, 2.0, seed)
+        one = calibration_error.summary(np.repeat(probabilities, 20, axis=0), np.repeat(labels, 20), groups)
+        covered += one[f"{KEY}_low"] <= true <= one[f"{KEY}_high"]
+    assert covered >= 54
