@@ -22,6 +22,7 @@ from benchmarks.tables import markdown, median_range
 from darkroom.core import params, processor
 from darkroom.core.arrays import Augmentation
 from darkroom.core.outputs import TEMPORARY
+from darkroom.inputs.config import ImageConfig
 from darkroom.preprocess import packing
 from darkroom.preprocess.samples import Samples
 from darkroom.train import memory
@@ -44,7 +45,9 @@ def generate(folder: Path, count: int, side: int) -> None:
             random.integers(256, size=(min(block, total - start), side, side, 3), dtype=np.uint8) for start in starts
         ):
             pass
-        packing.write(folder / ARRAYS, pack, samples, dataset, [f"class {label}" for label in range(CLASSES)])
+        classes = [f"class {label}" for label in range(CLASSES)]
+        images = params.load(preprocess=ImageConfig)
+        packing.write(folder / ARRAYS, pack, samples, dataset, classes, pack.shape, images)
 
 
 @contextmanager

@@ -66,9 +66,12 @@ def main() -> None:
         "--counts", type=int, nargs="+", default=[10_000, 100_000], help="images; one row of the table for each"
     )
     options.add_argument("--side", type=int, default=32, help="pixels per side of an image")
+    options.add_argument("--recipe", metavar="NAME", help="with the section preprocess of recipes/NAME.yaml")
     chosen = options.parse_args()
     values = params.read(params.PATH)
     values["data"]["dataset"] = "generated"
+    if chosen.recipe:
+        values["preprocess"].update(params.read(Path(f"recipes/{chosen.recipe}.yaml"))["preprocess"])
     schema.check(values)
     measured, existing = [], 0
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name:
@@ -79,7 +82,8 @@ def main() -> None:
             existing = count
             measured.append((count, *stage("fetch", folder), *stage("preprocess", folder)))
 
-    print(f"JPEGs of {chosen.side} x {chosen.side} RGB; {processor.describe()}\n")
+    with_recipe = f", recipe {chosen.recipe}" if chosen.recipe else ""
+    print(f"JPEGs of {chosen.side} x {chosen.side} RGB{with_recipe}; {processor.describe()}\n")
     rows = []
     for (count, *figures), before in zip(measured, [None, *measured], strict=False):
         growth = f"{(figures[3] - before[4]) * 1e6 / (count - before[0]):.0f}" if before else ""

@@ -93,7 +93,7 @@ def train(seed: int, changes: Mapping[str, object], examples: int, path: Path) -
     chosen, manifest = changed(changes), arrays.read_manifest(ARRAYS)
     whole, val, test = (arrays.read_split(ARRAYS, name) for name in arrays.SPLITS)
     kept = np.sort(numpy_generator(0, "subset").choice(len(whole), examples or len(whole), replace=False))
-    part = Split(whole.inputs[kept], whole.labels[kept], whole.ids[kept]) if examples else whole
+    part = Split(whole.uncropped[kept], whole.labels[kept], whole.ids[kept], whole.size) if examples else whole
     trainer = build_trainer(seed, chosen.model, chosen.train, manifest, part, val)
     for _ in trainer.epochs():
         pass

@@ -1,4 +1,4 @@
-"""Check params.yaml, the dataset and the pretrained weights, before any other stage runs and DVC deletes its outputs.
+"""Check params.yaml, the dataset, pretrained weights and teacher, before any other stage runs and DVC deletes outputs.
 
 In: params.yaml. Out: data/checked.json.
 """
@@ -9,17 +9,20 @@ from darkroom.core.stage import run
 from darkroom.datasets import descriptions as datasets
 from darkroom.datasets import manifest
 from darkroom.evaluate import slices
-from darkroom.pretrained import descriptions as pretrained
+from darkroom.pretrained import consistency
+from darkroom.teachers import descriptions as teachers
 
 
 def main() -> None:
     chosen = schema.load()
-    dataset, weights = chosen.data.dataset, chosen.model.pretrained
+    dataset = chosen.data.dataset
     datasets.require_known(dataset)
     if chosen.evaluate.slices:
         slices.require_known(chosen.evaluate.slices, manifest.columns(datasets.load(dataset).folder))
-    pretrained.require_known(weights)
-    write_json("data/checked.json", {"dataset": dataset, "pretrained": weights})
+    consistency.require_consistent(chosen.model, chosen.preprocess.color, chosen.train.tune)
+    if chosen.train.distill.teacher != teachers.NONE:
+        teachers.load(chosen.train.distill.teacher)
+    write_json("data/checked.json", {"valid": True})  # always the same: a stage must not rerun for a change it ignores
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ In: data/arrays, models/trained, models/calibration.json. Out: metrics/explain.j
 
 import numpy as np
 
-from darkroom.core import params
-from darkroom.core.arrays import read_columns
+from darkroom.core import arrays, params
 from darkroom.core.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.core.params import Seed
 from darkroom.core.spelling import counted
 from darkroom.core.stage import run
-from darkroom.explain import attribution, faithfulness, figure, verdict
+from darkroom.explain import attribution, budget, faithfulness, figure, verdict, work
 from darkroom.explain.config import ExplainConfig
 from darkroom.explain.selection import select
 from darkroom.figures import drawing
@@ -32,27 +31,28 @@ def main() -> None:
     chosen = select(predicted, test.labels, settings.images_per_kind)
     shown = np.concatenate(list(chosen.values()))
     kinds = [kind for kind, indices in chosen.items() for _ in indices]
-    maps = attribution.attributions(network, test.inputs[shown], classes[shown], *scale)
+    size, wanted = test.inputs.shape[1:3], min(settings.faithfulness_samples, len(test))
+    detail, count = budget.plan(work.seconds(network, manifest.shape), *size, len(shown), wanted)
+    maps = attribution.attributions(network, test.inputs[shown], classes[shown], *scale, detail)
 
-    sample = faithfulness.sample(len(test), settings.faithfulness_samples, *test.inputs.shape[1:3], seed)
-    groups = read_columns("data/arrays", "test").get("group")
-    groups = None if groups is None else groups[sample]
-    images, targets = test.inputs[sample], classes[sample]
-    measured = attribution.attributions(network, images, targets, *scale)
-    curves = faithfulness.measure(network, images, targets, measured, *scale, seed)
-    areas = faithfulness.areas(curves)
+    sample = faithfulness.sample(len(test), count, seed)
+    columns = arrays.read_columns("data/arrays", "test")
+    groups = columns["group"][sample] if "group" in columns else None
+    images = test.inputs[sample], classes[sample]
+    measured = attribution.attributions(network, *images, *scale, detail)
+    areas = faithfulness.areas(curves := faithfulness.measure(network, *images, measured, *scale, seed, detail))
     comparisons = verdict.compare(areas, groups)
-    scores, statements = verdict.summary(areas, comparisons, groups), verdict.statements(comparisons)
+    scores = verdict.summary(areas, comparisons, groups)
+    notes = [*verdict.statements(comparisons), *detail.notes(*size)]
 
     with new_folder("metrics/explain") as folder:
-        gallery = figure.draw(
-            test.inputs[shown], test.labels[shown], predicted[shown], kinds, maps, scores, statements, manifest.classes
-        )
+        given = test.inputs[shown], test.labels[shown], predicted[shown]
+        gallery = figure.draw(*given, kinds, maps, scores, notes, manifest.classes)
         drawing.save(gallery, folder / "attributions.png")
         write_csv(folder / "faithfulness.csv", faithfulness.table(curves, groups))
         write_csv(folder / "comparisons.csv", comparisons)
-    write_json("metrics/explain.json", scores)
-    print(f"{counted(len(shown), 'test image')} explained; faithfulness on {len(sample):,} random ones:", *statements)
+    write_json("metrics/explain.json", scores | detail.metrics(*size))
+    print(f"{counted(len(shown), 'test image')} explained; faithfulness on {len(sample):,} random ones:", *notes)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,25 @@ from darkroom.core import arrays, params
 from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
-from darkroom.inputs.denoising import denoise
-from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection
+from darkroom.inputs.denoising import denoise_with_centre
+from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection, splits
 from darkroom.preprocess.config import PreprocessConfig
 
 
 def main() -> None:
     seed, settings = params.load(seed=Seed, preprocess=PreprocessConfig)
     raw, undecodable = raw_data.read("data/raw", settings), {}
+    for notice in (raw.size_notice, splits.notice(raw.samples, settings.test_fraction)):
+        if notice:
+            print(notice)
     if raw.intensities.warning:
         print(f"Warning: {raw.intensities.warning}")
     with packing.Pack("data", raw.shape) as pack:
-        scan = cleaning.scan_pixels(pack.keep(denoise(block, settings.denoise) for block in raw.blocks(undecodable)))
+        blocks = (denoise_with_centre(block, settings.denoise, raw.size) for block in raw.blocks(undecodable))
+        scan = cleaning.scan_pixels(pack.keep(blocks))
         cleaning.check_decoded(undecodable, raw.samples, settings.max_bad_fraction)
         selected = selection.select(raw, pack, scan, undecodable, settings, seed)
-        shared = raw.description, selected.classes, raw.intensities.range
+        shared = raw.description, selected.classes, (*raw.size, raw.shape[2]), settings, raw.intensities.range
         manifest = packing.write("data/arrays", pack, selected.samples, *shared)
 
     parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}

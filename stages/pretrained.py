@@ -28,6 +28,8 @@ def main() -> None:
     described = Pretrained(**{field.name: getattr(weights, field.name) for field in fields(Pretrained)})
     pretrained.write(pretrained.FOLDER, described, contents)
     print(f"{weights.title}: {source} (licence: {weights.licence})")
+    if weights.licence == descriptions.UNKNOWN:
+        print(f"Warning: {weights.title}: its licence is not stated, so ask its author before you use it.")
 
 
 if __name__ == "__main__":

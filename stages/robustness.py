@@ -15,14 +15,15 @@ from darkroom.robustness.config import RobustnessConfig
 def main() -> None:
     seed, settings = params.load(seed=Seed, robustness=RobustnessConfig)
     trained = open_trained()
-    test = measurement.subset(trained.split("test"), settings.samples, seed)
+    samples = measurement.affordable(settings.samples, len(settings.severities), trained.manifest.shape)
+    test = measurement.subset(trained.split("test"), samples, seed)
     path = f"data/baselines/{trained.manifest.dataset}.csv"
     baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 
     table = measurement.measure(trained, test, settings.severities, seed)
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", measurement.with_baseline(table, baseline))
-    write_json("metrics/robustness.json", measurement.summary(table, baseline))
+    write_json("metrics/robustness.json", {**measurement.summary(table, baseline), "samples": len(test)})
     print(measurement.summary_line(table, len(test)))
 
 

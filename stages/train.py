@@ -1,6 +1,6 @@
-"""Train the network of params.yaml on the packed arrays.
+"""Train the network of params.yaml on the packed arrays, in as many processes as train.processes says.
 
-In: data/arrays, models/pretrained. Out: models/trained, metrics/curves, metrics/train.json.
+In: data/arrays, models/pretrained, data/teachers/<name>. Out: models/trained, metrics/curves, metrics/train.json.
 """
 
 import sys
@@ -10,38 +10,50 @@ from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.spelling import counted
 from darkroom.core.stage import run
-from darkroom.models import checkpoints
+from darkroom.models import checkpoints, hardware
 from darkroom.models.config import ModelConfig
-from darkroom.train import curves, gradients
+from darkroom.train import augmented, curves, distillation, gradients, launch, processes
 from darkroom.train.config import TrainConfig
 from darkroom.train.resume import Resume
 from darkroom.train.setup import build_trainer, describe_training, notices
 
 
 def main() -> dict[str, float]:
-    seed, model, settings = params.load(seed=Seed, model=ModelConfig, train=TrainConfig)
-    manifest = arrays.read_manifest("data/arrays")
-    train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
-    trainer = build_trainer(seed, model, settings, manifest, train, val)
-    print(f"training {model.name} on {counted(len(train), 'example')}: {trainer.hardware()}")
-    for notice in notices(settings, trainer):
-        print(notice)
+    number = launch.count(params.load(train=TrainConfig))
+    return launch.start(train, number) if number > 1 else train()
 
-    description = describe_training(seed, model, trainer)
-    resume = Resume(description)
-    if resume.restore(trainer):
-        print(f"resuming an interrupted training after epoch {len(trainer.records)}, step {trainer.step} of the next")
-    for record in trainer.epochs(lambda: resume.save(trainer)):
-        print(record, flush=True)
-        curves.write("metrics/curves", trainer.records)
-        for warning in gradients.warnings(record.layers):
-            print(f"warning: {warning}", file=sys.stderr)
-    checkpoints.save("models/trained", trainer.whole, description)
-    write_json("metrics/train.json", trainer.summary())
-    costs = trainer.costs()
-    resume.remove()  # last: a stage that is interrupted before this line resumes at the end of the training
+
+def train() -> dict[str, float]:
+    """Train in this process, with others if it was started as one of several; return the costs."""
+    seed, model, settings = params.load(seed=Seed, model=ModelConfig, train=TrainConfig)
+    with processes.join(hardware.choose_device(settings.device)) as group:
+        manifest = arrays.read_manifest("data/arrays")
+        splits = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
+        trainer = build_trainer(seed, model, settings, manifest, *splits, group)
+        print(f"training {model.name} on {counted(len(trainer.batches.labels), 'example')}: {trainer.hardware()}")
+        for notice in notices(settings, trainer):
+            print(notice)
+
+        description = describe_training(seed, model, trainer)
+        resume = Resume(description)
+        if resume.restore(trainer):
+            done = f"epoch {len(trainer.records)}, step {trainer.step} of the next"
+            print(f"resuming an interrupted training after {done}")
+        if group.is_first:
+            augmented.write("metrics/curves/augmented.png", trainer.batches)
+        for record in trainer.epochs(lambda: resume.save(trainer)):
+            print(record, flush=True)
+            if group.is_first:
+                curves.write("metrics/curves", trainer.records)
+            for warning in gradients.warnings(record.layers):
+                print(f"warning: {warning}", file=sys.stderr)
+        costs = trainer.costs()
+        if group.is_first:
+            checkpoints.save("models/trained", trainer.whole, description, trainer.files)
+            write_json("metrics/train.json", trainer.summary() | distillation.summary(settings.distill))
+            resume.remove()  # last: a stage that is interrupted before this line resumes at the end of the training
     return costs
 
 
 if __name__ == "__main__":
-    run("train", main)
+    run("train", main, processes.is_first())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
+from darkroom.inputs.config import ImageConfig
 from darkroom.preprocess import packing
 from darkroom.preprocess.samples import Samples
 
@@ -17,6 +18,17 @@ DESCRIBED = {
     "licence": "CC0",
     "classes": ("a", "b"),
     "augmentation": Augmentation(flip=True, shift=2),
+}
+PREPROCESSING = ImageConfig(
+    resize="stretch", interpolation="bilinear", crop_fraction=1.0, denoise="none", max_pixels=10**6
+)
+# What else a manifest says that is made without these arrays
+AS_IS = {
+    "test_sha256": "0" * 64,
+    "test_examples_sha256": "0" * 64,
+    "resize": "stretch",
+    "interpolation": "bilinear",
+    "crop_fraction": 1.0,
 }
 
 
@@ -33,10 +45,16 @@ def make_splits(seed: int = 0, shape: tuple[int, ...] = (4, 5, 3)) -> dict[str, 
     }
 
 
-def write(folder: str | Path, splits: Mapping[str, Split], known: Mapping[str, Any]) -> Manifest:
+def write(
+    folder: str | Path,
+    splits: Mapping[str, Split],
+    known: Mapping[str, Any],
+    size: tuple[int, int] | None = None,
+    preprocessing: ImageConfig = PREPROCESSING,
+) -> Manifest:
     """Write the splits as the preprocess stage does, with one removed example between the training and validation set.
 
-    `known` has the keys of DESCRIBED.
+    `known` has the keys of DESCRIBED. `size` is that of a network's inputs if they are the centres of the images.
     """
     shape = splits["train"].inputs.shape[1:]
     removed = Split(np.full((1, *shape), 7, np.uint8), np.zeros(1, np.int64), np.array(["removed"]))
@@ -49,4 +67,5 @@ def write(folder: str | Path, splits: Mapping[str, Split], known: Mapping[str, A
     with packing.Pack(Path(folder).parent, shape) as pack:
         for _ in pack.keep(part.inputs for part in parts.values()):
             pass
-        return packing.write(folder, pack, samples, dataset, known["classes"])
+        seen = (*size, *shape[2:]) if size else shape
+        return packing.write(folder, pack, samples, dataset, known["classes"], seen, preprocessing)

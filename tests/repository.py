@@ -20,6 +20,7 @@ PROJECT = (
     "requirements",
     "data/baselines",
     "data/pretrained",
+    "data/teachers/none",
 )
 
 

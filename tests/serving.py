@@ -18,7 +18,8 @@ from starlette.types import ASGIApp
 
 from darkroom.serve import app
 from darkroom.serve.access_log import AccessLog
-from darkroom.serve.server import Server, bind
+from darkroom.serve.listening import bind
+from darkroom.serve.server import Server
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles

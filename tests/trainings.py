@@ -10,7 +10,9 @@ from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.models.config import ModelConfig
 from darkroom.train.config import TrainConfig
 from darkroom.train.objective import Objective, Supervised
+from darkroom.train.processes import ALONE, Processes
 from darkroom.train.trainer import Trainer
+from tests import packs
 from tests.networks import small
 
 PATH = Path(__file__).parents[1] / "params.yaml"
@@ -64,6 +66,7 @@ def manifest(train: Split) -> Manifest:
         counts={"train": len(train), "val": 64, "test": 0},
         augmentation=Augmentation(flip=False, shift=0),
         sha256="0" * 64,
+        **packs.AS_IS,
     )
 
 
@@ -73,12 +76,16 @@ def trainer(
     seed: int = 0,
     precision: str = "fp32",
     objective: Objective | None = None,
+    examples: int = 256,
+    dropout: float = 0.0,
+    processes: Processes = ALONE,
 ) -> Trainer:
     """A trainer of a small network of the family `name` on 256 images, so 8 steps per epoch of `recipe`."""
-    train, val = split(256, 1), split(64, 2)
-    network = small(name, (10, 10, 1), 2, seed, dropout=0.0)
+    train, val = split(examples, 1), split(64, 2)
+    network = small(name, (10, 10, 1), 2, seed, dropout=dropout)
     objective = objective or Supervised(settings.label_smoothing)
-    return Trainer(network, objective, train, val, manifest(train), settings, seed, CPU, precision)
+    data = manifest(train)
+    return Trainer(network, objective, train, val, data, settings, seed, CPU, precision, processes=processes)
 
 
 def trained(settings: TrainConfig, **arguments: object) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
 """Read and run the exported classifier: a folder that needs neither PyTorch nor the project that it was trained in.
 
-model.onnx        images (batch, height, width, C) uint8, 0..255, of any height and width -> resized to H x W, denoised,
-                  normalised, network -> logits (batch, K) float32; temperature scaling, softmax -> probabilities
-                  (batch, K) float32
+model.onnx        images (batch, height, width, C) uint8, 0..255, of any height and width -> resized and cropped to
+                  H x W, unless they have this size, denoised, normalised, network -> logits (batch, K) float32;
+                  temperature scaling, softmax -> probabilities (batch, K) float32
 model.int8.onnx   the same with an int8 network, if it passed its checks (darkroom/export/gates.py)
 golden.npz        images (n, H, W, C) uint8, and each model's logits and probabilities (n, K) float32 at export
 manifest.json     the fields of `Manifest`
@@ -11,6 +11,7 @@ README.md         the model card
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -26,16 +27,19 @@ from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationErr
 from tqdm import tqdm
 
 from darkroom.bundle.drift import require_reference
+from darkroom.core.arrays import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.inputs.image import decode
+from darkroom.inputs.resizing import Interpolation, Resize, uncropped
 
-FORMAT = 3  # of the folder, which must match; since 3, the manifest has conformal thresholds
+FORMAT = 4  # of the folder, which must match; since 4, the manifest says how images are interpolated and cropped
 VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 # Other CPUs round differently. One that sums int8 products in 16 bits overflows; its error is larger and is refused.
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
+_MAX_PIXELS = 2**19  # of a batch of `answers`, whose feature maps would fill the memory if the images are large
 _LARGE = 2**20  # pixel values; memory for resizing more than these is not kept
 Value = Annotated[int, Field(ge=0, le=2**16 - 1)]  # of a pixel with 16 bits
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -72,6 +76,18 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """Trained networks from whose answers a network learned."""
+
+    name: str
+    networks: tuple[str, ...]  # family and architecture of each
+    parameters: int
+    accuracy: Annotated[float, Field(ge=0, le=1)]  # on the same test set
+    sha256: tuple[str, ...]  # of the weights of each
+    pretrained: tuple[Pretrained, ...]  # the weights that some of them were fine-tuned from
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What the model's outputs mean, and what it was made from."""
 
@@ -83,7 +99,9 @@ class Manifest:
     data_sha256: str  # of the arrays that it was trained on
     classes: tuple[str, ...]  # names of the columns of logits and probabilities
     shape: tuple[PositiveInt, PositiveInt, Literal[1, 3]]  # height, width, channels
-    resize: Literal["stretch", "crop", "pad"]  # how the model resizes images of other sizes
+    resize: Resize  # how the model resizes images of other sizes
+    interpolation: Interpolation
+    crop_fraction: Annotated[float, Field(ge=0.5, le=1)]  # sides of the centre, which is what the network sees of that
     denoise: Literal["none", "median"]  # what the model then applies to every image
     max_pixels: PositiveInt  # larger image files are not decoded
     opset: PositiveInt  # of ONNX
@@ -98,6 +116,7 @@ class Manifest:
     files: Mapping[str, str]  # SHA-256 by name
     intensity_range: tuple[Value, Value] | None  # of images of more than 8 bits; None: all 16 bits
     pretrained: Pretrained | None  # the weights that the network was fine-tuned from; None: random ones
+    teacher: Teacher | None  # from which the network learned; None: from the labels alone
 
     def withholds(self, confidence: float) -> bool:
         """Whether a prediction with this confidence (its largest probability) should be withheld."""
@@ -197,12 +216,16 @@ def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def predict(bundle: Bundle, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and probabilities, each (N, K) float32, of images (N, height, width, C) uint8, N at least 1."""
+    """Logits and probabilities, each (N, K) float32, of images (N, height, width, C) uint8, N at least 1.
+
+    A batch has at most `batch_size` images, fewer of large ones.
+    """
     return answers(bundle.session, images, batch_size)
 
 
 def answers(session: InferenceSession, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, for a model that is not in a bundle yet."""
+    batch_size = min(batch_size, max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
     starts = tqdm(range(0, len(images), batch_size), desc="exported model", unit="batch", leave=False, disable=None)
     batches = [
         session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images[start : start + batch_size])}) for start in starts
@@ -213,9 +236,10 @@ def answers(session: InferenceSession, images: np.ndarray, batch_size: int = 500
 
 def decode_image(manifest: Manifest, contents: bytes) -> np.ndarray:
     """The pixels (H, W, C) uint8 of an image file at the model's input size; raises image.Unusable."""
-    height, width, channels = manifest.shape
-    options = channels, manifest.resize, manifest.max_pixels, manifest.intensity_range
-    return decode(contents, (height, width), *options)
+    *size, channels = manifest.shape
+    whole = uncropped(size, manifest.crop_fraction)
+    options = channels, manifest.resize, manifest.max_pixels, manifest.intensity_range, manifest.interpolation
+    return centre(decode(contents, whole, *options)[None], size)[0]
 
 
 def latency_ms(bundle: Bundle, repeats: int = 200) -> float:

@@ -1,8 +1,8 @@
 """Read the packed arrays of a dataset: memory-mapped .npy files and a manifest.
 
 manifest.json
-<split>.inputs.npy   (N, ...) uint8, not normalised; images are (N, H, W, C), 0..255
-<split>.labels.npy   (N,) int64, index into the manifest's classes
+<split>.inputs.npy   (N, ...) uint8, not normalised; images are (N, H, W, C), 0..255, those of train may be larger
+<split>.labels.npy   (N,) int64, index into the manifest's classes; the split `unlabelled` has none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
@@ -21,6 +21,7 @@ import numpy as np
 from darkroom.core.errors import DarkroomError
 
 SPLITS = ("train", "val", "test")
+UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
 TEXT = np.dtypes.StringDType()  # texts of any length: one of 1,000 characters must not widen all others
 _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 
@@ -29,12 +30,25 @@ _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 class Split:
     """One split of a dataset; the arrays may be memory-mapped and must not be written to."""
 
-    inputs: np.ndarray  # (N, ...) uint8; images are (N, H, W, C), 0..255
+    uncropped: np.ndarray  # (N, ...) uint8; images are (N, H', W', C), 0..255: random crops may use all of their pixels
     labels: np.ndarray  # (N,) int64
     ids: np.ndarray  # (N,) TEXT
+    size: tuple[int, int] | None = None  # H, W of an input if that is the centre of an image; None: the whole
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """What a network sees without augmentation: (N, ...) uint8, a view; images are (N, H, W, C), 0..255."""
+        return centre(self.uncropped, self.size) if self.size else self.uncropped
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+def centre(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The central `size` (height, width) pixels of images (N, H', W', C), as a view; placed as by torchvision."""
+    height, width = size
+    top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
+    return images[:, top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,11 @@ class Manifest:
     counts: Mapping[str, int]  # examples by split
     augmentation: Augmentation
     sha256: str  # of the contents of all arrays
+    test_sha256: str  # of the inputs, labels and ids of the test split
+    test_examples_sha256: str  # of its labels and ids, which image size and resizing don't change
+    resize: str  # how images were resized, as in darkroom/inputs/config.py
+    interpolation: str
+    crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
 
 
@@ -79,20 +98,28 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def read_split(folder: str | Path, name: str) -> Split:
-    """Map the split `name` (train, val or test) of the arrays in `folder` into memory, read-only.
+    """Map the split `name` (one of SPLITS, or UNLABELLED) of the arrays in `folder` into memory, read-only.
 
-    Raises DarkroomError if a file is missing or truncated, or if the arrays differ in length.
+    Raises DarkroomError if a file is missing or truncated, or if the arrays differ in length or from the manifest.
     """
     paths = [Path(folder) / f"{name}.{field}" for field in ("inputs.npy", "labels.npy", "ids.json")]
     try:
-        inputs, labels = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths[:2])
-        split = Split(inputs, labels, np.array(json.loads(paths[2].read_bytes()), dtype=TEXT))
+        packed, *labels = (np.load(path, "r", allow_pickle=False) for path in paths[: 1 + (name != UNLABELLED)])
+        ids = np.array(json.loads(paths[2].read_bytes()), dtype=TEXT)
+        labels = labels[0] if labels else np.full(len(ids), -1)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DarkroomError(f"The split {name} in {folder} cannot be read ({error}): {_WRITE_AGAIN}.") from error
-    one_length = len(split.inputs) == len(split.labels) == len(split.ids)
-    if not one_length or split.inputs.dtype != np.uint8 or split.inputs.ndim < 2:
+    shape = read_manifest(folder).shape
+    size = shape[:2] if packed.ndim == 4 == len(shape) + 1 and packed.shape[1:] != shape else None
+    split, one_length = Split(packed, labels, ids, size), len(packed) == len(labels) == len(ids)
+    if not one_length or packed.dtype != np.uint8 or packed.ndim < 2 or split.inputs.shape[1:] != shape:
         raise DarkroomError(f"The arrays of the split {name} in {folder} do not match: {_WRITE_AGAIN}.")
     return split
+
+
+def read_unlabelled(folder: str | Path) -> Split | None:
+    """The examples without a label, as `read_split` reads a split; their labels are -1. None if there are none."""
+    return read_split(folder, UNLABELLED) if (Path(folder) / f"{UNLABELLED}.inputs.npy").exists() else None
 
 
 def read_columns(folder: str | Path, name: str) -> dict[str, np.ndarray]:
@@ -114,30 +141,54 @@ def read_columns(folder: str | Path, name: str) -> dict[str, np.ndarray]:
 
 
 def read_whole(inputs: np.ndarray) -> np.ndarray:
-    """Copy the inputs (N, ...) uint8 of a split into memory.
+    """Copy the inputs (N, ...) of a split into memory.
 
     Memory-mapped inputs are read from their file: mapped pages would count as memory of this process in addition.
     """
-    if not _is_whole_file(inputs):
+    mapped = _mapped(inputs)
+    if mapped is None:
         return np.array(inputs)
-    return np.fromfile(inputs.filename, np.uint8, inputs.size, offset=inputs.offset).reshape(inputs.shape)
+    if inputs.flags.c_contiguous:
+        path, start = mapped
+        return np.fromfile(path, inputs.dtype, inputs.size, offset=start).reshape(inputs.shape)
+    whole = np.empty(inputs.shape, inputs.dtype)
+    read_into(whole, inputs, np.arange(len(inputs)))
+    return whole
 
 
 def read_into(out: np.ndarray, inputs: np.ndarray, indices: np.ndarray) -> None:
-    """Copy the inputs (N, ...) uint8 of a split at `indices` (n,) into `out` (n, ...) uint8, contiguous.
+    """Copy the inputs (N, ...) of a split at `indices` (n,) into `out` (n, ...) of the same dtype, contiguous.
 
-    Memory-mapped inputs are read from their file: a page fault reads ahead, on some disks megabytes per input. Raises
-    DarkroomError if the file was truncated.
+    Memory-mapped inputs are read from their file, and so are views of them: a page fault reads ahead, on some disks
+    megabytes per input. Raises DarkroomError if the file was truncated.
     """
-    if not _is_whole_file(inputs):
+    mapped = _mapped(inputs)
+    if mapped is None:
         np.take(inputs, indices, axis=0, out=out)
         return
-    with open(inputs.filename, "rb", buffering=0) as file:
+    path, start = mapped
+    step, *strides = inputs.strides
+    span = inputs.itemsize + sum((n - 1) * stride for n, stride in zip(inputs.shape[1:], strides, strict=True))
+    cropped = None
+    if not inputs[:1].flags.c_contiguous:
+        cropped = np.ndarray(inputs.shape[1:], inputs.dtype, bytearray(span), strides=strides)
+    with open(path, "rb", buffering=0) as file:
         for row, index in zip(out, indices.tolist(), strict=True):
-            if os.preadv(file.fileno(), [row.data], inputs.offset + index * row.nbytes) != row.nbytes:
-                raise DarkroomError(f"{inputs.filename} was truncated while it was read: {_WRITE_AGAIN}.")
+            target = row.data if cropped is None else cropped.base
+            if os.preadv(file.fileno(), [target], start + index * step) != span:
+                raise DarkroomError(f"{path} was truncated while it was read: {_WRITE_AGAIN}.")
+            if cropped is not None:
+                row[...] = cropped
 
 
-def _is_whole_file(inputs: np.ndarray) -> bool:
-    """Whether `inputs` are a whole mapping: a slice of a mapping has the offset of the whole."""
-    return isinstance(inputs, np.memmap) and isinstance(inputs.base, mmap.mmap)
+def _mapped(inputs: np.ndarray) -> tuple[str, int] | None:
+    """The file that `inputs`, or the array that they are a view of, are mapped from, and where in it they start.
+
+    None if they are in memory or run backwards.
+    """
+    whole = inputs
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if not isinstance(whole, np.memmap) or not isinstance(whole.base, mmap.mmap) or min(inputs.strides) < 0:
+        return None
+    return whole.filename, whole.offset + inputs.ctypes.data - whole.ctypes.data

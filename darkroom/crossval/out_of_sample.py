@@ -24,7 +24,9 @@ def out_of_sample(
 
     Yields the indices (n,) of the fold's examples, their logits (n, K) float32, and the logits of the validation set.
     """
-    training = settings.model_copy(update={"keep_weights": "last", "early_stopping": 0})  # so `val` has no influence
+    # Neither `val` nor a teacher, which has seen the labels of the fold, has influence
+    alone = settings.distill.model_copy(update={"teacher": "none"})
+    training = settings.model_copy(update={"keep_weights": "last", "early_stopping": 0, "distill": alone})
     count = fold.max() + 1
     for number in range(count):
         indices = np.flatnonzero(fold == number)
@@ -45,8 +47,8 @@ def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
     """The examples at `indices` (n,) as a split, mapped from a temporary file, since they may not fit in memory."""
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
         path = Path(folder, "inputs.npy")
-        inputs = np.lib.format.open_memmap(path, "w+", np.uint8, (len(indices), *split.inputs.shape[1:]))
+        inputs = np.lib.format.open_memmap(path, "w+", np.uint8, (len(indices), *split.uncropped.shape[1:]))
         for start in range(0, len(indices), _BLOCK):
-            read_into(inputs[start : start + _BLOCK], split.inputs, indices[start : start + _BLOCK])
+            read_into(inputs[start : start + _BLOCK], split.uncropped, indices[start : start + _BLOCK])
         inputs.flush()
-        yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices])
+        yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices], split.size)

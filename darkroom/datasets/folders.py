@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from darkroom.core.arrays import SPLITS
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import listing
+from darkroom.datasets import answers, listing
 from darkroom.datasets.listing import Listed
 
 _LITTER = {  # of archives, operating systems and network storage
@@ -117,7 +117,7 @@ def _files(root: Path, top: Path) -> Iterator[str]:
 def _beside(root: Path, parent: Path) -> list[str]:
     """The paths of the files directly in `parent`, relative to `root`."""
     paths = (Path(entry.path).relative_to(root) for entry in _entries(parent) if not entry.is_dir())
-    return ["/".join(path.parts) for path in paths if path != Path(_DESCRIPTION)]
+    return ["/".join(path.parts) for path in paths if path not in (Path(_DESCRIPTION), Path(answers.FILE))]
 
 
 def _entries(parent: Path) -> list[os.DirEntry]:

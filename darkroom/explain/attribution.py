@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from darkroom.explain import occlusion
+from darkroom.explain.budget import FINEST, Detail
+from darkroom.models.inference import batch_size
 from darkroom.models.normalisation import normalise
 
-STEPS = 32  # of integrated gradients, between the black image and the real one
 _MAX_PIXELS = 2**19  # of a batch with gradients, over the steps of all its images
 
 
@@ -33,19 +34,24 @@ class Calibrated(nn.Module):
 
 
 # Each method takes a network in evaluation mode, images (n, C, H, W) float32 and a black image (1, C, H, W) as its
-# inputs, and classes (n,) int64. It returns maps (n, H, W) float32: positive where a pixel supports the class, negative
-# where it opposes it.
+# inputs, classes (n,) int64, and how detailed its map is. It returns maps (n, H, W) float32: positive where a pixel
+# supports the class, negative where it opposes it.
 
 
-def integrated_gradients(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor:
+def integrated_gradients(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor, detail: Detail) -> Tensor:
     """What each pixel adds to the class's logit, relative to a black image; the sum is the difference of the logits.
 
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017.
     """
-    return IntegratedGradients(network).attribute(inputs, black, targets, n_steps=STEPS).sum(1).detach()
+    fits = inputs[:, 0].numel() * detail.gradient_steps <= _MAX_PIXELS
+    at_once = None if fits else max(len(inputs), _batch_size(inputs))
+    gradients = IntegratedGradients(network).attribute(
+        inputs, black, targets, n_steps=detail.gradient_steps, internal_batch_size=at_once
+    )
+    return gradients.sum(1).detach()
 
 
-def grad_cam(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor | None:
+def grad_cam(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor, detail: Detail) -> Tensor | None:
     """What supports the class in the last feature map, enlarged bilinearly; None if the network has no feature map.
 
     Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV 2017.
@@ -57,14 +63,15 @@ def grad_cam(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor)
     return LayerAttribution.interpolate(coarse, inputs.shape[2:], "bilinear")[:, 0].detach()
 
 
-def occlusion_map(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor) -> Tensor:
+def occlusion_map(network: nn.Module, inputs: Tensor, black: Tensor, targets: Tensor, detail: Detail) -> Tensor:
     """How much the class's logit drops when a window is covered, as the mean over the windows that contain a pixel."""
     height, width = inputs.shape[2:]
-    windows, fill = occlusion.windows(height, width), black[0, :, 0, 0].numpy()
+    windows, fill = occlusion.windows(height, width, detail.windows_per_side), black[0, :, 0, 0].numpy()
     maps = []
     for image, target in zip(inputs.movedim(1, -1).numpy(), targets.tolist(), strict=True):
+        covered = torch.from_numpy(occlusion.covered(image, windows, fill)).movedim(-1, 1)
         with torch.no_grad():
-            logits = network(torch.from_numpy(occlusion.covered(image, windows, fill)).movedim(-1, 1))
+            logits = torch.cat([network(part) for part in covered.split(_batch_size(inputs))])
         maps.append(occlusion.score_drops(logits[:, target].numpy(), windows, height, width))
     return torch.from_numpy(np.stack(maps)).float()
 
@@ -73,7 +80,12 @@ METHODS = {"integrated_gradients": integrated_gradients, "grad_cam": grad_cam, "
 
 
 def attributions(
-    network: nn.Module, images: np.ndarray, targets: np.ndarray, mean: Sequence[float], std: Sequence[float]
+    network: nn.Module,
+    images: np.ndarray,
+    targets: np.ndarray,
+    mean: Sequence[float],
+    std: Sequence[float],
+    detail: Detail = FINEST,
 ) -> dict[str, np.ndarray]:
     """Attribution maps (n, H, W) float32 by method, of images (n, H, W, C) uint8 for the classes `targets` (n,) int64.
 
@@ -86,19 +98,19 @@ def attributions(
     inputs, black = (
         normalise(torch.from_numpy(np.array(some)), mean, std) for some in (images, np.zeros_like(images[:1]))
     )
-    size = max(1, _MAX_PIXELS // (STEPS * math.prod(images.shape[1:3])))
+    size = max(1, _MAX_PIXELS // (detail.gradient_steps * math.prod(images.shape[1:3])))
     batches = zip(inputs.split(size), torch.from_numpy(targets).split(size), strict=True)
     maps = {name: [] for name in METHODS}
     progress = tqdm(batches, "explain", -(-len(images) // size), unit="batch", leave=False, disable=None)
     for batch, classes in progress:
         for name, method in METHODS.items():
-            maps[name].append(method(network, batch, black, classes))
+            maps[name].append(method(network, batch, black, classes, detail))
     return {name: torch.cat(found).numpy() for name, found in maps.items() if found[0] is not None}
 
 
-def passes(height: int, width: int) -> int:
-    """The work of `attributions` for one image, in forward passes; one with gradients counts as three."""
-    return 3 * (STEPS + 1) + 1 + len(occlusion.windows(height, width))
+def _batch_size(inputs: Tensor) -> int:
+    """How many images like inputs (n, C, H, W) the network gets at a time."""
+    return batch_size((*inputs.shape[2:], inputs.shape[1]), inputs.device)
 
 
 def _last_feature_map(network: nn.Module, inputs: Tensor) -> nn.Module | None:

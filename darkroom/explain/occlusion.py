@@ -16,9 +16,9 @@ MAX_PIXELS = 2**22  # of all covered images together; large images have fewer an
 Window = tuple[slice, slice]  # rows, columns
 
 
-def windows(height: int, width: int) -> list[Window]:
-    """Windows, row by row, that cover every pixel of an image: at most 169, and fewer for a large image."""
-    limit = min(WINDOWS_PER_SIDE, max(1, math.isqrt(MAX_PIXELS // (height * width))))
+def windows(height: int, width: int, per_side: int = WINDOWS_PER_SIDE) -> list[Window]:
+    """Windows, row by row, that cover every pixel of an image: at most `per_side` squared, fewer for a large image."""
+    limit = min(per_side, max(1, math.isqrt(MAX_PIXELS // (height * width))))
     return [(rows, columns) for rows in _spans(height, limit) for columns in _spans(width, limit)]
 
 

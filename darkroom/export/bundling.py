@@ -20,6 +20,7 @@ from darkroom.bundle.classifier import (
     Conformal,
     Manifest,
     Pretrained,
+    Teacher,
     answers,
     check_golden,
     golden_names,
@@ -36,6 +37,7 @@ from darkroom.inputs.denoising import denoise
 from darkroom.models.checkpoints import Description, Trained
 
 GOLDEN_IMAGES = 8
+_PREPROCESSING = ("resize", "interpolation", "crop_fraction", "denoise", "max_pixels")
 
 
 def golden(models: Mapping[str, bytes], shape: tuple[int, int, int], method: Denoise) -> bytes:
@@ -80,9 +82,10 @@ def describe(
         format=FORMAT,
         model=description.name,
         **{name: getattr(description, name) for name in fields},
-        **{name: getattr(preprocess, name) for name in ("resize", "denoise", "max_pixels")},
+        **{name: getattr(preprocess, name) for name in _PREPROCESSING},
         intensity_range=trained.manifest.intensity_range,
         pretrained=_pretrained(description),
+        teacher=_teacher(description),
         opset=opset,
         **{name: value for name, value in calibration.items() if name != "conformal"},
         conformal=TypeAdapter(Conformal).validate_python(calibration["conformal"]),
@@ -95,6 +98,21 @@ def describe(
 def _pretrained(description: Description) -> Pretrained | None:
     weights = description.params.get("pretrained")
     return Pretrained(**{key: weights[key] for key in ("title", "licence", "sha256")}) if weights else None
+
+
+def _teacher(description: Description) -> Teacher | None:
+    teacher = description.params.get("teacher")
+    if not teacher:
+        return None
+    networks = teacher["networks"]
+    return Teacher(
+        name=teacher["name"],
+        networks=tuple(f"{one['family']} {one['arguments'].get('architecture', '')}".strip() for one in networks),
+        parameters=sum(one["parameters"] for one in networks),
+        accuracy=teacher["accuracy"],
+        sha256=tuple(one["sha256"] for one in networks),
+        pretrained=tuple(Pretrained(**one["pretrained"]) for one in networks if one["pretrained"]),
+    )
 
 
 def read_per_class(path: str | Path) -> list[dict[str, str]]:

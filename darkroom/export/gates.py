@@ -4,9 +4,10 @@ The exception is int8: a model that fails its checks is not published, and the m
 """
 
 import io
+import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,19 @@ from PIL import Image
 
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
+from darkroom.core.arrays import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.export.config import Int8Config
 from darkroom.export.graph import DENOISED
 from darkroom.export.resizing import RESIZED
-from darkroom.inputs import image
+from darkroom.inputs import resizing
 from darkroom.inputs.denoising import denoise
 
 BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
+_MAX_PIXELS = 2**24  # of the images of checks that need not see every image: all of 20,000 small ones
 _ROUNDS, _RUNS = 15, 40  # of the timing: rounds, and runs of each model per round
+_TIMED_PIXELS = 2**18  # of the runs of a round, which are fewer with a large image
 _BLOCK = 2**20  # pixel values that are preprocessed at a time
 _VERSIONS = "install the versions in requirements.txt, then run `dvc repro export`"
 
@@ -33,9 +37,25 @@ _VERSIONS = "install the versions in requirements.txt, then run `dvc repro expor
 def require_parity(
     session: InferenceSession, images: np.ndarray, expected: np.ndarray, tolerance: float
 ) -> dict[str, float]:
-    """Run `compare` on images (N, H, W, C) uint8 in batches of 1, 3 and 64, and return the numbers of the worst."""
-    found = [compare(expected, *classifier.answers(session, images, size), tolerance) for size in BATCHES]
-    return max(found, key=lambda numbers: numbers["max_abs_difference"])
+    """Run `compare` on images (N, H, W, C) uint8, and return the numbers of the worst batch size.
+
+    All images are classified in batches of 64, or fewer if they are large, and those of `spread` in batches of 1 and 3.
+    """
+    few = spread(images)
+    found = [compare(expected, *classifier.answers(session, images, BATCHES[-1]), tolerance)]
+    found += [
+        compare(expected[few], *classifier.answers(session, images[few], size), tolerance) for size in BATCHES[:-1]
+    ]
+    return max(found, key=lambda numbers: numbers["max_abs_difference"]) | {"samples": len(images)}
+
+
+def spread(images: np.ndarray) -> np.ndarray:
+    """Increasing indices (n,) int64, evenly spaced, of as many images (N, H, W, C) as have _MAX_PIXELS; at least one.
+
+    Images of one class often follow each other, so the first ones would not do.
+    """
+    count = min(len(images), max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
+    return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
 
 
 def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float) -> dict[str, float]:
@@ -87,11 +107,15 @@ def require_accuracy(correct: np.ndarray, evaluated: float) -> None:
 def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) -> dict[str, int]:
     """Check with test images (N, H, W, C) uint8 that the exported model preprocesses them as before training.
 
-    `classifier.decode_image` must read the same pixels from a PNG file. The ONNX file `model` must denoise images of
-    its own size exactly as `denoise` does. For images of other sizes it must equal `image.fit` and `denoise` within one
-    grey level. Returns the maximum difference of the last. Raises DarkroomError if a check fails.
+    `classifier.decode_image` must read the same pixels from a PNG file, as the centre of an image if the network sees
+    only that. The ONNX file `model` must denoise images of its own size exactly as `denoise` does. For images of other
+    sizes it must equal `resizing.fit` and `denoise` within one grey level. Returns the maximum difference of the last.
+    Of many large images only those of `spread` are used. Raises DarkroomError if a check fails.
     """
-    changed = sum((classifier.decode_image(manifest, _png(pixels)) != pixels).any() for pixels in images)
+    images = images[spread(images)]
+    changed = sum(
+        (classifier.decode_image(manifest, _png(_framed(pixels, manifest))) != pixels).any() for pixels in images
+    )
     if changed:
         raise DarkroomError(
             f"{changed} of {counted(len(images), 'test image')} change when written as PNG and read: {_VERSIONS}."
@@ -126,25 +150,62 @@ class _Preprocessing:
     def __init__(self, manifest: Manifest, model: bytes):
         self._manifest = manifest
         self._output = DENOISED if manifest.denoise == "median" else RESIZED
-        graph = onnx.load_from_string(model)
-        graph.graph.output.append(onnx.helper.make_tensor_value_info(self._output, onnx.TensorProto.UINT8, None))
-        self._session = classifier.open_session(graph.SerializeToString(), threads=1)
+        self._session = classifier.open_session(_front(model, self._output), threads=1)
 
     def difference(self, images: np.ndarray, size: tuple[int, int]) -> int:
         """The maximum difference in grey levels for images (N, H, W, C) uint8 that are first scaled to `size`."""
         height, width, channels = self._manifest.shape
-        block = max(1, min(max(BATCHES), _BLOCK // (size[0] * size[1] * channels)))  # the network runs too
+        block = max(1, min(max(BATCHES), _BLOCK // (size[0] * size[1] * channels)))
         worst = 0
         for start in range(0, len(images), block):
             scaled = [
                 _as_pil(pixels).resize(size[::-1], Image.Resampling.BICUBIC) for pixels in images[start : start + block]
             ]
-            fitted = [image.pixels(one, (height, width), channels, self._manifest.resize) for one in scaled]
             given = np.stack([np.asarray(one).reshape(*size, channels) for one in scaled])
             (found,) = self._session.run([self._output], {classifier.INPUT: given})
-            expected = denoise(np.stack(fitted), self._manifest.denoise)
+            fitted = given if size == (height, width) else self._fitted(scaled)
+            expected = denoise(fitted, self._manifest.denoise)
             worst = max(worst, int(np.abs(found.astype(int) - expected).max()))
         return worst
+
+    def _fitted(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """The images (n, H, W, C) uint8 as before training, but not denoised."""
+        *size, channels = self._manifest.shape
+        options = channels, self._manifest.resize, self._manifest.interpolation
+        whole = resizing.uncropped(size, self._manifest.crop_fraction)
+        return centre(np.stack([resizing.pixels(one, whole, *options) for one in images]), size)
+
+
+def _front(model: bytes, output: str) -> bytes:
+    """The ONNX file `model` up to the node that makes its value `output` (uint8), without the network behind it."""
+    whole = onnx.load_from_string(model)
+    end = next(number for number, node in enumerate(whole.graph.node) if output in node.output)
+    del whole.graph.node[end + 1 :]
+    used = set(_read(whole.graph))
+    kept = [entry for entry in whole.graph.initializer if entry.name in used]
+    for field, entries in (
+        ("initializer", kept),
+        ("output", [onnx.helper.make_tensor_value_info(output, onnx.TensorProto.UINT8, None)]),
+    ):
+        whole.graph.ClearField(field)
+        getattr(whole.graph, field).extend(entries)
+    return whole.SerializeToString()
+
+
+def _read(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of the values that the nodes of a graph read, branches included."""
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _read(attribute.g)
+
+
+def _framed(pixels: np.ndarray, manifest: Manifest) -> np.ndarray:
+    """An image (H', W', C) uint8 whose centre, which the network sees, is `pixels` (H, W, C)."""
+    height, width, channels = pixels.shape
+    whole = np.zeros((1, *resizing.uncropped((height, width), manifest.crop_fraction), channels), np.uint8)
+    centre(whole, (height, width))[:] = pixels
+    return whole[0]
 
 
 def _png(pixels: np.ndarray) -> bytes:
@@ -157,15 +218,31 @@ def _as_pil(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
+def classify_int8(
+    session: InferenceSession, images: np.ndarray, fp32: np.ndarray, limits: Int8Config
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that int8 predicts for images (N, H, W, C) uint8; `fp32` (N,) are those of the fp32 model.
+
+    Returns the indices (n,) of the images and their classes (n,). They are all images, unless those of `spread` already
+    differ in so many classes that the others cannot save the agreement.
+    """
+    few = spread(images)
+    found = classifier.answers(session, images[few])[1].argmax(1)
+    differing = int((found != fp32[few]).sum())
+    if len(few) == len(images) or 1 - differing / len(images) < limits.min_agreement:
+        return few, found
+    return np.arange(len(images)), classifier.answers(session, images)[1].argmax(1)
+
+
 def judge_int8(
-    predicted: Mapping[str, np.ndarray], labels: np.ndarray, speedup: float, limits: Int8Config
+    int8: np.ndarray, fp32: np.ndarray, labels: np.ndarray, speedup: float, limits: Int8Config
 ) -> dict[str, Any]:
     """Decide whether to publish the int8 model.
 
-    `predicted` holds the classes that `fp32` and `int8` predict, `labels` the true ones, each (N,) int64; `speedup` is
-    how many times as fast int8 is. Returns its accuracy and agreement, whether it is published, and the reason if not.
+    `int8` and `fp32` are the classes that the models predict, `labels` the true ones, each (n,) int64; `speedup` is how
+    many times as fast int8 is. Returns the accuracy and agreement of int8, on how many images, whether it is published,
+    and the reason if not.
     """
-    fp32, int8 = predicted["fp32"], predicted["int8"]
     accuracy, agreement = float((int8 == labels).mean()), float((int8 == fp32).mean())
     drop = float((fp32 == labels).mean()) - accuracy
     reasons = {
@@ -178,6 +255,7 @@ def judge_int8(
         "int8_published": reason is None,
         "int8_accuracy": accuracy,
         "int8_agreement": agreement,
+        "int8_samples": len(int8),
         "int8_reason": reason,
     }
 
@@ -194,13 +272,14 @@ def measure_speedup(models: Mapping[str, bytes], image: np.ndarray) -> float:
     The median of several rounds, in CPU time of the thread, which depends least on other processes.
     """
     sessions = [classifier.open_session(models[variant], threads=1) for variant in ("fp32", "int8")]
+    runs = min(_RUNS, max(1, _TIMED_PIXELS // math.prod(image.shape[1:3])))
     feeds = {classifier.INPUT: np.ascontiguousarray(image)}
     ratios = []
     for _ in range(_ROUNDS):
         seconds = []
         for session in sessions:
             started = time.thread_time()
-            for _ in range(_RUNS):
+            for _ in range(runs):
                 session.run(classifier.OUTPUTS, feeds)
             seconds.append(time.thread_time() - started)
         ratios.append(seconds[0] / seconds[1])

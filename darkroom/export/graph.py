@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.bundle.classifier import OUTPUTS
-from darkroom.export.resizing import RESIZED, Resize, resizer
+from darkroom.export.resizing import RESIZED, resizer
+from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import Description
 from darkroom.models.normalisation import normalise
 
@@ -41,12 +42,11 @@ def onnx_files(
     graphs: Mapping[str, onnx.ModelProto],
     description: Description,
     calibration: Mapping[str, Any],
-    resize: Resize,
-    denoise: Denoise,
+    preprocess: ImageConfig,
 ) -> dict[str, bytes]:
     """The `contents` of an ONNX file for each of `graphs`; `calibration` holds temperature and threshold."""
     return {
-        name: contents(graph, description, calibration["temperature"], calibration["threshold"], resize, denoise)
+        name: contents(graph, description, calibration["temperature"], calibration["threshold"], preprocess)
         for name, graph in graphs.items()
     }
 
@@ -56,8 +56,7 @@ def contents(
     description: Description,
     temperature: float,
     threshold: float | None,
-    resize: Resize,
-    denoise: Denoise = "none",
+    preprocess: ImageConfig,
 ) -> bytes:
     """The contents of an ONNX file for images of any size: resizing, denoising, then `model` (from `to_onnx`).
 
@@ -65,8 +64,9 @@ def contents(
     The same arguments give the same bytes.
     """
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
-    front, output = resizer(description.shape, resize, opset), RESIZED
-    if denoise == "median":
+    resizing = preprocess.resize, preprocess.interpolation, preprocess.crop_fraction
+    front, output = resizer(description.shape, *resizing, opset), RESIZED
+    if preprocess.denoise == "median":
         median = _to_onnx(_trace(_Median(), description), RESIZED, [DENOISED], opset)
         onnx.compose.add_prefix(median, "denoise.", rename_inputs=False, rename_outputs=False, inplace=True)
         front, output = _chain(front, median, RESIZED), DENOISED

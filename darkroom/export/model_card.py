@@ -14,6 +14,7 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 
 from darkroom.bundle.classifier import Manifest
+from darkroom.inputs.resizing import uncropped
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 # The SPDX identifiers that model hubs know, in their spelling
@@ -42,6 +43,7 @@ def card(manifest: Manifest, per_class: Sequence[Mapping[str, Any]]) -> str:
     )
     environment.filters["md"] = _escaped
     height, width, channels = manifest.shape
+    whole_height, whole_width = uncropped((height, width), manifest.crop_fraction)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         front_matter=yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True, width=10_000),
         manifest=manifest,
@@ -49,6 +51,8 @@ def card(manifest: Manifest, per_class: Sequence[Mapping[str, Any]]) -> str:
         height=height,
         width=width,
         channels=channels,
+        whole_height=whole_height,
+        whole_width=whole_width,
         resize=_RESIZE[manifest.resize],
         per_class=per_class,
         weakest=min((row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"])),

@@ -1,5 +1,6 @@
 """Static int8 quantisation of an ONNX graph: convolutions and matrix products use integers, with calibrated ranges."""
 
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from darkroom.core.randomness import numpy_generator
 
-PRODUCTS = ("Conv", "Gemm", "MatMul")  # int8 pooling and addition made it neither faster nor more accurate
-_BATCH = 50  # images per calibration step
+# Products, and the clipping of ReLU6, or the range of what it cuts off would spoil that of what remains: with it
+# efficientnet_lite0 has 91 % accuracy instead of 69. Int8 ReLU, pooling and addition made no network more accurate or
+# faster; neither did entropy and percentiles instead of extremes. Without the first 8 convolutions its agreement with
+# fp32 rose from 93 to 98 %, which is not enough either.
+QUANTISED = ("Conv", "Gemm", "MatMul", "Clip")
+_BATCH, _MAX_PIXELS = 50, 2**19  # images per calibration step, and their pixels: all feature maps are kept in memory
 
 
 def sample(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -36,7 +41,7 @@ def quantise(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
             quantised,
             _Images(model.graph.input[0].name, images),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(PRODUCTS),
+            op_types_to_quantize=list(QUANTISED),
             per_channel=True,
             activation_type=QuantType.QUInt8,  # on x86, other pairs than unsigned by signed take twice as long
             weight_type=QuantType.QInt8,
@@ -47,8 +52,9 @@ def quantise(model: onnx.ModelProto, images: np.ndarray) -> onnx.ModelProto:
 
 class _Images(CalibrationDataReader):
     def __init__(self, name: str, images: np.ndarray):
+        size = min(_BATCH, max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
         self._batches: Iterator[dict[str, np.ndarray]] = (
-            {name: np.ascontiguousarray(images[start : start + _BATCH])} for start in range(0, len(images), _BATCH)
+            {name: np.ascontiguousarray(images[start : start + size])} for start in range(0, len(images), size)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:

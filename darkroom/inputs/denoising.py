@@ -4,6 +4,8 @@ from typing import Literal
 
 import numpy as np
 
+from darkroom.core.arrays import centre
+
 _BLOCK_BYTES = 2**20  # pixels filtered at a time: a block and its intermediate arrays fit in the CPU cache
 
 
@@ -23,6 +25,17 @@ def denoise(images: np.ndarray, method: Literal["none", "median"]) -> np.ndarray
         low, mid, high = _sort3(padded[:, :-2], padded[:, 1:-1], padded[:, 2:])
         lows, mids, highs = (_sort3(row[:, :, :-2], row[:, :, 1:-1], row[:, :, 2:]) for row in (low, mid, high))
         filtered[start : start + block] = _sort3(lows[2], mids[1], highs[0])[1]
+    return filtered
+
+
+def denoise_with_centre(images: np.ndarray, method: Literal["none", "median"], size: tuple[int, int]) -> np.ndarray:
+    """As `denoise`, but the centre of `size` (height, width) is filtered on its own.
+
+    So it equals the input of a network in production, where the margin around it is unknown.
+    """
+    filtered = denoise(images, method)
+    if method != "none" and size != images.shape[1:3]:
+        centre(filtered, size)[:] = denoise(centre(images, size), method)
     return filtered
 
 

@@ -22,14 +22,14 @@ from PIL import (  # noqa: F401 - imported to register the decoders
     ExifTags,
     GifImagePlugin,
     Image,
-    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
 )
 
-from darkroom.inputs import colour, depth, flattening, formats, libtiff, limits, repair, tiff
+from darkroom.inputs import colour, depth, flattening, formats, libtiff, limits, repair, resizing, tiff
+from darkroom.inputs.resizing import Interpolation, Resize
 from darkroom.inputs.unusable import TooLarge, Unusable
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -87,9 +87,10 @@ def decode(
     contents: bytes,
     size: tuple[int, int],
     channels: Literal[1, 3],
-    resize: Literal["stretch", "crop", "pad"],
+    resize: Resize,
     max_pixels: int,
     intensity_range: tuple[int, int] | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> np.ndarray:
     """Decode an image file to pixels (H, W, C) uint8 of `size` (height, width), grey or RGB.
 
@@ -118,7 +119,7 @@ def decode(
         if whole is None:
             raise
         found = _read(whole, flat)
-    return pixels(found, size, channels, resize)
+    return resizing.pixels(found, size, channels, resize, interpolation)
 
 
 def count_values(contents: bytes, max_pixels: int) -> np.ndarray:
@@ -169,36 +170,6 @@ def _check_size(opened: Image.Image, max_pixels: int) -> None:
     tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
     if tile > max_pixels:  # libtiff holds a whole tile in memory
         raise TooLarge(f"its tiles have {tile:,} pixels each, more than max_pixels = {max_pixels:,}")
-
-
-def pixels(
-    original: Image.Image, size: tuple[int, int], channels: Literal[1, 3], resize: Literal["stretch", "crop", "pad"]
-) -> np.ndarray:
-    """The pixels (H, W, C) uint8 of an image in mode L or RGB, resized to `size` (height, width); see `fit`."""
-    return np.array(fit(original, size, resize).convert("L" if channels == 1 else "RGB")).reshape(*size, channels)
-
-
-def fit(original: Image.Image, size: tuple[int, int], resize: Literal["stretch", "crop", "pad"]) -> Image.Image:
-    """Resize an image, grey or RGB, to `size` (height, width): bilinear, antialiased.
-
-    stretch: resize each side independently. crop: use the largest centred part with the aspect ratio of `size`. pad:
-    keep the whole image and its aspect ratio, at least one pixel wide and high, centred on black.
-    """
-    height, width = size
-    if original.size == (width, height):
-        return original
-    match resize:
-        case "stretch":
-            return original.resize((width, height), Image.Resampling.BILINEAR)
-        case "crop":
-            return ImageOps.fit(original, (width, height), Image.Resampling.BILINEAR)
-        case "pad":
-            inner_width = min(width, max(1, round(original.width / original.height * height)))
-            inner_height = min(height, max(1, round(original.height / original.width * width)))
-            padded = Image.new(original.mode, (width, height))  # ImageOps.pad loses an image thinner than one pixel
-            inner = original.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
-            padded.paste(inner, (round((width - inner_width) / 2), round((height - inner_height) / 2)))
-            return padded
 
 
 _ORIENTATIONS = {  # EXIF orientation -> the transposition that undoes it

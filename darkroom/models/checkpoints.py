@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -74,8 +75,10 @@ def require_same_data(description: Description, manifest: Manifest) -> None:
         )
 
 
-def save(folder: str | Path, network: nn.Module, description: Description) -> None:
-    """Write model.safetensors and model.json to `folder`, atomically.
+def save(
+    folder: str | Path, network: nn.Module, description: Description, files: Mapping[str, bytes] = MappingProxyType({})
+) -> None:
+    """Write model.safetensors, model.json and further `files`, by name, to `folder`, atomically.
 
     The bytes do not depend on the memory format of the weights.
     """
@@ -84,6 +87,8 @@ def save(folder: str | Path, network: nn.Module, description: Description) -> No
         # Not save_file, which hides the system's error when the disk is full.
         (temporary / "model.safetensors").write_bytes(to_bytes(weights))
         write_json(temporary / "model.json", asdict(description))
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
 
 
 def load(folder: str | Path) -> tuple[nn.Module, Description]:
@@ -112,11 +117,12 @@ def load(folder: str | Path) -> tuple[nn.Module, Description]:
 
 
 def open_trained() -> Trained:
-    """Load models/trained and the manifest of data/arrays, and let PyTorch use one CPU thread per core.
+    """Load models/trained and the manifest of data/arrays; PyTorch uses one CPU thread per core and keeps freed memory.
 
     Raises DarkroomError if either is missing or damaged, or if the model was trained on other data.
     """
     threads = hardware.use_threads("auto")
+    hardware.keep_freed_memory()
     network, description = load("models/trained")
     manifest = arrays.read_manifest("data/arrays")
     require_same_data(description, manifest)

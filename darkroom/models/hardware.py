@@ -1,4 +1,7 @@
-"""Device, precision and CPU threads of a computation."""
+"""Device, precision, CPU threads and memory allocator of a computation."""
+
+import ctypes
+import platform
 
 import torch
 
@@ -52,19 +55,36 @@ def explain_precision(wanted: str, chosen: str, device: torch.device) -> str:
     return f"{chosen} ({f'native on this {processor}' if chosen == 'bf16' else f'no native bf16 on this {processor}'})"
 
 
-def use_threads(wanted: int | str) -> int:
+def use_threads(wanted: int | str, processes: int = 1) -> int:
     """Set the number of CPU threads of PyTorch, for "auto" one per usable core; return the number.
 
-    Raises DarkroomError if there are fewer usable cores: their threads would wait for each other.
+    As many `processes` share the cores. Raises DarkroomError if there are fewer usable cores: their threads would wait
+    for each other.
     """
-    usable = cores()
+    usable = max(1, cores() // processes)
     if wanted != "auto" and int(wanted) > usable:
+        shared = f", with {processes} processes" if processes > 1 else ""
         raise DarkroomError(
-            f"train.threads = {wanted}: must be at most {usable}, the CPU cores that this process may use; "
+            f"train.threads = {wanted}: must be at most {usable}, the CPU cores that this process may use{shared}; "
             "lower it, or use auto."
         )
     torch.set_num_threads(usable if wanted == "auto" else int(wanted))
     return torch.get_num_threads()
+
+
+def keep_freed_memory() -> None:
+    """Make glibc keep the memory that large CPU batches free; do nothing on other systems.
+
+    By default every step returns its activations to the kernel and pays for the page faults again. Call this before the
+    first large allocation.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        # M_MMAP_THRESHOLD; older versions of glibc accept only the smaller one.
+        if not any(libc.mallopt(-3, threshold) for threshold in (2**30, 2**25)):
+            return  # the other settings alone would freeze the threshold at its present value
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-2, 2**28)  # M_TOP_PAD
 
 
 def describe(device: torch.device) -> str:

@@ -56,4 +56,9 @@ def convolution(in_channels: int, out_channels: int, pool: bool = False) -> nn.S
 
 def last_layer(network: nn.Module) -> nn.Module:
     """The layer of a network of the registry that turns features into logits."""
-    return network.get_submodule(getattr(network, "last_layer_name", "head"))
+    return network.get_submodule(last_layer_name(network))
+
+
+def last_layer_name(network: nn.Module) -> str:
+    """The name of that layer, which starts the names of its parameters."""
+    return getattr(network, "last_layer_name", "head")

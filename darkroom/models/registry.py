@@ -9,7 +9,7 @@ first filters are computed from the data has a method `fit_stem(inputs)`, called
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models import timm_models, torchvision_models
@@ -48,9 +48,9 @@ def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], class
         ) from None
 
 
-def published(name: str, architecture: str) -> dict[str, Tensor]:
-    """The state dict of a network of LIBRARIES as its publisher defines it, with random values.
+def published(name: str, architecture: str, channels: int) -> nn.Module:
+    """A network of LIBRARIES as its publisher defines it, for images of so many channels, with random weights.
 
-    Raises DarkroomError if the library has no such architecture.
+    The attribute `last_layer_name` names its last layer. Raises DarkroomError if the library has no such architecture.
     """
-    return LIBRARIES[name](architecture)
+    return LIBRARIES[name](architecture, channels)

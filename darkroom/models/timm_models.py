@@ -3,60 +3,52 @@
 timm's documentation names the paper of each network. The initial weights are random: `model.pretrained` brings others.
 """
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
+from darkroom.models.fitting import require_fit
 
 
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     """Build timm's `architecture` for images of `shape` (height, width, channels).
 
     The attribute `last_layer_name` names its last layer, `adapted` the layers that depend on the classes. Raises
-    DarkroomError if timm has no such network, and ValueError if the image size does not fit it.
+    DarkroomError if timm has no such network, or none with a linear last layer, and ValueError if the image size does
+    not fit it.
     """
     height, width, channels = shape
-    network = _create(architecture, height, width, num_classes=classes, in_chans=channels)
-    head = network.get_classifier()
-    if not isinstance(head, nn.Linear):
-        raise DarkroomError(
-            f"model.timm.architecture = {architecture!r} does not end in one linear layer: choose another network."
-        )
-    network.last_layer_name = next(name for name, layer in network.named_modules() if layer is head)
+    options = {"num_classes": classes, "in_chans": channels}
+    try:
+        network = _create(architecture, img_size=(height, width), **options)
+    except TypeError:  # a network that takes any size
+        network = _create(architecture, **options)
+    except AssertionError as error:
+        raise ValueError(str(error) or "the image size does not fit") from None
     network.adapted = (network.last_layer_name,)
-    _require_fit(network, shape)
+    require_fit(network, shape, classes)
     return network
 
 
-def published(architecture: str) -> dict[str, Tensor]:
-    """The state dict of the network as timm defines it, for ImageNet, with random values."""
-    return _create(architecture, 0, 0).state_dict()
+def published(architecture: str, channels: int) -> nn.Module:
+    """The network as timm defines it, for ImageNet but any number of channels, with random weights.
+
+    The attribute `last_layer_name` names its last layer. Raises DarkroomError like `adapt`.
+    """
+    return _create(architecture, in_chans=channels)
 
 
-def _create(architecture: str, height: int, width: int, **arguments: int) -> nn.Module:
+def _create(architecture: str, **options: int | tuple[int, int]) -> nn.Module:
     import timm  # takes 1 s, so only when needed
 
     if architecture not in timm.list_models():
         hint = did_you_mean(architecture, timm.list_models(), listed=False) or "its documentation lists them."
         raise DarkroomError(f"model.timm.architecture = {architecture!r} is not a network of timm; {hint}")
-    if not height:
-        return timm.create_model(architecture)
-    try:
-        return timm.create_model(architecture, img_size=(height, width), **arguments)
-    except TypeError:  # a network that takes any size
-        return timm.create_model(architecture, **arguments)
-    except AssertionError as error:
-        raise ValueError(str(error) or "the image size does not fit") from None
-
-
-@torch.no_grad()
-def _require_fit(network: nn.Module, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if the network cannot take an image of `shape`; else leave it in training mode."""
-    height, width, channels = shape
-    try:
-        network.eval()(torch.zeros(1, channels, height, width))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"the size is too small, or not a multiple of the network's strides ({reason})") from None
-    network.train()
+    network = timm.create_model(architecture, **options)
+    last = network.get_classifier()
+    if not isinstance(last, nn.Linear):
+        raise DarkroomError(
+            f"model.timm.architecture = {architecture!r} does not end in one linear layer: choose another network."
+        )
+    network.last_layer_name = next(name for name, layer in network.named_modules() if layer is last)
+    return network

@@ -5,11 +5,11 @@ torchvision's documentation names the paper of each model. The initial weights a
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
+from darkroom.models.fitting import require_fit
 
 SMALL = 64  # images with a side below this many pixels get a stem that keeps their size
 PATCH = 4  # pixels per side of a Vision Transformer's patch for small images
@@ -30,22 +30,29 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     height, width, channels = shape
     small = min(height, width) < SMALL
     network = torchvision.models.get_model(architecture, weights=None, **_options(architecture, shape, small))
-    stem = next(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    stem = _stem(network)
     is_transformer = architecture.startswith("vit_")
     if is_transformer:
         network.image_size, network.patch_size = height, PATCH if small else network.patch_size
     _adapt_stem(network, stem, channels, small, is_transformer)
     network.adapted = (stem, _adapt_head(network, classes), *SIZE_DEPENDENT)
-    _require_fit(network, shape)
+    require_fit(network, shape, classes)
     return network
 
 
-def published(architecture: str) -> dict[str, Tensor]:
-    """The state dict of the network as torchvision defines it, for ImageNet, with random values."""
+def published(architecture: str, channels: int) -> nn.Module:
+    """The network as torchvision defines it, for ImageNet but any number of channels, with random weights.
+
+    The attribute `last_layer_name` names its last layer. Raises DarkroomError if torchvision has no such model.
+    """
     import torchvision
 
     _require_known(architecture)
-    return torchvision.models.get_model(architecture, weights=None).state_dict()
+    network = torchvision.models.get_model(architecture, weights=None)
+    network.last_layer_name = _last_linear(network) or "classifier.1"  # SqueezeNet's is a convolution
+    if channels != 3:
+        _adapt_stem(network, _stem(network), channels, small=False, is_transformer=False)
+    return network
 
 
 def _require_known(architecture: str) -> None:
@@ -79,10 +86,8 @@ def _options(architecture: str, shape: tuple[int, ...], small: bool) -> dict[str
 
 def _adapt_head(network: nn.Module, classes: int) -> str:
     """Replace the last layer by one for `classes`, name it, and return the name of what was replaced."""
-    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    if names:
-        head, name = nn.Linear(network.get_submodule(names[-1]).in_features, classes), names[-1]
-        network.set_submodule(name, head)
+    if name := _last_linear(network):
+        network.set_submodule(name, nn.Linear(network.get_submodule(name).in_features, classes))
         network.last_layer_name = name
     else:  # SqueezeNet, whose last layer is a convolution
         name, inputs = "classifier", network.classifier[1].in_channels
@@ -90,6 +95,16 @@ def _adapt_head(network: nn.Module, classes: int) -> str:
         network.classifier = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), network.classifier[0], head)
         network.last_layer_name = "classifier.3"
     return name
+
+
+def _last_linear(network: nn.Module) -> str | None:
+    names = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    return names[-1] if names else None
+
+
+def _stem(network: nn.Module) -> str:
+    """The name of the first convolution."""
+    return next(name for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
 
 
 def _adapt_stem(network: nn.Module, name: str, channels: int, small: bool, is_transformer: bool) -> None:
@@ -103,15 +118,3 @@ def _adapt_stem(network: nn.Module, name: str, channels: int, small: bool, is_tr
     network.set_submodule(
         name, nn.Conv2d(channels, old.out_channels, kernel, stride, padding, bias=old.bias is not None)
     )
-
-
-@torch.no_grad()
-def _require_fit(network: nn.Module, shape: tuple[int, ...]) -> None:
-    """Raise ValueError if the network cannot take an image of `shape`; else leave it in training mode."""
-    height, width, channels = shape
-    try:
-        network.eval()(torch.zeros(1, channels, height, width))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"the size is too small, or not a multiple of the network's strides ({reason})") from None
-    network.train()

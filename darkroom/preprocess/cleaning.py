@@ -17,7 +17,7 @@ from darkroom.core.spelling import counted
 from darkroom.preprocess.config import CleanConfig
 from darkroom.preprocess.samples import Samples
 
-REMOVED, KEPT, RELABELLED = "removed", "kept", "relabelled"  # the actions of a finding
+REMOVED, KEPT, RELABELLED, LABELLED = "removed", "kept", "relabelled", "labelled"  # the actions of a finding
 
 _DIGEST_BYTES = 16  # enough to rule out collisions
 _MUST_NOT_OVERLAP = {"train": ("val", "test"), "val": ("test",), "test": ()}  # by split: an overlap would be a leak
@@ -31,7 +31,7 @@ class Finding:
     split: str
     rule: str  # see `find_problems`, `find_near_leaks` and `relabel.findings`
     detail: str
-    action: str  # REMOVED, KEPT or RELABELLED
+    action: str  # REMOVED, KEPT, RELABELLED or LABELLED
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ def scan_pixels(blocks: Iterable[np.ndarray]) -> PixelScan:
     """Scan all images once, in blocks (n, H, W, C) uint8. Memory grows by one digest per image."""
     digests, constant = bytearray(), {}
     for block in blocks:
-        is_constant = (block == block[:, :1, :1]).all(axis=(1, 2, 3))
         start = len(digests) // _DIGEST_BYTES
-        constant |= {start + int(row): " ".join(map(str, block[row, 0, 0])) for row in np.flatnonzero(is_constant)}
+        for row in np.flatnonzero((block[:, 0] == block[:, 0, :1]).all(axis=(1, 2))).tolist():  # few have such a line
+            if (block[row] == block[row, 0, 0]).all():
+                constant[start + row] = " ".join(map(str, block[row, 0, 0]))
         for image in block:
             digests += hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest()
     values = np.frombuffer(digests, f"S{_DIGEST_BYTES}")

@@ -10,8 +10,9 @@ from darkroom.inputs.config import ImageConfig
 
 
 def _csv_name(name: str) -> str:
-    if name != "none" and (not re.fullmatch(r"[^/\\\x00-\x1f]+\.csv", name) or name.startswith(".")):
-        raise ValueError("must be none or the name of a .csv file in the dataset's folder, without path separators")
+    if name not in ("auto", "none") and (not re.fullmatch(r"[^/\\\x00-\x1f]+\.csv", name) or name.startswith(".")):
+        allowed = "the name of a .csv file in the dataset's folder, without path separators"
+        raise ValueError(f"must be auto, none or {allowed}")
     return name
 
 

@@ -8,6 +8,7 @@ TPAMI 2011; the library faiss).
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import faiss
 import numpy as np
@@ -80,11 +81,13 @@ def descriptors(images: np.ndarray, zoom: float = 1.0) -> np.ndarray:
     size of the image.
     """
     height, width = images.shape[1:3]
-    grey = images.mean(3, dtype=np.float32)
+    channels = images.shape[3]
+    # images.mean(3) gives the same bits in ten times as much time
+    grey = images.astype(np.float32) @ np.ones(channels, np.float32) / channels
     grey -= grey[:, :1, :1]  # exactly 0 if the image is of a single colour
-    right = np.arange(min(_MAX_FREQUENCY, width // 2) + 1)
-    down = np.arange(-min(_MAX_FREQUENCY, height // 2), min(_MAX_FREQUENCY, height // 2) + 1)
-    waves = (grey @ _waves(width, right, zoom)).swapaxes(1, 2) @ _waves(height, down, zoom)
+    most_right, most_down = (min(_MAX_FREQUENCY, side // 2) for side in (width, height))
+    right, down = np.arange(most_right + 1), np.arange(-most_down, most_down + 1)
+    waves = (grey @ _waves(width, 0, most_right, zoom)).swapaxes(1, 2) @ _waves(height, -most_down, most_down, zoom)
     weights = np.exp(-0.5 * (right[:, None] ** 2 + down**2) / _CUTOFF**2)
     weights[(right[:, None] == 0) & (down == 0)] = 0  # the mean, which brightness changes
     magnitudes = (np.sqrt(np.abs(waves)) * weights.astype(np.float32)).reshape(len(images), -1)
@@ -92,9 +95,13 @@ def descriptors(images: np.ndarray, zoom: float = 1.0) -> np.ndarray:
     return np.divide(magnitudes, lengths, out=np.zeros_like(magnitudes), where=lengths > 0)
 
 
-def _waves(side: int, frequencies: np.ndarray, zoom: float) -> np.ndarray:
-    """Waves (side, F) complex64; with `zoom`, they stand on the pixels that are interpolated for the enlarged image."""
-    waves = np.exp(-2j * np.pi / side * np.outer(np.arange(side), frequencies))
+@cache
+def _waves(side: int, lowest: int, highest: int, zoom: float) -> np.ndarray:
+    """Waves (side, F) complex64 of the frequencies `lowest` to `highest`.
+
+    With `zoom`, they stand on the pixels that are interpolated for the enlarged image.
+    """
+    waves = np.exp(-2j * np.pi / side * np.outer(np.arange(side), np.arange(lowest, highest + 1)))
     centre = (side - 1) / 2
     sources = centre + (np.arange(side) - centre) * zoom
     weights = np.maximum(0, 1 - np.abs(sources - np.arange(side)[:, None]))  # of each pixel, in each enlarged one

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from darkroom.core.arrays import SPLITS, Manifest
+from darkroom.core.arrays import SPLITS, Manifest, centre
 from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
 from darkroom.datasets.descriptions import Dataset
+from darkroom.inputs.config import ImageConfig
 from darkroom.preprocess.samples import Samples
 
 _BLOCK_BYTES = 2**22  # of pixels in memory at a time
@@ -71,23 +72,29 @@ def write(
     samples: Samples,
     dataset: Dataset,
     classes: Sequence[str],
+    shape: tuple[int, ...],
+    settings: ImageConfig,
     intensity_range: tuple[int, int] | None = None,
 ) -> Manifest:
     """Write the splits of `samples` and their manifest atomically to `folder`; return the manifest.
 
-    `pack` holds the images in the order of `samples`. Images whose split is "" are skipped. `classes` are the remaining
-    classes of `dataset`. `intensity_range` is that of `intensities.measure`.
+    `pack` holds the images in the order of `samples`, resized as by `settings`. Images whose split is "" are skipped.
+    `classes` are the remaining classes of `dataset`. `shape` is that of a network's input: the centre of an image. Only
+    training images are written whole. `intensity_range` is that of `intensities.measure`.
     """
     indices = {name: samples.indices(name) for name in SPLITS}
     counts = {name: len(indices[name]) for name in SPLITS}
     with new_folder(folder) as temporary:
-        digests, levels = _write_inputs(temporary, pack, samples.splits, counts)
+        digests, levels = _write_inputs(temporary, pack, samples.splits, counts, shape)
+        examples, test = {}, digests["test"].copy()
         for name in SPLITS:
             _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
             labels = samples.labels[indices[name]]
             np.save(temporary / f"{name}.labels.npy", labels, allow_pickle=False)
             write_json(temporary / f"{name}.ids.json", samples.ids[indices[name]].tolist())
-            digests[name].update(labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes())
+            examples[name] = labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes()
+            digests[name].update(examples[name])
+        test.update(examples["test"])
         mean, std = channel_statistics(levels)
         written = Manifest(
             dataset=dataset.name,
@@ -95,12 +102,17 @@ def write(
             licence=dataset.licence,
             classes=tuple(classes),
             augmentation=dataset.augmentation,
-            shape=pack.shape,
+            shape=shape,
             mean=mean,
             std=std,
             counts=counts,
             sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
             intensity_range=intensity_range,
+            test_sha256=test.hexdigest(),
+            test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
+            resize=settings.resize,
+            interpolation=settings.interpolation,
+            crop_fraction=settings.crop_fraction,
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written
@@ -116,28 +128,32 @@ def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: An
 
 
 def _write_inputs(
-    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int]
+    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int], shape: tuple[int, ...]
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Write <split>.inputs.npy in one pass over the pack.
 
-    Returns a running SHA-256 by split, and the levels (C, 256) of the training images; see `count_levels`.
+    Returns a running SHA-256 by split, and the levels (C, 256) of the training inputs of this `shape`, which are the
+    centres of the images; see `count_levels`.
     """
     levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
     with ExitStack() as stack:
         files, digests = {}, {}
         for name in SPLITS:
             files[name] = stack.enter_context((folder / f"{name}.inputs.npy").open("wb"))
-            header = {"descr": "|u1", "fortran_order": False, "shape": (counts[name], *pack.shape)}
+            stored = pack.shape if name == "train" else shape
+            header = {"descr": "|u1", "fortran_order": False, "shape": (counts[name], *stored)}
             np.lib.format.write_array_header_1_0(files[name], header)
             digests[name] = hashlib.sha256(repr(header).encode())
         start = 0
         for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
             for name in SPLITS:
-                chosen = np.ascontiguousarray(block[splits[start : start + len(block)] == name])
+                images = block[splits[start : start + len(block)] == name]
+                inputs = images if shape == pack.shape else centre(images, shape[:2])
+                chosen = np.ascontiguousarray(images if name == "train" else inputs)
                 files[name].write(chosen.data)
                 digests[name].update(chosen.data)
                 if name == "train":
-                    levels += count_levels(chosen)
+                    levels += count_levels(inputs)
             start += len(block)
     return digests, levels
 

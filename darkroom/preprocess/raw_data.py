@@ -1,6 +1,7 @@
 """Read a dataset as fetched: its samples, and its pixels in blocks."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,14 +18,14 @@ from darkroom.core.spelling import counted
 from darkroom.datasets import descriptions, index
 from darkroom.datasets.descriptions import ImageFolder, Published
 from darkroom.datasets.formats import decode
-from darkroom.inputs import image
-from darkroom.preprocess import intensities
+from darkroom.inputs import image, resizing
+from darkroom.preprocess import intensities, sizes
 from darkroom.preprocess.config import PreprocessConfig
 from darkroom.preprocess.intensities import NO_INTENSITIES, Intensities
 from darkroom.preprocess.samples import Samples, published_samples
 
-MAX_AUTO_SIZE = 64  # pixels per side with preprocess.image_size = auto, for larger images or images of mixed sizes
-_BLOCK = 1024  # images decoded, or index entries read, at a time
+_BLOCK = 1024  # images decoded, or index entries read, at a time; fewer images if they have more bytes than this
+_BLOCK_BYTES = 2**26
 _COUNTED = 64  # images whose values are counted at a time; the counts of each take 0.5 MB
 _FETCH_AGAIN = "run `dvc repro --force fetch` to fetch the raw files again"
 
@@ -36,18 +37,21 @@ class Raw:
     description: Published | ImageFolder
     samples: Samples
     shape: tuple[int, int, int]  # height, width, channels of the decoded images
+    size: tuple[int, int]  # height, width of a network's inputs: the centres of the decoded images
     aspects: np.ndarray  # (N,) float64: longer side of the original / shorter side
     take: Callable[[np.ndarray], list[np.ndarray | str]]  # indices (n,) -> (H, W, C) uint8, or why not decodable
     intensities: Intensities = NO_INTENSITIES  # of images of more than 8 bits
+    size_notice: str = ""  # how preprocess.image_size = auto chose the size
 
     def blocks(self, undecodable: dict[int, str]) -> Iterator[np.ndarray]:
         """All images in the order of the samples, in blocks (n, H, W, C) uint8.
 
         An image that cannot be decoded is black, and its index and the reason are added to `undecodable`.
         """
+        size = max(1, min(_BLOCK, _BLOCK_BYTES // math.prod(self.shape)))
         with tqdm(total=len(self.samples), desc="decode", unit="image", leave=False, disable=None) as bar:
-            for start in range(0, len(self.samples), _BLOCK):
-                block = self.take(np.arange(start, min(start + _BLOCK, len(self.samples))))
+            for start in range(0, len(self.samples), size):
+                block = self.take(np.arange(start, min(start + size, len(self.samples))))
                 undecodable |= {number: reason for number, reason in enumerate(block, start) if isinstance(reason, str)}
                 yield np.stack([np.zeros(self.shape, np.uint8) if isinstance(one, str) else one for one in block])
                 bar.update(len(block))
@@ -75,17 +79,20 @@ def read(folder: str | Path, settings: PreprocessConfig) -> Raw:
 def _published(description: Published, folder: Path, settings: PreprocessConfig) -> Raw:
     (train, train_labels), (test, test_labels) = decode(description, folder)
     height, width, channels = train.shape[1:]
-    shape = (*_size(settings, height, width), _channels(settings, channels))
+    size, size_notice = sizes.choose(settings.image_size, np.array([(height, width)]))
+    shape = (*resizing.uncropped(size, settings.crop_fraction), _channels(settings, channels))
 
     def take(indices: np.ndarray) -> list[np.ndarray | str]:
         chosen = [train[number] if number < len(train) else test[number - len(train)] for number in indices.tolist()]
         if shape == train.shape[1:]:
             return chosen
         originals = (Image.fromarray(one.squeeze(-1) if channels == 1 else one) for one in chosen)
-        return [image.pixels(original, shape[:2], shape[2], settings.resize) for original in originals]
+        options = shape[:2], shape[2], settings.resize, settings.interpolation
+        return [resizing.pixels(original, *options) for original in originals]
 
     samples = published_samples(train_labels, test_labels)
-    return Raw(description, samples, shape, np.full(len(samples), max(height, width) / min(height, width)), take)
+    aspects = np.full(len(samples), max(height, width) / min(height, width))
+    return Raw(description, samples, shape, size, aspects, take, size_notice=size_notice)
 
 
 def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], settings: PreprocessConfig) -> Raw:
@@ -95,7 +102,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     for block in blocks:
         parts.append(_columns(block, description.classes))
         others.append(_other_columns(block))
-    ids, labels, splits, groups, digests, problems, sizes, depths = map(np.concatenate, zip(*parts, strict=True))
+    ids, labels, splits, groups, digests, problems, originals, depths = map(np.concatenate, zip(*parts, strict=True))
     names = dict.fromkeys(name for other in others for name in other)
     empty = [np.full(len(part[0]), "", dtype=TEXT) for part in parts]
     more = {
@@ -107,9 +114,9 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
         raise DarkroomError(
             f"{description.folder}: none of its {counted(len(ids), 'file')} is a usable image; {ids[0]}: {problems[0]}."
         )
-    same_size = (sizes[usable, :2] == sizes[usable][0, :2]).all()
-    height, width = sizes[usable][0, :2].tolist() if same_size else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
-    shape = (*_size(settings, height, width), _channels(settings, sizes[:, 2].max().item()))
+    size, size_notice = sizes.choose(settings.image_size, originals[usable, :2])
+    channels = _channels(settings, originals[:, 2].max().item())
+    shape = (*resizing.uncropped(size, settings.crop_fraction), channels)
 
     def contents(number: int) -> bytes:
         if problems[number]:
@@ -141,7 +148,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     def pixels(number: int) -> np.ndarray | str:
         """The image, or why it cannot be decoded."""
         try:
-            options = shape[:2], shape[2], settings.resize, settings.max_pixels, found.range
+            options = shape[:2], channels, settings.resize, settings.max_pixels, found.range, settings.interpolation
             return image.decode(contents(number), *options)
         except image.Unusable as reason:
             return str(reason)
@@ -150,8 +157,9 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
         with ThreadPoolExecutor() as decoders:
             return list(decoders.map(pixels, indices.tolist()))
 
-    aspects = sizes[:, :2].max(1) / np.maximum(1, sizes[:, :2].min(1))
-    return Raw(description, Samples(ids, labels, splits, groups, more), shape, aspects, take, found)
+    aspects = originals[:, :2].max(1) / np.maximum(1, originals[:, :2].min(1))
+    samples = Samples(ids, labels, splits, groups, more)
+    return Raw(description, samples, shape, size, aspects, take, found, size_notice)
 
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
@@ -174,13 +182,6 @@ def _other_columns(entries: Sequence[index.Entry]) -> dict[str, np.ndarray]:
     rows = [json.loads(entry.columns) if entry.columns else {} for entry in entries]
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: np.array([row.get(name, "") for row in rows], dtype=TEXT) for name in names}
-
-
-def _size(settings: PreprocessConfig, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the decoded images, given those of the originals."""
-    if settings.image_size != "auto":
-        return settings.image_size, settings.image_size
-    return (height, width) if max(height, width) <= MAX_AUTO_SIZE else (MAX_AUTO_SIZE, MAX_AUTO_SIZE)
 
 
 def _channels(settings: PreprocessConfig, channels: int) -> int:

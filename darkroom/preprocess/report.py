@@ -17,7 +17,7 @@ from darkroom.core.outputs import new_folder, write_csv
 from darkroom.core.randomness import numpy_generator
 from darkroom.figures import drawing, fonts
 from darkroom.figures.images import to_rgb
-from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
+from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
 
 MAX_CLASSES, MAX_IMAGES = 30, 12  # rows of the sample sheet, and images per row
 
@@ -34,7 +34,7 @@ def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Fin
     """The numbers of metrics/preprocess.json.
 
     Class fractions, mean_<channel> and std_<channel> are of the training split; the last two are on the scale 0..1.
-    `relabelled` is there if labels were corrected.
+    `relabelled` is there if labels were corrected, `labelled` if unlabelled examples got one.
     """
     actions = Counter(finding.action for finding in findings)
     fractions = np.bincount(train_labels, minlength=len(manifest.classes)) / len(train_labels)
@@ -43,7 +43,7 @@ def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Fin
         **{name: manifest.counts[name] for name in SPLITS},
         "removed": actions[REMOVED],
         "suspect_kept": actions[KEPT],
-        **({"relabelled": actions[RELABELLED]} if actions[RELABELLED] else {}),
+        **{action: actions[action] for action in (RELABELLED, LABELLED) if actions[action]},
         "classes": len(manifest.classes),
         "smallest_class_fraction": round(float(fractions.min()), 6),
         "largest_class_fraction": round(float(fractions.max()), 6),
@@ -58,14 +58,14 @@ def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Fin
 def summary_line(manifest: Manifest, findings: Sequence[Finding]) -> str:
     """Counts in one line: `Toy: 4 train, 2 val, 3 test images; 3 removed (2 leak, 1 unusable); 1 suspect kept`.
 
-    With corrected labels, `; 6 relabelled` is appended.
+    With corrected labels, `; 6 relabelled` is appended; with labels of unlabelled examples, `; 6 labelled`.
     """
     sizes = ", ".join(f"{manifest.counts[name]} {name}" for name in SPLITS)
     rules = Counter(finding.rule for finding in findings if finding.action == REMOVED)
     by_rule = ", ".join(f"{count} {rule}" for rule, count in rules.most_common())
     removed = f"{rules.total()} removed" + (f" ({by_rule})" if by_rule else "")
     actions = Counter(finding.action for finding in findings)
-    others = ((actions[KEPT], "suspect kept"), (actions[RELABELLED], "relabelled"))
+    others = ((actions[KEPT], "suspect kept"), (actions[RELABELLED], "relabelled"), (actions[LABELLED], "labelled"))
     return "; ".join(
         [f"{manifest.title}: {sizes} images", removed, *(f"{count} {what}" for count, what in others if count)]
     )

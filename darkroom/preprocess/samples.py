@@ -27,7 +27,7 @@ class Samples:
 
     def move(self, indices: np.ndarray, split: str) -> "Samples":
         """A copy of the table with the images at `indices` (n,) moved to `split`."""
-        splits = self.splits.astype("<U5")
+        splits = self.splits.astype("<U10")
         splits[indices] = split
         return replace(self, splits=splits)
 

@@ -49,17 +49,24 @@ def select(
     """
     dataset, classes, rules = raw.description, raw.description.classes, settings.clean
     given = set(np.unique(raw.samples.splits).tolist())
-    relabelled = relabel.apply(raw.samples, dataset.folder, settings.relabel, classes)
+    verdicts = relabel.read(raw.samples, dataset.folder, settings.relabel, classes)
+    relabelled = relabel.apply(raw.samples, verdicts)
+    newly_labelled = relabel.newly_labelled(raw.samples, verdicts)
+    fixed = {*undecodable, *newly_labelled.tolist()}  # never held out
     tested = relabelled
     if "test" not in given:
         fraction = settings.test_fraction
-        tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, undecodable)
+        tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, fixed)
+    tested = relabel.leave_out(tested, verdicts)
     problems = cleaning.find_problems(tested, scan, undecodable, raw.aspects, classes, rules)
     samples, remaining = cleaning.remove(tested, problems, classes)
     if "val" not in given:
-        samples = hold_out(samples, "val", settings.val_fraction, remaining, seed)
-    corrections = relabel.findings(raw.samples, relabelled, _last_splits(raw.samples, tested, samples), classes)
-    findings = [*corrections.values(), *problems.values()]
+        samples = hold_out(samples, "val", settings.val_fraction, remaining, seed, unusable=fixed)
+    shared = relabel.group_leaks(samples, newly_labelled)
+    samples, remaining = cleaning.remove(samples, shared, remaining)
+    last = _last_splits(raw.samples, tested, samples)
+    corrections = relabel.findings(raw.samples, tested, verdicts, last, classes)
+    findings = [*corrections.values(), *problems.values(), *shared.values()]
     check_splits(samples, findings, remaining)
 
     unique = cleaning.unique_indices(samples, scan)
@@ -113,7 +120,7 @@ def check_near_leaks(
 
 def _last_splits(*tables: Samples) -> np.ndarray:
     """The split (N,) of each image in the last of the tables in which it has one."""
-    splits = np.full(len(tables[0]), "", dtype="<U5")
+    splits = np.full(len(tables[0]), "", dtype="<U10")
     for table in tables:
         splits = np.where(table.splits == "", splits, table.splits)
     return splits

@@ -44,6 +44,17 @@ def hold_out(
     return samples.move(indices[choose(labels, ranks, split, fraction, classes)], split)
 
 
+def notice(samples: Samples, test_fraction: float) -> str:
+    """How the test split is made if the dataset has a validation split but no test split; else empty."""
+    given = set(np.unique(samples.splits).tolist())
+    if "val" not in given or "test" in given:
+        return ""
+    return (
+        f"the dataset has a validation split but no test split: {test_fraction:.0%} of its training images are held "
+        "out for testing (preprocess.test_fraction); to test on its validation images instead, rename val to test"
+    )
+
+
 def _choose_samples(
     labels: np.ndarray, ranks: np.ndarray, split: str, fraction: float, classes: Sequence[str]
 ) -> np.ndarray:

@@ -4,7 +4,9 @@
     python -m darkroom.pretrained add timm/resnet50.a1_in1k
 
 `add` downloads the weights of a timm network, and writes data/pretrained/<name>/weights.yaml with the revision and the
-digest of what it downloaded. Commit this file; then use the weights: `dvc exp run -S model.pretrained=<name>`.
+digest of what it downloaded. Commit this file; then train from the weights. Both commands print how, for example:
+
+    dvc exp run -S model.name=timm -S model.pretrained=NAME -S preprocess.color=rgb -S preprocess.image_size=224
 """
 
 import argparse
@@ -36,16 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _table() -> str:
-    """One line per folder: name, size, network, licence, title."""
+    """One line per folder: name, size, network, licence, title. Then the command to train from each of the weights."""
+    weights = list(map(descriptions.load, descriptions.known()))
     rows = [
         (one.name, f"{one.bytes / 1e6:.0f} MB", f"{one.family} {one.architecture}".strip(), one.licence, one.title)
-        for one in map(descriptions.load, descriptions.known())
+        for one in weights
     ]
     rows.insert(0, ("name", "size", "network", "licence", "title"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    table = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*table, "", *(one.command() for one in weights)])
 
 
 if __name__ == "__main__":

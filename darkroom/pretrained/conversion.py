@@ -15,16 +15,21 @@ from darkroom.core.errors import DarkroomError
 from darkroom.models.registry import LIBRARIES, published
 from darkroom.pretrained.descriptions import Weights
 
+CHECKPOINT_KEYS = ("state_dict", "model")  # of the network's state dict in a training's checkpoint
+WRAPPERS = ("_orig_mod.", "module.", "model.")  # torch.compile, DistributedDataParallel, Lightning
+
 
 def convert(path: Path, weights: Weights) -> bytes:
     """The contents of a safetensors file with the tensors in `path`, a verified .safetensors or PyTorch file.
 
-    Raises DarkroomError if the file holds anything but tensors, or if names or shapes are not those of the network.
+    The last layer may be missing or have any number of classes: a training replaces it unless it fits. Raises
+    DarkroomError if the file holds anything but tensors, or if other names or shapes are not those of the network.
     """
-    tensors = _read(path, weights)
+    tensors = _without_wrapper_names(_read(path, weights))
     if weights.family not in LIBRARIES:  # one of our own: its shapes depend on the data, so training checks them
-        return to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()})
-    expected = published(weights.family, weights.architecture)
+        return to_bytes({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
+    network = published(weights.family, weights.architecture, len(weights.mean))
+    expected = network.state_dict()
     if weights.names == "by_order":
         if len(tensors) != len(expected):
             raise _mismatch(weights, f"it has {len(tensors)} tensors, expected {len(expected)}")
@@ -32,31 +37,50 @@ def convert(path: Path, weights: Weights) -> bytes:
     # Old files lack the counters of batch norm, which a training does not read.
     counters = {name: tensor for name, tensor in expected.items() if name.endswith(".num_batches_tracked")}
     tensors = counters | tensors
+    last = {name for name in expected if name.startswith(f"{network.last_layer_name}.")}
     for name in [*expected, *tensors]:
-        if name not in tensors:
+        if name not in tensors and name not in last:
             raise _mismatch(weights, f"{name} is missing")
         if name not in expected:
             raise _mismatch(weights, f"{name} is unknown")
-        if tensors[name].shape != expected[name].shape:
+        if name not in last and tensors[name].shape != expected[name].shape:
             shapes = f"shape {tuple(tensors[name].shape)}, expected {tuple(expected[name].shape)}"
             raise _mismatch(weights, f"{name} has {shapes}")
-    return to_bytes({name: tensors[name].to(expected[name].dtype).contiguous().clone() for name in expected})
+    return to_bytes(
+        {name: tensors[name].to(expected[name].dtype).contiguous().clone() for name in expected if name in tensors}
+    )
 
 
 def _read(path: Path, weights: Weights) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)  # refuses everything that could run code
+            loaded = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)  # refuses everything that could run code
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         why = "it is damaged, or holds code, which is never run"
         raise DarkroomError(f"{weights.title}: {weights.file} cannot be read: {why} ({reason}).") from None
-    if isinstance(loaded, Mapping) and isinstance(loaded.get("state_dict"), Mapping):
-        loaded = loaded["state_dict"]
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(one, Tensor) for one in loaded.values()):
-        raise DarkroomError(f"{weights.title}: {weights.file} is not a plain dictionary of tensors: use another file.")
+    if isinstance(loaded, Mapping):  # a checkpoint that holds the state dict beside other things
+        loaded = next((loaded[key] for key in CHECKPOINT_KEYS if isinstance(loaded.get(key), Mapping)), loaded)
+    if not isinstance(loaded, Mapping) or not loaded or not all(_is_named_tensor(*item) for item in loaded.items()):
+        raise DarkroomError(
+            f"{weights.title}: {weights.file} is not a plain dictionary of tensors, alone or under the key "
+            f"{' or '.join(CHECKPOINT_KEYS)}: use another file."
+        )
     return loaded
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor) and value.layout == torch.strided
+
+
+def _without_wrapper_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors without the prefixes that a wrapper around the whole network puts before all names."""
+    for prefix in WRAPPERS:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _mismatch(weights: Weights, difference: str) -> DarkroomError:

@@ -6,18 +6,29 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
+from darkroom.models.config import ModelConfig
 
 FOLDER = Path("data/pretrained")
 FILE = "weights.yaml"
 NONE = "none"
+UNKNOWN = "unknown"  # licence or homepage that is not stated
+COLORS = {1: "grey", 3: "rgb"}  # value of preprocess.color by number of channels
+
+
+def _family(name: str) -> str:
+    if name not in ModelConfig.families():
+        raise ValueError(f"must be one of {', '.join(ModelConfig.families())}, not {name!r}")
+    return name
+
 
 Text = Annotated[str, Field(min_length=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+Family = Annotated[str, AfterValidator(_family)]
 Channels = tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
 
@@ -53,9 +64,9 @@ class Weights(_Strict):
 
     name: Name
     title: Text
-    licence: Text = "unknown"
-    homepage: Text = "unknown"
-    family: Name  # of the network: a value of model.name
+    licence: Text = UNKNOWN
+    homepage: Text = UNKNOWN
+    family: Family  # of the network: a value of model.name
     architecture: Annotated[str, Field(pattern=r"^[\w.]*$")] = ""  # for the families that have many
     names: Literal["same", "by_order"] = "same"  # by_order: a PyTorch file has other names, but the network's order
     file: Name
@@ -63,6 +74,8 @@ class Weights(_Strict):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     image_size: Annotated[int, Field(ge=1, le=4096)]  # pixels per side, in training
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+    resize: Literal["stretch", "crop", "pad"] = "crop"
+    crop_fraction: Annotated[float, Field(ge=0.5, le=1)] | None = None  # None: not stated
     mean: Channels  # by channel, on the scale 0..1
     std: Channels
     sources: tuple[Source, ...] = ()  # tried in this order, if the file is not in the folder
@@ -71,6 +84,22 @@ class Weights(_Strict):
     def folder(self) -> Path:
         """The folder of its weights.yaml, into which a user may also put the file."""
         return FOLDER / self.name
+
+    def command(self) -> str:
+        """The command that trains from these weights, with images as in their training."""
+        options = {"model.name": self.family, "model.pretrained": self.name}
+        if "architecture" in ModelConfig.family(self.family).model_fields:
+            options[f"model.{self.family}.architecture"] = "auto"
+        options["preprocess.color"] = COLORS.get(len(self.mean), "auto")
+        for key in ("image_size", "resize", "interpolation", "crop_fraction"):
+            if getattr(self, key) is not None:
+                options[f"preprocess.{key}"] = getattr(self, key)
+        return f"dvc exp run {as_options(options)}"
+
+
+def as_options(values: Mapping[str, Any]) -> str:
+    """Parameters as options of `dvc exp run`: `-S model.name=timm -S preprocess.color=rgb`."""
+    return " ".join(f"-S {key}={value}" for key, value in values.items())
 
 
 def known() -> list[str]:

@@ -13,10 +13,11 @@ from darkroom.pretrained import descriptions
 from darkroom.pretrained.descriptions import FILE, FOLDER
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+RESIZE = {"center": "crop", "squash": "stretch", "border": "pad"}  # timm's crop_mode as preprocess.resize
 
 
 def add(repository: str, revision: str, name: str | None) -> str:
-    """Download the weights and write data/pretrained/<name>/weights.yaml; return what was added, in one line.
+    """Download the weights and write data/pretrained/<name>/weights.yaml; return what was added, and how to use it.
 
     Raises DarkroomError if the repository, the revision or a file is missing, if it is not a timm network, or if there
     is such a folder already.
@@ -25,8 +26,8 @@ def add(repository: str, revision: str, name: str | None) -> str:
     folder = FOLDER / name
     if folder.exists():
         raise DarkroomError(f"{folder} exists: choose another --name, or remove it.")
-    commit, licence, config, weights = _download(repository, revision)
-    with weights.open("rb") as file:
+    commit, licence, config, path = _download(repository, revision)
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     described = {
         "title": f"{repository} of the Hugging Face Hub",
@@ -35,16 +36,17 @@ def add(repository: str, revision: str, name: str | None) -> str:
         "family": "timm",
         **_network(config, repository),
         "file": WEIGHTS,
-        "bytes": weights.stat().st_size,
+        "bytes": path.stat().st_size,
         "sha256": digest,
         "sources": [{"repository": repository, "revision": commit, "file": WEIGHTS}],
     }
-    descriptions.validate(name, described)
+    weights = descriptions.validate(name, described)
     folder.mkdir(parents=True)
     write_text(folder / FILE, yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
-    warning = "; its licence is not stated, so ask its author before you use it" if licence == "unknown" else ""
-    size = f"{described['bytes'] / 1e6:.0f} MB"
-    return f"{folder / FILE}: {described['architecture']}, {size}, licence {licence}{warning}"
+    unknown = licence == descriptions.UNKNOWN
+    warning = "; its licence is not stated, so ask its author before you use it" if unknown else ""
+    size = f"{weights.bytes / 1e6:.0f} MB"
+    return f"{folder / FILE}: {weights.architecture}, {size}, licence {licence}{warning}\n\n{weights.command()}"
 
 
 def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any], Path]:
@@ -74,18 +76,20 @@ def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any],
         raise DarkroomError(f"{repository} lacks {CONFIG} or {WEIGHTS} ({_first_line(error)}).") from None
     except Exception as error:  # the errors of its HTTP library have no common class that it exports
         raise DarkroomError(f"{repository} cannot be read from the Hugging Face Hub ({_first_line(error)}).") from None
-    licence = getattr(info.card_data, "license", None) or "unknown"
+    licence = getattr(info.card_data, "license", None) or descriptions.UNKNOWN
     return info.sha, licence, config, Path(paths[1])
 
 
 def _network(config: dict[str, Any], repository: str) -> dict[str, Any]:
-    """Architecture, size, interpolation and normalisation, as timm's config.json states them."""
+    """Architecture, size, resizing and normalisation, as timm's config.json states them."""
     try:
         expected = config["pretrained_cfg"]
         return {
             "architecture": config["architecture"],
             "image_size": expected["input_size"][-1],
-            "interpolation": expected["interpolation"],
+            "interpolation": "bilinear" if expected["interpolation"] == "bilinear" else "bicubic",  # or random, lanczos
+            "resize": RESIZE.get(expected.get("crop_mode"), "crop"),
+            **({"crop_fraction": expected["crop_pct"]} if expected.get("crop_pct") else {}),
             "mean": list(expected["mean"]),
             "std": list(expected["std"]),
         }

@@ -39,9 +39,11 @@ def fetch(weights: Weights, scratch: Path) -> tuple[Path, str]:
             raise DarkroomError(f"{reason}: {remedy}.") from None
         return own, f"the file in {weights.folder}"
     failures = []
-    for source, provide in _sources(weights):
+    for number, (source, provide) in enumerate(_sources(weights)):
+        apart = scratch / str(number)  # from what other sources left
+        apart.mkdir()
         try:
-            path = provide(scratch)
+            path = provide(apart)
             _verify(path, weights)
         except (_Unavailable, _Invalid) as reason:
             failures.append(f"{source} ({reason})")

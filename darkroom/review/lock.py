@@ -17,7 +17,8 @@ from darkroom.review import digests
 from darkroom.review.revision import WORKSPACE, Revision
 
 FILE, PIPELINE = "dvc.lock", "dvc.yaml"
-DATA = ("data/datasets/", "data/pretrained/")  # may hold a user's files, of which git has none or only some
+# May hold a user's files, of which git has none or only some
+DATA = ("data/datasets/", "data/pretrained/", "data/teachers/")
 COSTS = "metrics/cost/"  # time and memory, which no rerun repeats
 
 Digest = Callable[[str], str | None]

@@ -41,6 +41,7 @@ _QUALITY = {  # rows, with an arrow if lower is better: file, key, whether it is
     "mean corruption error ↓": (ROBUSTNESS, "mean_corruption_error", True),
     "accuracy of the int8 model": (EXPORT, "int8_accuracy", True),
     "validation accuracy": (TRAIN, "val_accuracy", True),
+    "accuracy of the teacher": (TRAIN, "teacher_accuracy", True),
 }
 _COST = {  # rows: file, key, digits
     "training, seconds": ("metrics/cost/train.json", "training_seconds", 1),
@@ -80,6 +81,7 @@ def markdown(review: Review, folded: bool = True, images: Mapping[str, str] | No
             quality=_quality(review),
             classes=_subsets(review.classes, MAX_CLASSES),
             slices=_subsets(review.slices, MAX_CLASSES),
+            teachers=[(side.revision.name, side.result.params.get("train.distill.teacher", "none")) for side in sides],
             confused_pairs=[
                 [f"{row.label} → {row.predicted}", row.old, row.new, f"{row.new - row.old:+d}"]
                 for row in review.confused_pairs.head(SHOWN).itertuples()

@@ -1,5 +1,6 @@
 """Measure a network's accuracy on corrupted images."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -17,6 +18,13 @@ from darkroom.models import hardware
 from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
+
+MAX_PIXELS = 2**29  # of all corrupted images together: 13 corruptions of 10,000 small images at three severities
+
+
+def affordable(samples: int, severities: int, shape: Sequence[int]) -> int:
+    """`samples`, or as many images of `shape` (H, W, C) as MAX_PIXELS allow for so many severities; at least 1."""
+    return min(samples, max(1, MAX_PIXELS // (len(CORRUPTIONS) * severities * math.prod(shape[:-1]))))
 
 
 def subset(split: Split, samples: int, seed: int) -> Split:

@@ -33,12 +33,12 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    from darkroom.serve import app, heap, server
+    from darkroom.serve import app, heap, listening, server
     from darkroom.serve.access_log import AccessLog
     from darkroom.serve.service import Service
 
     heap.return_large_blocks()
-    with server.bind(settings.host, settings.port) as listener:
+    with listening.bind(settings.host, settings.port) as listener:
         service = Service(settings)
         log = AccessLog(settings.log_format)
         running = server.Server(app.build(service, log), service)

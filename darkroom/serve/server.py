@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import signal
 import socket
 from collections.abc import Iterator
@@ -13,35 +12,13 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from darkroom.core.errors import DarkroomError
 from darkroom.serve.connection import Connection
+from darkroom.serve.listening import BACKLOG
 from darkroom.serve.service import Service
 
-_BACKLOG = 2048  # connections that wait to be accepted
 _KEEP_ALIVE = 75  # seconds that a connection may idle between requests: longer than common clients keep one open
 _LINGER = 0.3  # seconds at shutdown for requests that are on their way over open connections
 _GRACE = 7  # seconds at shutdown for accepted requests to finish
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket, which queues early connections. Raises DarkroomError if the address is not available."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-        bound.listen(_BACKLOG)
-        return bound
-    except (OSError, OverflowError) as error:
-        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-            raise DarkroomError(
-                f"--port {port} is already in use on {host}: stop the other process, or choose another --port."
-            ) from error
-        raise DarkroomError(
-            f"Cannot listen on {host}, port {port} ({error}): choose another --host or --port."
-        ) from error
 
 
 class Server(uvicorn.Server):
@@ -64,7 +41,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=_BACKLOG,
+                backlog=BACKLOG,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=_GRACE,
             )

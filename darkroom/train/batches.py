@@ -1,13 +1,14 @@
 """The batches of training inputs: drawn, augmented and normalised on the device.
 
-A batch depends only on the seed, the epoch and the step (see darkroom/core/randomness.py): not on earlier batches, nor
-on whether the inputs are held in memory or read from disk.
+A batch depends only on the seed, the epoch and the step (see darkroom/core/randomness.py): not on earlier batches, on
+the number of processes that share it, nor on whether the inputs are held in memory or read from disk.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,15 +16,31 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from darkroom.core import arrays
-from darkroom.core.arrays import Augmentation, Manifest, Split
+from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed, numpy_generator
 from darkroom.models.normalisation import normalise
-from darkroom.train import augmentation, memory
+from darkroom.train import memory, mixing
+from darkroom.train.augmentation import Augmenter
 from darkroom.train.config import AugmentConfig
+from darkroom.train.mixing import Mixing
 from darkroom.train.objective import Batch
 
 MAX_MEMORY_FRACTION = 0.5  # of the free memory; inputs that need more are read from disk batch by batch
 READERS = 8  # threads that read from disk: a disk answers many requests at a time, each with some latency
+
+
+class _Share(NamedTuple):
+    """What one process needs of a batch: its own examples, and those that are mixed into them."""
+
+    step: int  # counted from the start of the training
+    indices: Tensor  # (N,) int64: examples of the whole batch
+    members: Tensor  # (M,) int64: those that are loaded and augmented, as indices into `indices`
+    own: Tensor  # (n,) int64: those of this process, as indices into `members`
+    mixing: Mixing | None  # its partners (n,) are indices into `members` too
+
+    def examples(self) -> Tensor:
+        """The members (M,) int64, as indices into the split."""
+        return self.indices[self.members]
 
 
 class Batches:
@@ -35,10 +52,11 @@ class Batches:
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
         self.batch_size = min(batch_size, len(train))
         self.steps = math.ceil(len(train) / self.batch_size)  # per epoch
-        self.augment = _resolve(augment, manifest.augmentation)
+        self.augmenter = Augmenter(augment, manifest, seed, device)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
-        fits = train.inputs.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
-        self.in_memory = torch.from_numpy(arrays.read_whole(train.inputs)).to(device) if fits else None
+        self.stored = train.uncropped if self.augmenter.crops else train.inputs  # (N, ..., C)
+        fits = self.stored.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
+        self.in_memory = torch.from_numpy(arrays.read_whole(self.stored)).to(device) if fits else None
 
     def sample(self, n: int, pixels: int) -> Tensor:
         """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
@@ -66,82 +84,62 @@ class Batches:
             arrays.read_into(block, self.train.inputs, chosen)
             yield block
 
-    def epoch(self, epoch: int, first: int, last: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, first: int, last: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The batches of the steps `first` (inclusive) to `last` (exclusive) of an epoch, all counted from 0.
 
-        All batches of an epoch have the same size, or one example less.
+        All batches of an epoch have the same size, or one example less. With `part` = (rank, size), only the part
+        `Batch.split(size)[rank]` of each batch, bit for bit; no more inputs are read and augmented than it needs.
         """
         order = torch.randperm(len(self.labels), generator=self._generator("order", epoch))
         batches = torch.tensor_split(order, self.steps)[first:last]
-        for step, (indices, inputs) in enumerate(self._load(batches), epoch * self.steps + first):
-            yield self._mix(self._augment(inputs, indices, epoch, step), self.labels[indices.to(self.device)], step)
+        shares = (self._share(indices, step, part) for step, indices in enumerate(batches, epoch * self.steps + first))
+        for share, stored in self._load(shares):
+            inputs = self.augmenter(stored, share.indices, share.members, epoch, share.step)
+            yield self._mix(share, inputs)
 
-    def _load(self, batches: tuple[Tensor, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The indices (N,) of each batch, and its inputs (N, ..., C) uint8 on the device."""
+    def _share(self, indices: Tensor, step: int, part: tuple[int, int]) -> _Share:
+        """What one process needs of the batch of the examples `indices` (N,) int64."""
+        rank, size = part
+        own = torch.arange(len(indices)).tensor_split(size)[rank]
+        alphas = self.augmenter.settings.mixup, self.augmenter.settings.cutmix
+        mixed = mixing.draw(len(indices), *alphas, numpy_generator(self.seed, "mix", step))
+        if mixed is None:
+            return _Share(step, indices, own, torch.arange(len(own)), None)
+        members, found = torch.cat([own, mixed.partners[own]]).unique(return_inverse=True)
+        own, partners = found.tensor_split(2)
+        return _Share(step, indices, members, own, mixed._replace(partners=partners))
+
+    def _load(self, shares: Iterable[_Share]) -> Iterator[tuple[_Share, Tensor]]:
+        """Each share, and the inputs (M, ..., C) of its members on the device, as they are stored."""
         if self.in_memory is not None:
-            yield from ((indices, self.in_memory[indices.to(self.device)]) for indices in batches)
+            yield from ((share, self.in_memory[share.examples().to(self.device)]) for share in shares)
             return
         with ThreadPoolExecutor(READERS) as pool:
-            pending = [self._start_reading(indices, pool) for indices in batches[:1]]
-            for indices, following in pairwise((*batches, None)):
-                inputs, parts = pending.pop()
-                pending = [self._start_reading(following, pool)] if following is not None else []
+            started = ((share, *self._start_reading(share.examples(), pool)) for share in shares)
+            for (share, inputs, parts), _ in pairwise(chain(started, [None])):  # the next one is being read already
                 for part in parts:
                     part.result()
-                yield indices, inputs.to(self.device, non_blocking=True)
+                yield share, inputs.to(self.device, non_blocking=True)
 
     def _start_reading(self, indices: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
-        """The inputs (N, ..., C) uint8 at `indices`; they are complete when all futures are done."""
-        shape = (len(indices), *self.train.inputs.shape[1:])
-        inputs = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        """The inputs (N, ..., C) at `indices` (N,), as they are stored; complete when all futures are done."""
+        shape = (len(indices), *self.stored.shape[1:])
+        dtype = torch.from_numpy(np.empty(0, self.stored.dtype)).dtype
+        inputs = torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
         parts = zip(inputs.tensor_split(READERS), indices.tensor_split(READERS), strict=True)
         return inputs, [
-            pool.submit(arrays.read_into, part.numpy(), self.train.inputs, chosen.numpy()) for part, chosen in parts
+            pool.submit(arrays.read_into, part.numpy(), self.stored, chosen.numpy()) for part, chosen in parts
         ]
 
-    def _augment(self, inputs: Tensor, indices: Tensor, epoch: int, step: int) -> Tensor:
-        """Augment the inputs (N, ..., C) uint8 for this step, and normalise them to (N, C, ...) float32."""
-        n, generator, augment, device = len(inputs), self._generator("augment", step), self.augment, self.device
-        if augment.flip == "alternating":
-            flipped = augmentation.alternating_flips(indices, epoch, self._generator("flips"))
-            inputs = augmentation.flip(inputs, flipped.to(device))
-        elif augment.flip == "random":
-            inputs = augmentation.flip(inputs, (torch.rand(n, generator=generator) < 0.5).to(device))
-        if augment.shift:
-            offsets = torch.randint(-augment.shift, augment.shift + 1, (n, 2), generator=generator)
-            inputs = augmentation.shift(inputs, offsets.to(device))
-        if augment.random_erasing:
-            colour = torch.tensor([round(255 * m) for m in self.manifest.mean], dtype=torch.uint8, device=device)
-            boxes = augmentation.random_boxes(n, *inputs.shape[1:3], augment.random_erasing, generator)
-            inputs = augmentation.erase(inputs, boxes.to(device), colour)
-        inputs = normalise(inputs, self.manifest.mean, self.manifest.std)
-        if augment.min_crop_area < 1:
-            windows = augmentation.random_crops(n, augment.min_crop_area, generator)
-            inputs = augmentation.crop(inputs, windows.to(device))
-        return inputs
-
-    def _mix(self, inputs: Tensor, labels: Tensor, step: int) -> Batch:
-        """The batch, its inputs blended with others of the same batch if mixup or CutMix is on."""
-        methods = [name for name in ("mixup", "cutmix") if getattr(self.augment, name)]
-        if not methods:
+    def _mix(self, share: _Share, inputs: Tensor) -> Batch:
+        """The batch of the own examples, blended with their partners; `inputs` (M, C, ...) are those of the members."""
+        labels = self.labels[share.examples().to(self.device)]
+        if share.mixing is None:
             return Batch(inputs, labels)
-        random = numpy_generator(self.seed, "mix", step)
-        method = methods[random.integers(len(methods))]
-        weight = random.beta(getattr(self.augment, method), getattr(self.augment, method))
-        partners = torch.from_numpy(random.permutation(len(labels))).to(self.device)
-        if method == "mixup":
-            inputs = augmentation.mixup(inputs, partners, weight)
-        else:
-            inputs, weight = augmentation.cutmix(inputs, partners, weight, *random.random(2))
+        own, partners = share.own.to(self.device), share.mixing.partners.to(self.device)
+        mixed, weight = mixing.mix(share.mixing, inputs[own], inputs[partners])
         targets = one_hot(labels, len(self.manifest.classes)).float()
-        return Batch(inputs, weight * targets + (1 - weight) * targets[partners])
+        return Batch(mixed, weight * targets[own] + (1 - weight) * targets[partners])
 
     def _generator(self, *counters: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))
-
-
-def _resolve(wanted: AugmentConfig, suitable: Augmentation) -> AugmentConfig:
-    """Replace every "auto" by what suits the dataset."""
-    flip = ("alternating" if suitable.flip else "none") if wanted.flip == "auto" else wanted.flip
-    shift = suitable.shift if wanted.shift == "auto" else wanted.shift
-    return wanted.model_copy(update={"flip": flip, "shift": shift})

@@ -1,8 +1,9 @@
 """The `train` section of params.yaml."""
 
+import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from darkroom.core.params import Fraction, NameOrNone, PositiveInt, Section
 
@@ -31,6 +32,15 @@ class LoraConfig(Section):
     alpha: Annotated[float, Field(gt=0, le=10_000)]
     dropout: Fraction
     targets: Annotated[str, Field(min_length=1)]
+
+    @field_validator("targets")
+    @classmethod
+    def _is_regular_expression(cls, targets: str) -> str:
+        try:
+            re.compile(targets)
+        except re.error as error:
+            raise ValueError(f"{targets!r} is not a regular expression ({error}); auto chooses the layers") from None
+        return targets
 
 
 class DistillConfig(Section):
@@ -88,8 +98,18 @@ class TrainConfig(Section):
             given = f"grad_accumulation = {self.grad_accumulation}"
             note = f", which may choose {batch_size}" if chooses else ""
             raise ValueError(f"{given} must divide batch_size = {self.batch_size}{note}")
+        if self.processes != "auto" and self.processes > batch_size:
+            raise ValueError(f"processes = {self.processes} must be at most batch_size = {self.batch_size}")
+        adapts = self.tune in ("lora", "adalora")
+        if self.parallel == "sharded" and (adapts or self.freeze_epochs):  # FSDP2 fixes at first what is trained
+            given = f"tune = {self.tune}" if adapts else f"freeze_epochs = {self.freeze_epochs:g}"
+            raise ValueError(f"parallel = sharded does not go with {given}: use parallel = data")
+        if self.parallel == "sharded" and self.precision == "fp16":
+            raise ValueError("parallel = sharded does not go with precision = fp16: use bf16 or fp32")
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision = fp16 needs a GPU: with device = cpu choose fp32 or bf16")
+        if self.tune == "head" and self.distill.teacher != "none":
+            raise ValueError("tune = head trains on features, without images for a teacher: use all or lora")
         return self
 
 

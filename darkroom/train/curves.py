@@ -7,7 +7,7 @@ import pandas as pd
 
 from darkroom.core.outputs import write_csv
 from darkroom.train.gradients import LayerGradients
-from darkroom.train.trainer import Record
+from darkroom.train.records import Record
 
 
 def write(folder: str | Path, records: Sequence[Record]) -> None:

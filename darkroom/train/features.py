@@ -2,21 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from darkroom.core.arrays import Split
+from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import new_file
+from darkroom.core.outputs import TEMPORARY, new_file
 from darkroom.models.inference import predict
-from darkroom.models.layers import last_layer
+from darkroom.models.layers import last_layer, last_layer_name
+from darkroom.train.fingerprint import fingerprint
 
 FOLDER = Path(".darkroom/features")
-KEPT = 4  # newest files that are kept: training and validation split of two trainings
+KEPT = 4  # files last used that are kept: training and validation split of two trainings
+CODE = ("darkroom/models", "darkroom/train/features.py")  # what the features depend on
+_BLOCK = 2000  # inputs whose features are in memory at a time
 
 
 class _Features(nn.Module):
@@ -33,37 +38,58 @@ class _Features(nn.Module):
         hook = last.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
         logits = self.network(inputs)
         hook.remove()
-        if not torch.equal(last(found[0]), logits):
+        if not torch.equal(last(found[-1]), logits):
             raise DarkroomError("train.tune = head: the last layer of this network is not linear: set it to all.")
-        return found[0]
+        return found[-1]
 
 
-def compute(network: nn.Module, split: Split, mean: Sequence[float], std: Sequence[float], data_sha256: str) -> Split:
-    """The split with its features (N, D) float32 as inputs; the network must be on its device.
+def compute(network: nn.Module, built: Mapping[str, Any], split: Split, manifest: Manifest) -> Split:
+    """The split with its features (N, D) float32 as inputs, memory-mapped; the network must be on its device.
 
-    They are kept in .darkroom/features, by weights, normalisation and data, so that a training with another learning
-    rate starts at once.
+    `built` is what the network was built from, its family and arguments. The features are kept in .darkroom/features,
+    so that a training with another seed or learning rate starts at once.
     """
-    path = FOLDER / f"{_key(network, split, mean, std, data_sha256)}.npy"
+    path = FOLDER / f"{_key(network, built, split, manifest)}.npy"
+    for leftover in FOLDER.glob(f"{TEMPORARY}*"):  # of killed trainings; only one runs in a project at a time
+        leftover.unlink(missing_ok=True)
     try:
-        features = np.load(path, allow_pickle=False)
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        features = predict(_Features(network), split.inputs, mean, std)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(path) as temporary, temporary.open("wb") as file:
-            np.save(file, features, allow_pickle=False)
-        others = sorted(FOLDER.glob("[!.]*.npy"), key=lambda other: other.stat().st_mtime)
-        for old in others[:-KEPT]:
-            old.unlink(missing_ok=True)
+        _write(path, network, split, manifest)
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+    path.touch()
+    used = sorted(FOLDER.glob("[!.]*.npy"), key=lambda other: (other.stat().st_mtime_ns, other == path))
+    for old in used[:-KEPT]:
+        old.unlink(missing_ok=True)
     return Split(features, split.labels, split.ids)
 
 
-def _key(network: nn.Module, split: Split, mean: Sequence[float], std: Sequence[float], data_sha256: str) -> str:
-    """A hash of everything that determines the features besides code and hardware."""
-    digest = hashlib.blake2b(json.dumps([*mean, *std, data_sha256, torch.__version__]).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(split.labels).tobytes() + json.dumps(split.ids.tolist()).encode())
-    trained = {tensor.data_ptr() for tensor in last_layer(network).state_dict().values()}
+def _write(path: Path, network: nn.Module, split: Split, manifest: Manifest) -> None:
+    """Write the features block by block, atomically: they may be larger than the memory."""
+    extractor = _Features(network)
+    with new_file(path) as temporary, temporary.open("wb") as file:
+        for start in tqdm(range(0, len(split), _BLOCK), "features", unit="block", leave=False, disable=None):
+            block = predict(extractor, split.inputs[start : start + _BLOCK], manifest.mean, manifest.std)
+            if not start:
+                header = {"descr": block.dtype.str, "fortran_order": False, "shape": (len(split), *block.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(block).data)
+
+
+def _key(network: nn.Module, built: Mapping[str, Any], split: Split, manifest: Manifest) -> str:
+    """A key for everything that determines the features: not the last layer, which the seed draws."""
+    weights = hashlib.blake2b(digest_size=16)
     for name, tensor in network.state_dict().items():
-        if tensor.data_ptr() not in trained:
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        if not name.startswith(f"{last_layer_name(network)}."):
+            weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    determinants = {
+        "built": dict(built),
+        "weights": weights.hexdigest(),
+        "normalisation": [*manifest.mean, *manifest.std],
+        "data": manifest.sha256,
+        "inputs": hashlib.blake2b(json.dumps(split.ids.tolist()).encode(), digest_size=16).hexdigest(),
+        "shape": split.inputs.shape,
+        "threads": torch.get_num_threads(),
+    }
+    return fingerprint(determinants, next(network.parameters()).device, CODE)

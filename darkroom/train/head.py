@@ -1,7 +1,9 @@
 """Train the last layer of a network alone, on features that the frozen rest computes once."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,12 +54,11 @@ class HeadTrainer(Trainer):
         settings: TrainConfig,
         seed: int,
         device: torch.device,
+        built: Mapping[str, Any],  # what the network was built from, see `features.compute`
     ):
         started = time.perf_counter()
         network = network.to(device, memory_format=torch.channels_last)
-        found, held_out = (
-            features.compute(network, split, manifest.mean, manifest.std, manifest.sha256) for split in (train, val)
-        )
+        found, held_out = (features.compute(network, built, split, manifest) for split in (train, val))
         self.feature_seconds = time.perf_counter() - started
         size = found.inputs.shape[1]
         # Features are used as they are: this mean and standard deviation change nothing.

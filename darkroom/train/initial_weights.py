@@ -1,5 +1,6 @@
 """The weights that a network starts from: random ones, or the pretrained ones in models/pretrained."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,9 @@ from darkroom.core.spelling import counted
 from darkroom.models.config import ModelConfig
 from darkroom.weights import pretrained
 from darkroom.weights.pretrained import Pretrained
+
+FEW_IMAGES = 5000  # training images; with fewer, pretrained weights often give a better network for photos
+PHOTO = 64  # pixels per side: smaller images are rarely photos
 
 
 def find(model: ModelConfig) -> Pretrained | None:
@@ -57,3 +61,40 @@ def normalised(weights: Pretrained, manifest: Manifest) -> Manifest:
             f"have {channels}: set preprocess.color = {color}."
         )
     return replace(manifest, mean=weights.mean, std=weights.std)
+
+
+def remarks(
+    weights: Pretrained | None, random: Sequence[str], last_layer: str, manifest: Manifest, examples: int
+) -> Iterator[str]:
+    """What a user should know about the start of a training on `examples` inputs like `manifest.shape`: lines.
+
+    `random` are the names of the network's weights that the pretrained ones do not hold.
+    """
+    is_image = len(manifest.shape) == 3
+    if weights is None:
+        if is_image and min(manifest.shape[:2]) >= PHOTO and examples < FEW_IMAGES:
+            yield (
+                f"hint: {counted(examples, 'training image')} are few for random weights: for photos, try pretrained "
+                "ones (`python -m darkroom.recipe finetune`)"
+            )
+        return
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in random if not name.startswith(f"{last_layer}."))
+    if layers:
+        yield f"these layers start at random too, because {weights.name} does not fit them: {', '.join(layers)}"
+    if is_image and (differences := _differences(weights, manifest)):
+        found = ", ".join(f"{name} {given}" for name, (given, _) in differences.items())
+        options = " ".join(f"-S preprocess.{name}={wanted}" for name, (_, wanted) in differences.items())
+        yield f"hint: {weights.name} was trained with other images than these ({found}): as in its training, {options}"
+
+
+def _differences(weights: Pretrained, manifest: Manifest) -> dict[str, tuple[Any, Any]]:
+    """The parameters of `preprocess` that differ from those of the weights' training: found and wanted value."""
+    height, width, _ = manifest.shape
+    size = height if height == width else f"{height} x {width}"
+    pairs = {
+        "image_size": (size, weights.image_size),
+        "resize": (manifest.resize, weights.resize),
+        "interpolation": (manifest.interpolation, weights.interpolation),
+        "crop_fraction": (manifest.crop_fraction, weights.crop_fraction),
+    }
+    return {name: pair for name, pair in pairs.items() if pair[1] is not None and pair[0] != pair[1]}

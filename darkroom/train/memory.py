@@ -1,7 +1,5 @@
-"""Free memory of this process, within the limits of its control groups; and an allocator that keeps freed memory."""
+"""Free memory of this process, within the limits of its control groups."""
 
-import ctypes
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,21 +25,6 @@ def free(device: torch.device) -> int:
 def groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
     """The folders of this process's memory groups, innermost first, with their entry of _FILES; some may not exist."""
     return ((folder, _FILES[version]) for folder, version in control_groups.folders("memory"))
-
-
-def keep_freed() -> None:
-    """Make glibc keep the memory that large CPU batches free; do nothing on other systems.
-
-    By default every step returns its activations to the kernel and pays for the page faults again. Call this before the
-    first large allocation.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        # M_MMAP_THRESHOLD; older versions of glibc accept only the smaller one.
-        if not any(libc.mallopt(-3, threshold) for threshold in (2**30, 2**25)):
-            return  # the other settings alone would freeze the threshold at its present value
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        libc.mallopt(-2, 2**28)  # M_TOP_PAD
 
 
 def _free_in_groups() -> Iterator[int]:

@@ -39,8 +39,14 @@ class Supervised:
         self.label_smoothing = label_smoothing
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """See `Objective.loss`. The prediction for a mixed input is correct if it is the most probable target class."""
-        logits = network(batch.inputs)
-        loss = cross_entropy(logits.float(), batch.targets, label_smoothing=self.label_smoothing)
-        labels = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)
+        """See `Objective.loss`."""
+        return self.compare(network(batch.inputs), batch.targets)
+
+    def compare(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss and number of correct predictions of logits (N, K), for targets as in `Batch`.
+
+        The prediction for a mixed input is correct if it is the most probable target class.
+        """
+        loss = cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        labels = targets if targets.ndim == 1 else targets.argmax(1)
         return loss, (logits.argmax(1) == labels).sum()

@@ -1,15 +1,17 @@
 """Parameter groups, optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from darkroom.models.layers import last_layer
 from darkroom.train.config import TrainConfig
+from darkroom.train.layers import decay_factors, layer_weights
+from darkroom.train.sharding import part_of, whole
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.RNNBase, nn.MultiheadAttention)  # layers that multiply inputs by weights
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
 
 
@@ -33,9 +35,10 @@ class Muon(torch.optim.Optimizer):
                     continue
                 average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 average.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalise(weight.grad.lerp(average, group["momentum"]).flatten(1))
+                update = orthogonalise(whole(weight.grad.lerp(average, group["momentum"])).flatten(1))
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update.view_as(weight), alpha=-0.2 * math.sqrt(max(update.shape)) * group["lr"])
+                scale = -0.2 * math.sqrt(max(update.shape)) * group["lr"]
+                weight.add_(part_of(update.view(weight.shape), weight), alpha=scale)
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
@@ -64,24 +67,27 @@ class Optimisers:
         matrices = [weight for weight in layer_weights(network) if id(weight) not in others]
         chosen = {id(parameter) for parameter in heads + matrices}
         vectors = [parameter for parameter in trained if id(parameter) not in chosen]  # biases, norms, positions
-        decay = settings.weight_decay
+        decay, factor = settings.weight_decay, decay_factors(network, settings.layer_decay)
+
+        def groups(decayed: list[Tensor], others: list[Tensor]) -> list[dict[str, Any]]:
+            return [*_groups(decayed, decay, factor), *_groups(others, 0.0, factor)]
+
         if settings.optimizer == "sgd":
-            groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-            self.members = [torch.optim.SGD(groups, settings.lr, settings.momentum, nesterov=settings.momentum > 0)]
+            both = groups(matrices + heads, vectors)
+            self.members = [torch.optim.SGD(both, settings.lr, settings.momentum, nesterov=settings.momentum > 0)]
         elif settings.optimizer == "adamw":
-            groups = [{"params": matrices + heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-            self.members = [torch.optim.AdamW(groups, settings.lr)]
+            self.members = [torch.optim.AdamW(groups(matrices + heads, vectors), settings.lr)]
         else:
-            groups = [{"params": heads, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-            self.members = [torch.optim.AdamW(groups, settings.lr, betas=(0.9, 0.95))]
+            self.members = [torch.optim.AdamW(groups(heads, vectors), settings.lr, betas=(0.9, 0.95))]
             if matrices:  # none if only the last layer is trained
-                self.members.insert(0, Muon(matrices, settings.lr, settings.momentum, decay))
+                self.members.insert(0, Muon(groups(matrices, []), settings.lr, settings.momentum, decay))
         self.parameters = trained
 
-    def step(self, lr: float, scaler: torch.amp.GradScaler) -> None:
-        """Take one step of every member at the learning rate `lr`, and clear the gradients.
+    def step(self, lr: float, scaler: torch.amp.GradScaler) -> bool:
+        """Take one step of every member at the learning rate `lr`; return whether it was taken.
 
-        With an enabled `scaler`, all members skip the step if any fp16 gradient has overflowed.
+        Parameters without a gradient stay as they are. With an enabled `scaler`, all members skip the step if any fp16
+        gradient has overflowed.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         overflowed = (
@@ -89,18 +95,31 @@ class Optimisers:
         )
         for member in self.members:
             for group in member.param_groups:
-                group["lr"] = lr
-            if not overflowed:
+                group["lr"] = lr * group["factor"]
+            if not overflowed and any(
+                parameter.grad is not None for group in member.param_groups for parameter in group["params"]
+            ):
                 scaler.step(member)
-            member.zero_grad(set_to_none=True)
         scaler.update()
+        return not overflowed
+
+    def clear_gradients(self) -> None:
+        """Free the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def bytes(self) -> int:
+        """The size of the optimisers' state, once a step was taken."""
+        states = (entries for member in self.members for entries in member.state.values())
+        return sum(tensor.numel() * tensor.element_size() for entries in states for tensor in entries.values())
 
 
-def layer_weights(network: nn.Module) -> list[Tensor]:
-    """The trained weights of convolutions and of dense, recurrent and attention layers; not their biases."""
-    layers = (layer for layer in network.modules() if isinstance(layer, LAYERS))
-    weights = (weight for layer in layers for weight in layer.parameters(recurse=False))
-    return [weight for weight in weights if weight.ndim >= 2 and weight.requires_grad]
+def _groups(parameters: list[Tensor], weight_decay: float, factor: Mapping[Tensor, float]) -> list[dict[str, Any]]:
+    """Parameter groups with one factor of the learning rate each, in the order of the network."""
+    groups: dict[float, list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault(factor[parameter], []).append(parameter)
+    return [{"params": found, "weight_decay": weight_decay, "factor": rate} for rate, found in groups.items()]
 
 
 def schedule(settings: TrainConfig, steps_per_epoch: int) -> Callable[[int], float]:

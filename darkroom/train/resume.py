@@ -4,12 +4,10 @@ The state is not an output of DVC. Its file name is a hash of everything that de
 changes, the training starts from the beginning, never from an old state.
 """
 
-import hashlib
 import json
-import platform
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -19,14 +17,14 @@ from safetensors.torch import save as to_bytes
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_file
-from darkroom.models import hardware
 from darkroom.models.checkpoints import Description
+from darkroom.train.fingerprint import fingerprint
+from darkroom.train.state import State
 from darkroom.train.trainer import Trainer
 
 FOLDER = Path(".darkroom/resume")
+SHARING = ("processes", "parallel")  # parameters of how the work is shared
 KEPT = 3  # newest states of other trainings that are kept: a user may return to an interrupted one
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Resume:
@@ -39,26 +37,46 @@ class Resume:
     def restore(self, trainer: Trainer) -> bool:
         """Restore the saved state into `trainer` if there is one; return whether there was.
 
-        Raises DarkroomError if the state is damaged or belongs to another training.
+        Of several processes the first one reads it. Raises DarkroomError if the state is damaged or belongs to another
+        training.
         """
+        with self._explained():
+            state = self._read() if trainer.processes.is_first else None
+        state = trainer.processes.share_state(state)
+        if state is None:
+            return False
+        with self._explained():
+            trainer.restore(*state)
+        return True
+
+    def _read(self) -> State | None:
         _remove_leftovers()
         if not self.path.exists():
-            return False
+            return None
+        with safe_open(self.path, framework="pt") as file:
+            metadata = file.metadata()
+        if metadata["key"] != self.key:
+            raise ValueError("it belongs to another training")
+        return load_file(self.path), json.loads(metadata["values"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise DarkroomError, with advice, for an error of a state that cannot be read or does not fit."""
         try:
-            with safe_open(self.path, framework="pt") as file:
-                metadata = file.metadata()
-            if metadata["key"] != self.key:
-                raise ValueError("it belongs to another training")
-            trainer.restore(load_file(self.path), json.loads(metadata["values"]))
+            yield
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise DarkroomError(
                 f"The saved training state {self.path} cannot be used ({error}): delete it to start from the beginning."
             ) from error
-        return True
 
     def save(self, trainer: Trainer) -> None:
-        """Replace the saved state by that of `trainer`, atomically; remove the oldest states of other trainings."""
+        """Replace the saved state by that of `trainer`, atomically; remove the oldest states of other trainings.
+
+        Of several processes, which must all call this, the first one writes.
+        """
         tensors, values = trainer.state()
+        if not trainer.processes.is_first:
+            return
         with new_file(self.path) as temporary:
             on_cpu = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
             # Not save_file, which hides the system's error when the disk is full.
@@ -80,23 +98,10 @@ def _remove_leftovers() -> None:
 
 
 def _key(description: Description) -> str:
-    """A hash of the description, the loaded code, the versions of the libraries and the processor's features."""
-    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    code = {Path(file).resolve() for file in modules if file}
-    ours = sorted(path for path in code if any(path.is_relative_to(_ROOT / room) for room in ("darkroom", "stages")))
-    device = torch.device(description.params["device"])
-    determinants = {
-        **asdict(description),
-        "code": {str(path.relative_to(_ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in ours},
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "numpy")},
-        },
-        "processor": [
-            hardware.describe(device),
-            platform.machine(),
-            torch.backends.cpu.get_cpu_capability(),
-            torch.get_num_threads(),
-        ],
-    }
-    return hashlib.blake2b(json.dumps(determinants, sort_keys=True).encode(), digest_size=16).hexdigest()
+    """A key for all that determines the training.
+
+    Not for the processes that share the work: a training may be resumed with another number of them.
+    """
+    train = {name: value for name, value in description.params.get("train", {}).items() if name not in SHARING}
+    values = {**asdict(description), "params": {**description.params, "train": train}}
+    return fingerprint(values, torch.device(description.params["device"]))

@@ -6,16 +6,19 @@ from dataclasses import asdict
 import torch
 
 from darkroom.core.arrays import Manifest, Split
+from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
 from darkroom.core.spelling import counted
 from darkroom.models import checkpoints, hardware
 from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
+from darkroom.models.layers import last_layer_name
 from darkroom.models.registry import build
-from darkroom.train import initial_weights, length, memory
+from darkroom.train import distillation, initial_weights, length
 from darkroom.train.config import TrainConfig
 from darkroom.train.head import HeadTrainer
-from darkroom.train.objective import Supervised
+from darkroom.train.objective import Objective, Supervised
+from darkroom.train.processes import ALONE, Processes
 from darkroom.train.trainer import Trainer
 from darkroom.weights import pretrained
 
@@ -23,7 +26,13 @@ FEW_STEPS = 200  # fewer rarely train a network well: sprint, the fastest recipe
 
 
 def build_trainer(
-    seed: int, model: ModelConfig, settings: TrainConfig, manifest: Manifest, train: Split, val: Split
+    seed: int,
+    model: ModelConfig,
+    settings: TrainConfig,
+    manifest: Manifest,
+    train: Split,
+    val: Split,
+    processes: Processes = ALONE,
 ) -> Trainer:
     """A trainer for a new network on the splits `train` and `val` of the data that `manifest` describes.
 
@@ -32,21 +41,38 @@ def build_trainer(
     Raises DarkroomError if the machine lacks the device or precision, or if the network cannot take such inputs.
     """
     settings = length.resolve(settings, len(train))
-    memory.keep_freed()
-    hardware.use_threads(settings.threads)
+    hardware.keep_freed_memory()
+    hardware.use_threads(settings.threads, processes.local_count)
     device = hardware.choose_device(settings.device)
     precision = hardware.choose_precision(settings.precision, device)
     torch.manual_seed(derive_seed(seed, "weights"))
     weights = initial_weights.find(model)
     if weights:
         manifest = initial_weights.normalised(weights, manifest)
-    network = build(model.name, initial_weights.arguments(model, weights), manifest.shape, len(manifest.classes))
-    if weights:
-        pretrained.load(pretrained.FOLDER, network)
-    objective = Supervised(settings.label_smoothing)
+    arguments = initial_weights.arguments(model, weights)
+    network = build(model.name, arguments, manifest.shape, len(manifest.classes))
+    random = pretrained.load(pretrained.FOLDER, network) if weights else []
+    remarks = tuple(initial_weights.remarks(weights, random, last_layer_name(network), manifest, len(train)))
+    objective = _objective(settings, manifest, device)
     if settings.tune == "head":
-        return HeadTrainer(network, objective, train, val, manifest, settings, seed, device)
-    return Trainer(network, objective, train, val, manifest, settings, seed, device, precision, fit_stem=not weights)
+        if processes.count > 1:
+            raise DarkroomError("train.tune = head runs as one process: start it with `dvc repro`, not with torchrun.")
+        built = {"family": model.name, "arguments": arguments}
+        trainer = HeadTrainer(network, objective, train, val, manifest, settings, seed, device, built)
+    else:
+        fit_stem = not weights
+        trainer = Trainer(
+            network, objective, train, val, manifest, settings, seed, device, precision, fit_stem, processes
+        )
+    trainer.remarks = remarks
+    return trainer
+
+
+def _objective(settings: TrainConfig, manifest: Manifest, device: torch.device) -> Objective:
+    supervised, teacher = Supervised(settings.label_smoothing), distillation.find(settings.distill)
+    if teacher is None:
+        return supervised
+    return distillation.build(teacher, settings.distill, supervised, manifest, device)
 
 
 def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
@@ -67,6 +93,18 @@ def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
             f"train.epochs = {settings.epochs:g} is raised to {chosen.epochs:g}, to take at least "
             f"train.min_steps = {settings.min_steps} steps; 0 switches this off"
         )
+    yield from trainer.remarks
+    if teacher := distillation.find(settings.distill):
+        yield (
+            f"teacher {teacher.name}: {teacher}, test accuracy {teacher.accuracy:.2%}; "
+            f"{settings.distill.weight:.0%} of the loss, at temperature {settings.distill.temperature:g}"
+        )
+    count = trainer.processes.count
+    if settings.processes not in ("auto", count):
+        reason = " (train.tune = head)" if settings.tune == "head" else ""
+        yield f"train.processes = {settings.processes} is lowered to {count} here{reason}"
+    if settings.parallel == "sharded" and count == 1:
+        yield "train.parallel = sharded changes nothing with one process"
     if steps < FEW_STEPS:
         yield (
             f"hint: {counted(steps, 'step')} rarely train a network well: set train.min_steps to at least {FEW_STEPS}"
@@ -74,14 +112,20 @@ def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
 
 
 def describe_training(seed: int, model: ModelConfig, trainer: Trainer) -> Description:
-    """Describe the network that `trainer` trains: all that determines its weights besides code and hardware."""
-    weights = initial_weights.find(model)
+    """Describe the network that `trainer` trains: all that determines its weights besides code and hardware.
+
+    Raises DarkroomError if that differs in another process.
+    """
+    weights, teacher = initial_weights.find(model), distillation.find(trainer.settings.distill)
     params = {
         "seed": seed,
         "pretrained": asdict(weights) if weights else None,
+        "teacher": teacher.model_dump(mode="json") if teacher else None,
         "train": trainer.settings.model_dump(),  # with the chosen batch size and number of epochs
         "steps": trainer.steps(),
         "device": trainer.device.type,
         "precision": trainer.precision,
     }
-    return checkpoints.describe(model.name, initial_weights.arguments(model, weights), trainer.data, params)
+    description = checkpoints.describe(model.name, initial_weights.arguments(model, weights), trainer.data, params)
+    trainer.processes.require_same(asdict(description))
+    return description

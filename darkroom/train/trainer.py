@@ -1,68 +1,47 @@
 """The training loop: one record per epoch, and a state that can be saved after any step."""
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed, numpy_generator
+from darkroom.core.stage import peak_memory_mb
 from darkroom.models import hardware
-from darkroom.models.inference import predict
-from darkroom.train import flops
+from darkroom.models.inference import batch_size, predict
+from darkroom.train import batch_norm, flops, records, sharding, state, tuning
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
-from darkroom.train.gradients import GradientMonitor, LayerGradients
+from darkroom.train.gradients import GradientMonitor
 from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
+from darkroom.train.processes import ALONE, Processes
+from darkroom.train.records import Record
 
 DIVERGED = 50  # times the loss of guessing: a training does not recover from a larger loss
 MAX_SAMPLE = 5000  # training examples that are measured after each epoch; at most as many as in validation
+BLOCK = 500  # examples that are measured at once, if they are small
 CHECK_EVERY = 50  # steps between two checks of the loss and the gradients; each check makes a GPU wait
 
 
-@dataclass(frozen=True)
-class Record:
-    """The measurements of one epoch.
+class Trainer:
+    """Trains `network` by the recipe `settings`; iterate over `epochs()` to run it.
 
-    Training and validation loss compare like with like: both are those of the weights at the end of the epoch, in
-    evaluation mode, without augmentation and label smoothing. Those of the batches include all three.
+    With several `processes`, each has a trainer, built and called alike, which trains on its part of every batch.
     """
 
-    epoch: int  # counted from 1
-    lr: float  # of the last step
-    train_loss: float  # of a sample of the training split
-    train_accuracy: float
-    batch_loss: float  # mean over the epoch, of augmented batches with label smoothing
-    batch_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float  # of training, without these measurements
-    layers: Mapping[str, LayerGradients]
-
-    def curves(self) -> dict[str, float]:
-        """The numbers to plot, by column name."""
-        return {name: value for name, value in vars(self).items() if name not in ("seconds", "layers")}
-
-    def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch:3}: training loss {self.train_loss:.4f}, accuracy {self.train_accuracy:.2%}; "
-            f"validation loss {self.val_loss:.4f}, accuracy {self.val_accuracy:.2%}; {self.seconds:.1f} s"
-        )
-
-
-class Trainer:
-    """Trains `network` by the recipe `settings`; iterate over `epochs()` to run it."""
+    remarks: tuple[str, ...] = ()  # on what the training starts from, for people
 
     def __init__(
         self,
@@ -76,27 +55,42 @@ class Trainer:
         device: torch.device,
         precision: str,
         fit_stem: bool = True,  # compute the filters of a whitening stem from the data; False keeps loaded ones
+        processes: Processes = ALONE,
     ):
         self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device)
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.whole, self.data = self.network, manifest  # the network and its data, of which this may train only a part
+        self.processes = processes
+        self._require_divisible_batches()
+        network = network.to(device, memory_format=torch.channels_last)
         self.objective, self.settings, self.manifest, self.val = objective, settings, manifest, val
         self.seed, self.device, self.precision = seed, device, precision
         self.dtype = hardware.PRECISIONS[precision]
         if fit_stem and hasattr(network, "fit_stem"):
             network.fit_stem(self.batches.sample(2000, 2000 * 32 * 32))
+        self.tuning = tuning.build(network, settings, manifest.shape, self.steps(), self.batches.steps, seed)
+        whole, network = network, self.tuning.network  # the network to train may be a copy with adapters
+        processes.share(network.state_dict().values())  # another machine may have rounded differently
+        self.network = network
+        decay, self.average = settings.ema_decay, None
+        self.is_sharded = settings.parallel == "sharded" and processes.count > 1
+        if decay and self.is_sharded:  # sharded and other tensors cannot be updated together
+            self.average = AveragedModel(network, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+        elif decay:
+            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        # The network as an ordinary one, and its data; this may train only a part of both. A sharded network has only
+        # its structure there, without weights, until it has been trained.
+        self.whole, self.data = copy.deepcopy(whole).to("meta") if self.is_sharded else whole, manifest
+        self.ordinary = copy.deepcopy(network).to("meta") if self.is_sharded else network  # what this trains, unsharded
+        if self.is_sharded:
+            self._shard()
         self.optimisers = Optimisers(network, settings)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        decay = settings.ema_decay
-        self.average = (
-            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True) if decay else None
-        )
         self.monitor = GradientMonitor(network)
         chosen = numpy_generator(seed, "training sample").permutation(len(train))
         self.sample = np.sort(chosen[: min(len(val), MAX_SAMPLE)])  # (n,) int64: examples to measure
         self.records: list[Record] = []  # of all completed epochs
         self.best: dict[str, Tensor] = {}  # the weights to keep, as of the completed epochs
+        self.files: dict[str, bytes] = {}  # what to keep beside them, once the training is complete
         self._begin_epoch()
 
     def epochs(self, save: Callable[[], None] = lambda: None) -> Iterator[Record]:
@@ -112,10 +106,16 @@ class Trainer:
             save()
             yield self.records[-1]
         self.network.load_state_dict(self.best)
+        weights = {name: sharding.whole(tensor) for name, tensor in self.best.items()}
+        self.files = self.tuning.files(weights)
+        if not self.is_sharded:
+            self.tuning.ordinary.load_state_dict(self.tuning.merged(weights))
+        elif self.processes.is_first:
+            self.whole.to_empty(device="cpu").load_state_dict(self.tuning.merged(weights))
 
     def summary(self) -> dict[str, float]:
         """For metrics/train.json: the measurements of the epoch whose weights are kept, and the network's size."""
-        best = self._best_record()
+        best = records.best(self.records)
         kept = best if self.settings.keep_weights == "best" else self.records[-1]
         return {
             "epochs": len(self.records),
@@ -125,22 +125,27 @@ class Trainer:
             "train_accuracy": kept.train_accuracy,
             "train_loss": kept.train_loss,
             "parameters": sum(parameter.numel() for parameter in self.whole.parameters()),
-            "trainable_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "trainable_parameters": sum(parameter.numel() for parameter in self.optimisers.parameters),
+            "optimizer_bytes": self.optimisers.bytes(),
             "flops_per_image": flops.count(self.whole, self.data.shape)[0],  # of the forward pass
             "cpu_threads": torch.get_num_threads(),  # another number rounds differently, which acts like another seed
+            "processes": self.processes.count,  # so does another number of these; each has these threads
         }
 
     def costs(self) -> dict[str, float]:
         """Seconds of training, images per second, and MFU: FLOPs as a fraction of a large matrix product's."""
         seconds = sum(record.seconds for record in self.records)
         speed = min(len(self.records), self.settings.epochs) * len(self.batches.labels) / seconds
-        _, training_flops = flops.count(self.network, self.manifest.shape)
-        peak = flops.matrix_peak(self.device, self.dtype)
-        return {
+        _, training_flops = flops.count(self.ordinary, self.manifest.shape)
+        peak = flops.matrix_peak(self.device, self.dtype) * self.processes.count
+        costs = {
             "training_seconds": round(seconds, 2),
             "images_per_second": round(speed, 1),
             "mfu": round(training_flops * speed / peak, 3),  # model FLOPs utilisation
         }
+        if self.processes.count > 1:  # of all of them, not of the one that started them
+            costs["peak_memory_mb"] = round(self.processes.total(peak_memory_mb()), 1)
+        return costs
 
     def steps(self) -> int:
         """The number of steps of the whole training, unless it stops early."""
@@ -151,48 +156,36 @@ class Trainer:
         precision = hardware.explain_precision(self.settings.precision, self.precision, self.device)
         return f"{hardware.describe(self.device)}, {precision}"
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All state that the rest of the training depends on: tensors, and values for JSON."""
-        tensors = {f"network/{name}": tensor for name, tensor in self.network.state_dict().items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best.items()}
-        if self.average:
-            tensors |= {f"average/{name}": tensor for name, tensor in self.average.state_dict().items()}
-        for number, member in enumerate(self.optimisers.members):
-            for index, entries in member.state_dict()["state"].items():
-                tensors |= {f"optimiser/{number}/{index}/{name}": tensor for name, tensor in entries.items()}
-        tensors |= {"losses": self.losses, "correct": self.correct, "gradients": self.monitor.sums}
-        values = {
-            "records": [asdict(record) for record in self.records],
-            "step": self.step,
-            "seconds": self.seconds,
-            "scaler": self.scaler.state_dict(),
-        }
-        return tensors, values
+    def state(self) -> state.State:
+        """All state that the rest of the training depends on: tensors, and values for JSON.
+
+        It does not depend on the number of processes; all of them must call this.
+        """
+        return state.collect(self)
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Restore what `state` returned for a trainer that was built in the same way.
+        """Restore what `state` returned for a trainer that was built in the same way, for any number of processes.
 
         Raises KeyError, TypeError, ValueError or RuntimeError if it does not fit.
         """
+        state.restore(self, tensors, values)
 
-        def part(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    def _require_divisible_batches(self) -> None:
+        """Raise DarkroomError unless every process gets a part of every batch."""
+        smallest, count = len(self.batches.labels) // self.batches.steps, self.processes.count
+        if smallest < count:
+            raise DarkroomError(
+                f"train.processes = {count}: must be at most {smallest}, the number of examples in the smallest batch; "
+                "lower it, or raise train.batch_size."
+            )
 
-        self.network.load_state_dict(part("network/"))
-        self.best = {name: tensor.to(self.device) for name, tensor in part("best/").items()}
+    def _shard(self) -> None:
+        """Let each process hold a part of the network and of its moving average."""
+        if self.precision == "fp16":
+            raise DarkroomError("train.parallel = 'sharded' does not support fp16: set train.precision = bf16 or fp32.")
+        sharding.shard(self.network)
         if self.average:
-            self.average.load_state_dict(part("average/"))
-        for number, member in enumerate(self.optimisers.members):
-            entries: dict[int, dict[str, Tensor]] = {}
-            for path, tensor in part(f"optimiser/{number}/").items():
-                index, name = path.split("/")
-                entries.setdefault(int(index), {})[name] = tensor
-            member.load_state_dict({"state": entries, "param_groups": member.state_dict()["param_groups"]})
-        self.losses, self.correct = tensors["losses"].to(self.device), tensors["correct"].to(self.device)
-        self.monitor.sums = tensors["gradients"]
-        self.records = [_record(fields) for fields in values["records"]]
-        self.step, self.seconds = values["step"], values["seconds"]
-        self.scaler.load_state_dict(values["scaler"])
+            sharding.shard(self.average.module)
 
     def _begin_epoch(self) -> None:
         self.step, self.seconds = 0, 0.0  # completed in this epoch
@@ -202,11 +195,11 @@ class Trainer:
 
     def _train_epoch(self, save: Callable[[], None]) -> None:
         """Train for the rest of the current epoch, validate, and add its record."""
-        self.network.train()
+        self.tuning.train()
         epoch = len(self.records)
         first, last = self.step, self._last_step(epoch)
         before, started = self.seconds, time.perf_counter()
-        batches = self.batches.epoch(epoch, first, last)
+        batches = self.batches.epoch(epoch, first, last, (self.processes.rank, self.processes.count))
         title = f"epoch {epoch + 1}/{self.settings.epochs:g}"
         for batch in tqdm(batches, title, last, initial=first, unit="step", leave=False, disable=None):
             lr = self.rate(epoch * self.batches.steps + self.step)
@@ -226,53 +219,87 @@ class Trainer:
         return max(1, min(self.batches.steps, remaining))
 
     def _learn(self, batch: Batch, lr: float, epoch: int) -> None:
-        """Take one optimiser step on a batch."""
-        torch.manual_seed(derive_seed(self.seed, "dropout", epoch * self.batches.steps + self.step))
-        for part in batch.split(min(self.settings.grad_accumulation, len(batch.inputs))):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                loss, correct = self.objective.loss(self.network, part)
-                loss = loss * (len(part.inputs) / len(batch.inputs))
-            self.scaler.scale(loss).backward()
-            self.losses[self.step] += loss.detach()
-            self.correct += correct
+        """Take one optimiser step on a batch, of which `batch` is this process's part."""
+        size, count, step = self._batch_size(self.step), self.processes.count, epoch * self.batches.steps + self.step
+        self.tuning.before_step(step)
+        number = min(math.ceil(self.settings.grad_accumulation / count), size // count)  # of parts in each process
+        totals = torch.zeros(2, device=self.device)  # loss, correct predictions
+        is_split = number * count > 1
+        with batch_norm.in_parts(self.network, self.processes) if is_split else nullcontext(lambda: None) as end_part:
+            for index, part in enumerate(batch.split(number), self.processes.rank * number):
+                torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                    loss, correct = self.objective.loss(self.network, part)
+                    loss = loss * (len(part.inputs) / size)
+                end_part()
+                self.scaler.scale(loss).backward()
+                totals += torch.stack([loss.detach().float(), correct.float()])
+        gradients = [parameter.grad for parameter in self.optimisers.parameters if parameter.grad is not None]
+        # Sharded gradients are summed by the backward pass.
+        self.processes.sum([*(gradient for gradient in gradients if not sharding.is_sharded(gradient)), totals])
+        self.losses[self.step] = totals[0]
+        self.correct += totals[1].long()
         for member in self.optimisers.members:
             self.scaler.unscale_(member)
+        self.tuning.after_backward()
         is_measured = self.step % CHECK_EVERY == 0
         with self.monitor.measure_step() if is_measured else nullcontext():
             if self.settings.grad_clip_norm:
                 nn.utils.clip_grad_norm_(self.optimisers.parameters, self.settings.grad_clip_norm)
-            self.optimisers.step(lr, self.scaler)
+            is_stepped = self.optimisers.step(lr, self.scaler)
+        if is_stepped:
+            self.tuning.after_step(step)
+        self.optimisers.clear_gradients()
         if self.average:
             self.average.update_parameters(self.network)
+
+    def _batch_size(self, step: int) -> int:
+        """The number of examples of one batch of an epoch, in all processes together."""
+        examples, steps = len(self.batches.labels), self.batches.steps
+        return examples // steps + (step < examples % steps)
 
     def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
         """Validate, add the epoch's record, and update the weights to keep."""
         network = self.average.module if self.average else self.network
-        seen = sum(len(batch) for batch in torch.tensor_split(self.batches.labels, self.batches.steps)[:steps])
         measured = (
-            *self._measure(network, self.batches.blocks(self.sample), self.batches.train.labels[self.sample]),
-            *(self.losses[:steps].mean().item(), self.correct.item() / seen),
-            *self._measure(network, [self.val.inputs], self.val.labels),
+            *self._measure(network, self._read_sample, self.batches.train.labels[self.sample]),
+            *(self.losses[:steps].mean().item(), self.correct.item() / sum(map(self._batch_size, range(steps)))),
+            *self._measure(network, lambda indices: self.val.inputs[indices], self.val.labels),
         )
         self.records.append(Record(epoch + 1, lr, *measured, self.seconds, self.monitor.layers()))
-        if self.settings.keep_weights == "last" or self._best_record() is self.records[-1]:
+        if self.settings.keep_weights == "last" or records.best(self.records) is self.records[-1]:
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         self._begin_epoch()
 
-    def _measure(self, network: nn.Module, blocks: Iterable[np.ndarray], labels: np.ndarray) -> tuple[float, float]:
-        """Loss and accuracy of `network` in evaluation mode; `blocks` (n, ..., C) uint8 are inputs to `labels` (N,)."""
-        mean, std = self.manifest.mean, self.manifest.std
-        logits = torch.cat([torch.from_numpy(predict(network, block, mean, std, self.dtype)) for block in blocks])
+    def _read_sample(self, indices: np.ndarray) -> np.ndarray:
+        """The inputs (n, ..., C) uint8 at `indices` (n,) of the sample of the training split."""
+        return next(self.batches.blocks(self.sample[indices], len(indices)))
+
+    def _measure(
+        self, network: nn.Module, read: Callable[[np.ndarray], np.ndarray], labels: np.ndarray
+    ) -> tuple[float, float]:
+        """Loss and accuracy of `network` in evaluation mode on the inputs of `labels` (N,).
+
+        `read` returns the inputs (n, ..., C) uint8 at indices (n,). The processes take turns by blocks, so that a block
+        has the same bits however many there are. All compute the same number of blocks: a sharded network needs it.
+        """
+        rank, count = self.processes.rank, self.processes.count
+        size = batch_size(self.manifest.shape, self.device, BLOCK)
+        blocks = np.split(np.arange(len(labels)), range(size, len(labels), size))
+        logits = torch.zeros(len(labels), len(self.manifest.classes))
+        for turn in range(math.ceil(len(blocks) / count)):
+            number = turn * count + rank
+            block = blocks[min(number, len(blocks) - 1)]
+            found = predict(network, read(block), self.manifest.mean, self.manifest.std, self.dtype)
+            if number < len(blocks):
+                logits[block] = torch.from_numpy(found)
+        self.processes.sum([logits])  # each row is 0 in all processes but one
         targets = torch.from_numpy(np.array(labels))
         return cross_entropy(logits, targets).item(), (logits.argmax(1) == targets).double().mean().item()
 
-    def _best_record(self) -> Record:
-        """The record with the highest validation accuracy; of equals that with the lowest loss, then the first."""
-        return max(self.records, key=lambda record: (record.val_accuracy, -record.val_loss))
-
     def _should_stop_early(self) -> bool:
         patience = self.settings.early_stopping
-        return bool(patience and self.records) and len(self.records) - self._best_record().epoch >= patience
+        return bool(patience and self.records) and len(self.records) - records.best(self.records).epoch >= patience
 
     def _stop_if_diverged(self, epoch: int) -> None:
         limit = DIVERGED * math.log(len(self.manifest.classes))
@@ -285,9 +312,3 @@ class Trainer:
                 f"{self.batches.steps}, learning rate {lr:.3g}. Lower train.lr, raise train.warmup_fraction, or set "
                 "train.grad_clip_norm = 1."
             )
-
-
-def _record(fields: Mapping[str, Any]) -> Record:
-    """A record from its JSON."""
-    layers = {name: LayerGradients(*measured) for name, measured in fields["layers"].items()}
-    return Record(**{**fields, "layers": layers})

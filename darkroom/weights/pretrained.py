@@ -28,6 +28,8 @@ class Pretrained:
     std: tuple[float, ...]
     image_size: int  # pixels per side
     interpolation: str  # bilinear or bicubic
+    resize: str = "crop"  # to a square: as preprocess.resize
+    crop_fraction: float | None = None  # as preprocess.crop_fraction; None if it is not stated
 
 
 def write(folder: str | Path, described: Pretrained | None, weights: bytes = b"") -> None:
@@ -56,8 +58,8 @@ def load(folder: str | Path, network: nn.Module) -> list[str]:
     """Load the weights in `folder` into `network`, and return the names of those that keep their random values.
 
     Only layers that were replaced to fit these inputs and classes may keep them: the attribute `adapted` of a library's
-    network names them; other networks have none. Raises DarkroomError if the weights are damaged, or belong to another
-    network; the network is then unchanged.
+    network names them; of other networks it is the last layer, `head`. Raises DarkroomError if the weights are damaged,
+    or belong to another network; the network is then unchanged.
     """
     try:
         loaded = load_file(Path(folder) / _WEIGHTS)
@@ -66,10 +68,10 @@ def load(folder: str | Path, network: nn.Module) -> list[str]:
     own = network.state_dict()
     mismatched = [
         name
-        for name in sorted(own.keys() | loaded.keys())
+        for name in {**own, **loaded}
         if name not in own or name not in loaded or own[name].shape != loaded[name].shape
     ]
-    optional = tuple(f"{layer}." for layer in getattr(network, "adapted", ()))
+    optional = tuple(f"{layer}." for layer in getattr(network, "adapted", ("head",)))
     foreign = [name for name in mismatched if not f"{name}.".startswith(optional)]
     if foreign:
         more = f", and {len(foreign) - 1} more differ" if foreign[1:] else ""

@@ -4,7 +4,9 @@ import json
 from copy import deepcopy
 from dataclasses import asdict, fields, replace
 from functools import reduce
+from itertools import product
 from operator import getitem
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,6 +19,7 @@ from PIL import Image
 from darkroom.bundle import classifier, drift
 from darkroom.core.errors import DarkroomError
 from darkroom.inputs import image as image_input
+from darkroom.inputs import resizing
 from tests import bundles
 
 
@@ -63,6 +66,16 @@ def test_a_bundle_is_read_and_predicts(folder):
         np.testing.assert_allclose(output, expected, atol=1e-4)
     assert classifier.predict(found, bundles.grey(255, (9, 2, 1)))[1].argmax() == 2  # of any size
     assert classifier.latency_ms(found, repeats=10) > 0
+
+
+def test_a_batch_holds_fewer_large_images(folder, monkeypatch):
+    session, sizes = classifier.read(folder, threads=1).session, []
+    recorded = SimpleNamespace(run=lambda names, feeds: sizes.append(len(feeds["images"])) or session.run(names, feeds))
+    monkeypatch.setattr(classifier, "_MAX_PIXELS", 3 * 4 * 4 + 1)
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 1), dtype=np.uint8)
+    np.testing.assert_array_equal(classifier.answers(recorded, images)[0], classifier.answers(session, images)[0])
+    classifier.answers(recorded, bundles.grey(255, (9, 9, 1)))  # larger than the limit
+    assert sizes == [3, 3, 1, 1]
 
 
 def test_a_prediction_below_the_threshold_is_withheld(folder):
@@ -203,10 +216,10 @@ def test_an_altered_or_incomplete_file_is_rejected(folder, name, damage):
         classifier.read(folder, threads=1)
 
 
-@pytest.mark.parametrize("other", [2, 4, "3"])
+@pytest.mark.parametrize("other", [3, 5, "4"])
 def test_another_format_is_rejected(folder, other):
     change(folder, format=other, classes=None)
-    with pytest.raises(DarkroomError, match=rf"manifest\.json has bundle format {other!r}.* format 3"):
+    with pytest.raises(DarkroomError, match=rf"manifest\.json has bundle format {other!r}.* format 4"):
         classifier.read(folder, threads=1)
 
 
@@ -298,7 +311,7 @@ def test_any_other_manifest_is_rejected_or_runs(altered, data):
 
 
 @pytest.mark.parametrize(
-    "contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 3}', b"[" * 100_000, b"1" * 5000]
+    "contents", [b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b'{"format": 4}', b"[" * 100_000, b"1" * 5000]
 )
 def test_an_invalid_manifest_file_is_rejected(folder, contents):
     (folder / "manifest.json").write_bytes(contents)
@@ -335,9 +348,13 @@ def test_an_image_file_is_decoded_at_the_input_size(folder):
         found = classifier.decode_image(replace(manifest, denoise=denoise), png(pixels))
         assert np.array_equal(found[..., 0], pixels)
     large = np.random.default_rng(0).integers(0, 256, (9, 30), dtype=np.uint8)
-    for resize in ("stretch", "crop", "pad"):
-        expected = image_input.pixels(Image.fromarray(large), (4, 4), 1, resize)
-        assert np.array_equal(classifier.decode_image(replace(manifest, resize=resize), png(large)), expected)
+    for resize, interpolation in product(("stretch", "crop", "pad"), ("bilinear", "bicubic")):
+        changed = replace(manifest, resize=resize, interpolation=interpolation)
+        expected = resizing.pixels(Image.fromarray(large), (4, 4), 1, resize, interpolation)
+        assert np.array_equal(classifier.decode_image(changed, png(large)), expected)
+        whole = resizing.pixels(Image.fromarray(large), (6, 6), 1, resize, interpolation)
+        found = classifier.decode_image(replace(changed, crop_fraction=0.65), png(large))
+        assert np.array_equal(found, whole[1:5, 1:5])
     with pytest.raises(image_input.Unusable, match="30 x 9"):
         classifier.decode_image(replace(manifest, max_pixels=100), png(large))
     with pytest.raises(image_input.Unusable):

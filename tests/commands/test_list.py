@@ -7,7 +7,21 @@ import pytest
 from darkroom import __main__ as commands
 from tests.repository import ROOT
 
-NAMES = ("audit", "convert", "crossval", "predict", "pretrained", "recipe", "review", "seeds", "serve", "verify")
+NAMES = (
+    "audit",
+    "convert",
+    "crossval",
+    "label",
+    "predict",
+    "pretrained",
+    "recipe",
+    "review",
+    "search",
+    "seeds",
+    "serve",
+    "teacher",
+    "verify",
+)
 
 
 def test_every_command_is_listed_with_its_summary(capsys: pytest.CaptureFixture):

@@ -36,7 +36,7 @@ def check() -> subprocess.CompletedProcess:
 def test_valid_parameters_are_accepted(project: Path):
     ended = check()
     assert ended.returncode == 0, ended.stderr
-    assert json.loads((project / "data/checked.json").read_text()) == {"dataset": "fashion_mnist", "pretrained": "none"}
+    assert json.loads((project / "data/checked.json").read_text()) == {"valid": True}
     assert not (project / "metrics").exists()
 
 
@@ -49,7 +49,11 @@ def test_valid_parameters_are_accepted(project: Path):
             ["data.dataset = 'fashion_mnst'", "cifar10, emnist", "did you mean fashion_mnist?"],
         ),
         ("dataset", "../datasets/mnist", ["data.dataset = '../datasets/mnist'", "path separators"]),
+        ("name", "timm", ["model.timm.architecture = 'auto'", "model.pretrained = none"]),
+        ("tune", "head", ["train.tune = 'head'", "-S train.tune=all"]),
+        ("pretrained", "efficientnet_lite9", ["model.pretrained = 'efficientnet_lite9'"]),
         ("lr", "-1", ["train.lr = -1", "greater than 0"]),
+        ("teacher", "big", ["train.distill.teacher = 'big'", "data/teachers", "darkroom.teacher keep"]),
         ("images_per_kind", "no", ["explain.images_per_kind = 'no'", "integer"]),
     ],
 )

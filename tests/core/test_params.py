@@ -63,7 +63,7 @@ def test_load_returns_the_named_sections(path: Path):
 
 def test_a_stage_may_read_a_part_of_a_section(path: Path):
     images = params.load(path, preprocess=ImageConfig)
-    assert set(images.model_dump()) == {"resize", "denoise", "max_pixels"}
+    assert set(images.model_dump()) == {"resize", "interpolation", "crop_fraction", "denoise", "max_pixels"}
 
 
 def test_load_checks_the_named_sections_only(path: Path):

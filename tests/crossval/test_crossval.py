@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from darkroom.crossval import __main__ as crossval
 from darkroom.crossval import out_of_sample
 from tests.commands import toys
+from tests.repository import change
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +21,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_subset_is_mapped_and_removed_afterwards(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(out_of_sample, "_BLOCK", 2)
     Path("data").mkdir()
-    whole, indices = toys.split(9, "train"), np.array([8, 0, 3, 4, 7])
+    whole, indices = replace(toys.split(9, "train"), size=(5, 4)), np.array([8, 0, 3, 4, 7])
+    assert whole.inputs.shape[1:3] == (5, 4) != whole.uncropped.shape[1:3]
     with out_of_sample.subset(whole, indices) as some:
         assert isinstance(some.inputs, np.memmap)
         assert np.array_equal(some.inputs, whole.inputs[indices])
+        assert np.array_equal(some.uncropped, whole.uncropped[indices])
         assert np.array_equal(some.labels, whole.labels[indices]) and some.ids.tolist() == whole.ids[indices].tolist()
     assert not list(Path("data").iterdir())
 
@@ -49,6 +53,13 @@ def test_flipped_labels_are_found_by_networks_that_have_not_seen_them(
     assert "data/arrays is old" in warned
     assert "fold 2 of 2" in printed
     assert f"{len(suspects)} of 240" in printed and f"{len(of_val)} of 20" in printed and "found" in printed
+
+
+def test_a_teacher_that_has_seen_the_labels_has_no_influence():
+    toys.write({name: toys.split(size, name) for name, size in (("train", 60), ("val", 12), ("test", 6))})
+    change(Path(), train={"distill": {"teacher": "unknown", "weight": 0.9, "temperature": 2.0}})
+    crossval.main(["--folds", "2", "--output", "found"])
+    assert Path("found/suspects.csv").exists()
 
 
 def remarks(correct: int, total: int, groups: np.ndarray | None = None, learned: list[list[int]] | None = None) -> str:

@@ -111,6 +111,12 @@ def test_files_outside_of_the_class_folders_are_counted():
     assert re.search(r"\b3 files\b.*'beside.png'", summary())
 
 
+def test_labels_given_by_hand_are_no_unused_file():
+    write_images("cat/1.png", "dog/1.png")
+    (FOLDER / "labels.csv").write_text("id,label,by,at\n")
+    assert len(rows()) == 2 and "labels.csv" not in summary()
+
+
 def test_files_beside_the_classes_are_counted():
     write_images("cat/1.png", "dog/1.png", "1.png")
     assert re.search(r"\b1 file\b.*'1.png'", summary())

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from torch import nn
 
+from darkroom.explain import attribution
 from darkroom.explain.attribution import METHODS, Calibrated, attributions
+from darkroom.explain.budget import Detail
+from darkroom.models import inference
 from darkroom.models.inference import predict
 from darkroom.models.registry import FAMILIES
 from tests.explain.toys import UNSCALED, Spot, Square, noise, pooled, spots
@@ -60,6 +63,30 @@ def test_occlusion_covers_with_black_on_the_scale_of_the_network():
     nn.init.ones_(network[1].weight)
     maps = attributions(network, np.full((1, 14, 14, 1), 255, np.uint8), np.array([1]), (1.0,), (1.0,))["occlusion"]
     np.testing.assert_allclose(maps, np.full((1, 14, 14), 4), atol=1e-4)  # of the four pixels of a window
+
+
+def test_large_images_get_the_same_maps_in_small_batches(monkeypatch: pytest.MonkeyPatch):
+    images, network, sizes = noise(), pooled(), []
+    arguments = network, images, np.array([0, 1, 1]), *UNSCALED
+    expected = attributions(*arguments)
+    network.register_forward_hook(lambda layer, given, output: sizes.append(len(output)))
+    monkeypatch.setattr(attribution, "_MAX_PIXELS", 14 * 14)
+    monkeypatch.setattr(inference, "CPU_PIXELS", 5 * 14 * 14)
+    for name, values in attributions(*arguments).items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-5, atol=1e-6)
+    assert max(sizes) == 5
+
+
+def test_coarser_maps_take_fewer_steps_and_windows():
+    """The sum of integrated gradients stays the difference of the logits, which is a polynomial here."""
+    images, coarse = noise(), Detail(gradient_steps=4, windows_per_side=4, curve_steps=4)
+    maps = attributions(Square(), images, np.zeros(3, np.int64), (0.4,), (0.2,), coarse)
+    total = ((images[..., 0] / 255 - 0.4) / 0.2).sum((1, 2))
+    np.testing.assert_allclose(maps["integrated_gradients"].sum((1, 2)), total**2 - (2 * 14**2) ** 2, rtol=1e-4)
+    assert len(np.unique(maps["occlusion"][0].round(3))) <= 9 * 9  # 4 windows a side divide it into at most 9 parts
+    assert (
+        len(np.unique(attributions(Square(), images, np.zeros(3, np.int64), *UNSCALED)["occlusion"][0].round(3))) > 81
+    )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from darkroom.explain import attribution, faithfulness
-from darkroom.explain.faithfulness import STEPS
+from darkroom.explain import faithfulness
+from darkroom.explain.budget import FINEST, Detail
 from tests.explain.toys import UNSCALED, Spot, noise, pooled, spots
+
+STEPS = FINEST.curve_steps
 
 
 def test_a_perfect_order_changes_the_prediction_at_once():
@@ -70,28 +72,17 @@ def test_table_by_hand():
 
 
 def test_the_sample_is_random_without_repetition_and_by_the_seed():
-    sample = faithfulness.sample(1000, 200, 28, 28, 0)
+    sample = faithfulness.sample(1000, 200, 0)
     assert len(np.unique(sample)) == 200 and (np.diff(sample) > 0).all() and set(sample) <= set(range(1000))
-    assert np.array_equal(sample, faithfulness.sample(1000, 200, 28, 28, 0))
-    assert not np.array_equal(sample, faithfulness.sample(1000, 200, 28, 28, 1))
-    assert faithfulness.sample(150, 200, 28, 28, 0).tolist() == [*range(150)]
+    assert np.array_equal(sample, faithfulness.sample(1000, 200, 0))
+    assert not np.array_equal(sample, faithfulness.sample(1000, 200, 1))
+    assert faithfulness.sample(150, 200, 0).tolist() == [*range(150)]
 
 
-@pytest.mark.parametrize("side", [28, 64, 128, 224, 512, 1024])
-def test_the_work_is_bounded(side: int):
-    count = len(faithfulness.sample(10_000, 10_000, side, side, 0))
-    passes = attribution.passes(side, side) + 8 * (STEPS + 1)
-    assert count == 2 or count * passes * side**2 <= faithfulness.MAX_WORK
-    assert count >= (200 if side <= 64 else 2)
-
-
-@pytest.mark.parametrize("side", [14, 28, 64])
-def test_the_work_of_the_maps_is_what_they_take(side: int, monkeypatch: pytest.MonkeyPatch):
-    """Integrated gradients and Grad-CAM run the network forward and backward, which counts as three."""
-    seen = []
-    network = pooled()
-    network.register_forward_hook(lambda layer, given, output: seen.append((len(output), output.requires_grad)))
-    images = np.zeros((1, side, side, 1), np.uint8)
-    attribution.attributions(network, images, np.array([0]), *UNSCALED)
-    work = sum(count * (3 if gradients else 1) for count, gradients in seen)
-    assert work == pytest.approx(attribution.passes(side, side), rel=0.05)
+def test_coarser_curves_have_fewer_points():
+    images, coarse = spots(), Detail(gradient_steps=4, windows_per_side=4, curve_steps=5)
+    perfect = {"perfect": images[..., 0].astype(np.float32)}
+    curves = faithfulness.measure(Spot(), images, np.array([1, 1]), perfect, *UNSCALED, seed=0, detail=coarse)
+    np.testing.assert_allclose(curves["perfect"][1], [[0, 1, 1, 1, 1, 1]] * 2, atol=1e-9)
+    np.testing.assert_allclose(faithfulness.areas(curves)["perfect"], [[0.1] * 2, [0.9] * 2])
+    np.testing.assert_allclose(faithfulness.table(curves)["fraction"], np.tile(np.arange(6) / 5, 2))

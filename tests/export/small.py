@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from darkroom.export.graph import contents, to_onnx
+from darkroom.inputs.config import ImageConfig
 from darkroom.models import checkpoints, registry
 
 CLASSES = ("round", "square", "Ähnlich")
@@ -51,4 +52,10 @@ def exported(
 ) -> bytes:
     """The contents of the ONNX file of `network`."""
     graph = to_onnx(network, described, temperature, opset)
-    return contents(graph, described, temperature, threshold, resize, denoise)
+    return contents(graph, described, temperature, threshold, preprocessing(resize=resize, denoise=denoise))
+
+
+def preprocessing(**changes: object) -> ImageConfig:
+    """How images are preprocessed."""
+    fields = {"resize": "stretch", "interpolation": "bilinear", "crop_fraction": 1.0, "denoise": "none"}
+    return ImageConfig(**fields | {"max_pixels": 1000} | changes)

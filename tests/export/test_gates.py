@@ -1,3 +1,4 @@
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from darkroom.export.config import Int8Config
 from darkroom.export.graph import contents
 from darkroom.export.resizing import RESIZED
 from tests import bundles
+from tests.export.small import preprocessing
 
 SHAPE = (9, 8, 1)
 LIMITS = Int8Config(calibration_samples=8, max_accuracy_drop=0.1, min_agreement=0.8, min_speedup=0.0)
@@ -82,13 +84,11 @@ def test_the_accuracy_must_equal_that_of_evaluate():
         gates.require_accuracy(correct, 0.666)
 
 
-def manifest(resize="stretch", **fields):
-    return SimpleNamespace(
-        **{"shape": SHAPE, "resize": resize, "denoise": "none", "max_pixels": 1000, "intensity_range": None} | fields
-    )
+def manifest(**fields):
+    return SimpleNamespace(shape=SHAPE, intensity_range=None, **preprocessing(**fields).model_dump())
 
 
-def model(resize="stretch", denoise="none"):
+def model(**fields):
     """An ONNX file that preprocesses images of any size and returns their pixels."""
     pixels = helper.make_node("Cast", [RESIZED], ["logits"], to=onnx.TensorProto.FLOAT)
     images = helper.make_tensor_value_info(RESIZED, onnx.TensorProto.UINT8, ["batch", *SHAPE])
@@ -101,20 +101,30 @@ def model(resize="stretch", denoise="none"):
     description = SimpleNamespace(
         name="pixels", dataset="d", title="t", licence="l", data_sha256="0", classes=("a",), shape=SHAPE
     )
-    return contents(graph, description, 1.0, None, resize, denoise)
+    return contents(graph, description, 1.0, None, preprocessing(**fields))
 
 
 @pytest.mark.parametrize(
-    ("resize", "denoise"), [("stretch", "none"), ("crop", "none"), ("pad", "none"), ("crop", "median")]
+    "fields",
+    [
+        {},
+        {"resize": "crop"},
+        {"resize": "pad"},
+        {"resize": "crop", "denoise": "median"},
+        {"interpolation": "bicubic"},
+        {"crop_fraction": 0.8},
+        {"resize": "pad", "interpolation": "bicubic", "crop_fraction": 0.7, "denoise": "median"},
+    ],
 )
-def test_preprocessing_equals_that_before_training(resize, denoise):
-    found = gates.require_preprocessing(manifest(resize, denoise=denoise), model(resize, denoise), random_images(20))
+def test_preprocessing_equals_that_before_training(fields):
+    found = gates.require_preprocessing(manifest(**fields), model(**fields), random_images(20))
     assert found["resize_max_difference"] <= 1
 
 
-def test_other_resizing_is_rejected():
+@pytest.mark.parametrize("fields", [{"resize": "pad"}, {"interpolation": "bicubic"}, {"crop_fraction": 0.7}])
+def test_other_resizing_is_rejected(fields):
     with pytest.raises(DarkroomError, match=r"resizing .* \d+ grey levels"):
-        gates.require_preprocessing(manifest("pad"), model("stretch"), random_images(20))
+        gates.require_preprocessing(manifest(**fields), model(), random_images(20))
 
 
 def test_a_median_filter_that_is_off_by_one_grey_level_is_rejected(monkeypatch):
@@ -165,32 +175,75 @@ LABELS = np.arange(30) % 3
 
 @pytest.mark.parametrize("speedup", [0.01, 1.0, 5.0])
 def test_by_default_no_timing_decides_whether_int8_is_published(speedup):
-    assert gates.judge_int8({"fp32": LABELS, "int8": LABELS}, LABELS, speedup, LIMITS) == {
+    assert gates.judge_int8(LABELS, LABELS, LABELS, speedup, LIMITS) == {
         "int8_published": True,
         "int8_accuracy": 1.0,
         "int8_agreement": 1.0,
+        "int8_samples": 30,
         "int8_reason": None,
     }
 
 
 def test_int8_is_not_published_if_it_loses_accuracy_or_agreement():
     int8 = np.minimum(LABELS, 1)  # never predicts class 2
-    judged = gates.judge_int8({"fp32": LABELS, "int8": int8}, LABELS, 2.0, LIMITS)
+    judged = gates.judge_int8(int8, LABELS, LABELS, 2.0, LIMITS)
     assert not judged["int8_published"]
     assert judged["int8_accuracy"] == judged["int8_agreement"] == 20 / 30
     assert [reason.split()[0] for reason in judged["int8_reason"].split("; ")] == ["accuracy", "agreement"]
 
-    judged = gates.judge_int8({"fp32": int8, "int8": LABELS}, LABELS, 2.0, LIMITS)  # more accurate, but different
+    judged = gates.judge_int8(LABELS, int8, LABELS, 2.0, LIMITS)  # more accurate, but different
     assert judged["int8_reason"].startswith("agreement")
 
 
 def test_a_minimum_speedup_can_be_required():
     limits = LIMITS.model_copy(update={"min_speedup": 1.3})
-    predicted = {"fp32": LABELS, "int8": LABELS}
-    assert gates.judge_int8(predicted, LABELS, 1.3, limits)["int8_published"]
-    judged = gates.judge_int8(predicted, LABELS, 1.29, limits)
+    assert gates.judge_int8(LABELS, LABELS, LABELS, 1.3, limits)["int8_published"]
+    judged = gates.judge_int8(LABELS, LABELS, LABELS, 1.29, limits)
     assert not judged["int8_published"]
     assert judged["int8_reason"].startswith("speedup is 1.29")
+
+
+class Counting:
+    """A model whose class is the first pixel; it counts the images that it gets, by batch size."""
+
+    def __init__(self):
+        self.counts = Counter()
+
+    def run(self, names, feeds):
+        images = feeds["images"]
+        self.counts[len(images)] += len(images)
+        logits = np.eye(4, dtype=np.float32)[images[:, 0, 0, 0]]
+        return [logits, logits]
+
+
+def test_checks_of_large_images_see_some_in_small_batches_and_all_in_large_ones(monkeypatch):
+    images = np.zeros((100, 2, 3, 1), np.uint8)
+    expected = np.tile(np.eye(4, dtype=np.float32)[0], (100, 1))
+    for pixels, few in ((600, 100), (599, 99), (60, 10), (5, 1)):
+        monkeypatch.setattr(gates, "_MAX_PIXELS", pixels)
+        session = Counting()
+        assert gates.require_parity(session, images, expected, 1e-4)["samples"] == 100
+        assert session.counts[64] + session.counts[36] == 100
+        assert session.counts[1] + session.counts[3] == 2 * few
+    indices = gates.spread(images[:, :1, :1])
+    assert indices.tolist() == [0, 25, 50, 74, 99]
+
+
+def test_int8_that_must_fail_is_measured_on_some_large_images_only(monkeypatch):
+    images = (np.arange(100, dtype=np.uint8) % 4)[:, None, None, None].repeat(2, 1)
+    monkeypatch.setattr(gates, "_MAX_PIXELS", 40)
+    fp32 = np.arange(100) % 4
+    few = gates.spread(images)
+    assert len(few) == 20
+    allowed = fp32.copy()
+    allowed[few] = (fp32[few] + 1) % 4  # 20 of 100 differ: an agreement of 0.8 is still possible
+    for differing in (fp32, allowed):
+        session = Counting()
+        some, int8 = gates.classify_int8(session, images, differing, LIMITS)
+        assert some.tolist() == [*range(100)] and np.array_equal(int8, fp32) and session.counts.total() == 100 + 20
+    session = Counting()
+    some, int8 = gates.classify_int8(session, images, allowed, LIMITS.model_copy(update={"min_agreement": 0.81}))
+    assert np.array_equal(some, few) and np.array_equal(int8, fp32[few]) and session.counts.total() == 20
 
 
 def test_the_speedup_is_the_median_ratio_of_thread_times(monkeypatch):

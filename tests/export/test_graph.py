@@ -53,7 +53,7 @@ def test_model_equals_the_network_for_any_batch_and_any_size(name, shape, std, o
     assert [entry.version for entry in onnx.load_from_string(held).opset_import] == [opset]
 
     others = images(2, (31, 17, shape[2]))
-    resizes = classifier.open_session(resizer(shape, resize, opset).SerializeToString(), threads=1)
+    resizes = classifier.open_session(resizer(shape, resize, "bilinear", 1.0, opset).SerializeToString(), threads=1)
     np.testing.assert_array_equal(outputs(held, others), outputs(held, resizes.run(None, {"images": others})[0]))
 
 
@@ -77,7 +77,7 @@ def test_median_in_the_graph_equals_that_before_training_exactly(shape, opset):
 
 def test_median_comes_after_the_resize(model, denoising_model):
     given = images(2, (31, 17, 1))
-    resizes = classifier.open_session(resizer(SHAPE, "stretch", 20).SerializeToString(), threads=1)
+    resizes = classifier.open_session(resizer(SHAPE, "stretch", "bilinear", 1.0, 20).SerializeToString(), threads=1)
     resized = resizes.run(None, {"images": given})[0]
     np.testing.assert_array_equal(outputs(denoising_model, given), outputs(model, denoise(resized, "median")))
 

@@ -53,10 +53,13 @@ MANIFEST = Manifest(
     classes=("T-shirt/top", "Coat"),
     shape=(28, 32, 1),
     resize="crop",
+    interpolation="bilinear",
+    crop_fraction=1.0,
     denoise="none",
     max_pixels=50_000_000,
     intensity_range=None,
     pretrained=None,
+    teacher=None,
     opset=20,
     temperature=0.688103,
     threshold=0.901459,
@@ -160,7 +163,11 @@ def test_a_metric_without_interval_stands_alone():
 
 def test_preprocessing_and_threshold_are_described():
     text = card(MANIFEST, PER_CLASS)
-    assert "28 x 32 (height x width), antialiased: the largest centred part" in text
+    assert "28 x 32 (height x width), with antialiased\nbilinear interpolation: the largest centred part" in text
+    assert "crops them to" not in text
+    text = card(replace(MANIFEST, interpolation="bicubic", crop_fraction=0.875), PER_CLASS)
+    assert "32 x 36 (height x width), with antialiased\nbicubic interpolation: the largest" in text
+    assert "to their centre of 28 x 32. Images of exactly 28 x 32" in text
     assert "median" not in text
     assert "3 x 3 median filter" in card(replace(MANIFEST, denoise="median"), PER_CLASS)
 
@@ -214,6 +221,16 @@ def test_pretrained_weights_are_named_with_their_licence(licence: str, ask: bool
     assert f"Big net, licence: {licence}" in text and "f" * 64 in text
     assert ("ask its author" in text) == ask
     assert "fine-tuned" not in card(MANIFEST, PER_CLASS)
+
+
+def test_a_teacher_is_named_with_its_networks_and_the_licence_of_their_weights():
+    weights = (classifier.Pretrained("Big net", "CC-BY-NC", "f" * 64),)
+    teacher = classifier.Teacher("big_*one*", ("timm vit", "resnet"), 1_234_567, 0.95125, ("c" * 64, "e" * 64), weights)
+    text = " ".join(card(replace(MANIFEST, teacher=teacher), PER_CLASS).split())
+    assert r"big\_\*one\* (timm vit, resnet; 1,234,567 parameters)" in text
+    assert "95.12 %" in text and f"`{'c' * 64}`, `{'e' * 64}`. " in text
+    assert "fine-tuned from Big net, licence: CC-BY-NC." in text
+    assert "distilled" not in card(MANIFEST, PER_CLASS)
 
 
 def test_numbers_and_strings_give_the_same_card():

@@ -9,6 +9,7 @@ from darkroom.bundle.classifier import answers, open_session
 from darkroom.export.graph import contents, to_onnx
 from darkroom.export.quantisation import quantise, sample
 from darkroom.models import checkpoints
+from tests.export.small import preprocessing
 
 SHAPE = (8, 8, 1)
 
@@ -62,10 +63,22 @@ def test_only_products_are_int8_with_one_scale_per_channel(graph):
     assert not any(quantised & {*node.input, *node.output} for node in normalising)
 
 
+def test_the_clipping_of_relu6_is_int8_so_that_the_ranges_are_those_after_it(described):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU6(), nn.Flatten(), nn.Linear(4 * 36, 3)).eval()
+    with torch.no_grad():
+        network[0].weight *= 100
+    small = quantise(to_onnx(network, described, 1.0, 20), images(64))
+    values = {entry.name: numpy_helper.to_array(entry) for entry in small.graph.initializer}
+    scales = [values[node.input[1]] for node in small.graph.node if node.op_type == "QuantizeLinear"]
+    assert any(scale == pytest.approx(6 / 255, rel=0.01) for scale in scales)
+    assert max(scales) < 20 / 255  # no range is that of what is cut off, about 100
+
+
 def test_outputs_stay_close(graph, described):
     given = images(200)
     fp32, int8 = (
-        open_session(contents(model, described, 1.0, None, "stretch"), 1)
+        open_session(contents(model, described, 1.0, None, preprocessing()), 1)
         for model in (graph, quantise(graph, images(64)))
     )
     expected, found = (answers(session, given)[0] for session in (fp32, int8))

@@ -16,6 +16,7 @@ from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json, write_text
 from darkroom.export import gates
+from darkroom.inputs import resizing
 from darkroom.inputs.denoising import denoise
 from darkroom.models import checkpoints
 from darkroom.models.inference import predict
@@ -120,6 +121,7 @@ def test_another_process_writes_the_same_bytes_and_metrics(project, tmp_path):
         "int8_published",
         "int8_accuracy",
         "int8_agreement",
+        "int8_samples",
         "int8_reason",
         "size_mb",
         "opset",
@@ -191,6 +193,24 @@ def test_int8_that_fails_a_check_is_not_published_and_the_metrics_say_why(projec
     assert judged["int8_reason"].startswith("speedup is 1.25")
     assert set(classifier.read("models/bundle", threads=1).manifest.files) == {"model.onnx", "golden.npz"}
     assert not Path("models/bundle/model.int8.onnx").exists()
+
+
+def test_files_and_tensors_are_resized_and_cropped_alike(project):
+    network, described = project
+    change("preprocess", resize="crop", interpolation="bicubic", crop_fraction=0.7, denoise="median")
+    change("int8", **RELAXED)
+    stage.main()
+    bundle = classifier.read("models/bundle", threads=1)
+    assert (bundle.manifest.interpolation, bundle.manifest.crop_fraction) == ("bicubic", 0.7)
+    photos = images(5, (20, 31, 1))
+    whole = np.stack([resizing.pixels(Image.fromarray(one[..., 0]), (15, 12), 1, "crop", "bicubic") for one in photos])
+    seen = denoise(whole[:, 2:13, 2:11], "median")
+    expected = predict(network, seen, described.mean, described.std)
+    np.testing.assert_allclose(classifier.predict(bundle, photos)[0], expected, atol=1e-4)
+    for number, photo in enumerate(photos):
+        Image.fromarray(photo[..., 0]).save(f"{number}.png")
+    decoded = np.stack([classifier.decode_image(bundle.manifest, Path(f"{n}.png").read_bytes()) for n in range(5)])
+    np.testing.assert_allclose(classifier.predict(bundle, decoded)[0], expected, atol=1e-4)
 
 
 def test_a_failed_check_keeps_the_earlier_bundle(project, monkeypatch):

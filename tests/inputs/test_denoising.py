@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
-from darkroom.inputs.denoising import denoise
+from darkroom.inputs.denoising import denoise, denoise_with_centre
 
 
 @settings(max_examples=30)
@@ -19,6 +19,16 @@ def test_the_block_size_changes_nothing(monkeypatch):
     whole = denoise(images, "median")
     monkeypatch.setattr("darkroom.inputs.denoising._BLOCK_BYTES", 7 * 5 * 3)
     assert np.array_equal(denoise(images, "median"), whole)
+
+
+def test_the_centre_is_filtered_without_its_margin():
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 7, 3), dtype=np.uint8)
+    found, plain = denoise_with_centre(images, "median", (4, 5)), denoise(images, "median")
+    assert np.array_equal(found[:, 2:6, 1:6], denoise(images[:, 2:6, 1:6], "median"))
+    found[:, 2:6, 1:6] = plain[:, 2:6, 1:6]
+    assert np.array_equal(found, plain)
+    assert np.array_equal(denoise_with_centre(images, "median", (8, 7)), plain)
+    assert denoise_with_centre(images, "none", (4, 5)) is images
 
 
 def test_none_returns_the_images_themselves():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkroom.inputs.image import FORMATS, Unusable, decode, fit, probe
+from darkroom.inputs.image import FORMATS, Unusable, decode, probe
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 GREYS = COLOURS[..., 0]
@@ -177,21 +177,6 @@ def test_invalid_exif_is_ignored(exif: bytes):
 def test_only_the_first_frame_is_used(kind: str):
     frames = [Image.new("L", (3, 3), value) for value in (0, 255, 255)]
     assert pixels(encode(frames[0], kind, save_all=True, append_images=frames[1:]), 1, (3, 3)).max() < 5
-
-
-def test_each_method_of_resizing():
-    wide = Image.fromarray(np.array([[10, 10, 200, 200, 90, 90]] * 2, np.uint8))
-    assert np.array_equal(np.asarray(fit(wide, (2, 2), "crop")), [[200, 200]] * 2)
-    padded = np.asarray(fit(wide, (6, 6), "pad"))
-    assert np.array_equal(padded[2:4], np.asarray(wide)) and not padded[:2].any() and not padded[4:].any()
-    stretched = np.asarray(fit(wide, (2, 3), "stretch"))
-    assert stretched.shape == (2, 3) and stretched[0, 0] < stretched[0, 2] < stretched[0, 1]
-    assert fit(wide, (2, 6), "crop") is wide
-
-
-def test_resizing_is_antialiased():
-    stripes = Image.fromarray(np.tile(np.array([0, 255], np.uint8), (64, 32)))
-    assert np.abs(np.asarray(fit(stripes, (8, 8), "stretch")).astype(int) - 127).max() <= 12
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])

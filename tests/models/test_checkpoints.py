@@ -10,6 +10,7 @@ from darkroom.core.arrays import Augmentation, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.models.checkpoints import describe, load, require_same_data, save
 from tests.networks import OWN, SMALL, small
+from tests.packs import AS_IS
 
 MANIFEST = Manifest(
     dataset="toys",
@@ -22,6 +23,7 @@ MANIFEST = Manifest(
     counts={"train": 6, "val": 2, "test": 2},
     augmentation=Augmentation(flip=False, shift=1),
     sha256="a" * 64,
+    **AS_IS,
 )
 
 

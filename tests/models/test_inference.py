@@ -35,18 +35,26 @@ def test_logits_are_those_of_the_normalised_images_in_order(images: np.ndarray):
 
 def test_every_example_counts_for_any_batch_size(images: np.ndarray):
     network = Sums()
-    logits = predict(network, images, (0, 0), (1, 1), batch_size=3)
+    logits = predict(network, images, (0, 0), (1, 1), limit=3)
     assert network.sizes == [3, 3, 1]
-    np.testing.assert_array_equal(logits, predict(network, images, (0, 0), (1, 1), batch_size=100))
+    np.testing.assert_array_equal(logits, predict(network, images, (0, 0), (1, 1), limit=100))
 
 
 def test_batches_of_large_images_are_smaller(images: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     expected = predict(Sums(), images, (0, 0), (1, 1))
     for pixels, sizes in ((4 * 3 * 7, [7]), (40, [3, 3, 1]), (1, [1] * 7)):
-        monkeypatch.setattr(inference, "MAX_PIXELS", pixels)
+        monkeypatch.setattr(inference, "CPU_PIXELS", pixels)
         network = Sums()
         np.testing.assert_array_equal(predict(network, images, (0, 0), (1, 1)), expected)
         assert network.sizes == sizes
+
+
+def test_a_batch_is_small_on_a_cpu_and_large_on_a_gpu():
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    sides = (1, 28, 64, 224, 1000)
+    assert [inference.batch_size((side, side, 3), cpu) for side in sides] == [500, 256, 49, 4, 1]
+    assert [inference.batch_size((side, side, 3), gpu) for side in sides] == [500, 500, 500, 40, 2]
+    assert inference.batch_size((28, 28, 1), cpu, limit=100) == 100
 
 
 def test_network_is_left_in_evaluation_mode_and_read_only_inputs_are_accepted(images: np.ndarray):

@@ -19,6 +19,7 @@ from darkroom.models.inference import predict
 from darkroom.models.layers import last_layer
 from darkroom.models.registry import FAMILIES, build
 from darkroom.train import flops
+from tests.export.small import preprocessing
 from tests.networks import OWN, SMALL, small
 
 MODEL = params.load(Path(__file__).parents[2] / "params.yaml", model=ModelConfig)
@@ -160,7 +161,7 @@ def test_exported_network_gives_the_same_logits_and_the_same_bytes_twice(name, a
         params={},
     )
     first, again = (
-        contents(to_onnx(some.eval(), described, 1.0, 20), described, 1.0, 0.5, "stretch")
+        contents(to_onnx(some.eval(), described, 1.0, 20), described, 1.0, 0.5, preprocessing(resize="stretch"))
         for some in (network, copy.deepcopy(network))
     )
     assert first == again

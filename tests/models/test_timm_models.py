@@ -3,6 +3,7 @@ import torch
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models import timm_models
+from darkroom.models.fitting import require_fit
 from darkroom.models.layers import last_layer
 from darkroom.models.registry import build
 
@@ -21,7 +22,7 @@ def test_a_network_fits_the_images_and_classes(architecture: str, shape: tuple[i
 
 
 def test_only_the_last_layer_differs_from_the_published_network():
-    published = timm_models.published("test_resnet")
+    published = timm_models.published("test_resnet", 3).state_dict()
     network = build("timm", {"architecture": "test_resnet"}, (64, 64, 3), 5)
     differing = {name for name, tensor in network.state_dict().items() if tensor.shape != published[name].shape}
     assert published.keys() == network.state_dict().keys()
@@ -33,3 +34,43 @@ def test_unknown_networks_and_sizes_are_refused():
         build("timm", {"architecture": "test_resnt"}, (32, 32, 3), 5)
     with pytest.raises(DarkroomError, match=r"model\.name = 'timm' cannot take inputs of 30 x 30 x 3"):
         build("timm", {"architecture": "test_vit"}, (30, 30, 3), 5)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "convnext_atto",
+        "efficientnet_lite0",
+        "mobilenetv3_small_050",
+        "regnetx_002",
+        "resnet18",
+        "swin_tiny_patch4_window7_224",
+        "test_byobnet",
+        "test_convnext",
+        "test_nfnet",
+        "vit_tiny_patch16_224",
+    ],
+)
+def test_the_last_layer_of_real_networks_is_found(architecture: str):
+    with torch.device("meta"):
+        network = build("timm", {"architecture": architecture}, (224, 224, 3), 7)
+    assert last_layer(network).out_features == 7
+    assert network.last_layer_name == network.adapted[0]
+
+
+def test_a_network_without_one_linear_last_layer_is_refused():
+    with pytest.raises(DarkroomError, match=r"does not end in one linear layer"):
+        build("timm", {"architecture": "deit_tiny_distilled_patch16_224"}, (224, 224, 3), 5)
+
+
+class _Pairs(torch.nn.Linear):
+    """Gives two outputs, as networks with auxiliary classifiers do."""
+
+    def forward(self, inputs: torch.Tensor) -> tuple:
+        return super().forward(inputs.flatten(1)), inputs
+
+
+@pytest.mark.parametrize("network", [torch.nn.Conv2d(3, 5, 3), torch.nn.Flatten(0), _Pairs(192, 5)])
+def test_a_network_that_gives_anything_but_logits_is_refused(network: torch.nn.Module):
+    with pytest.raises(ValueError, match=r"expected logits of the shape \(1, 5\)"):
+        require_fit(network, (8, 8, 3), 5)

@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
 from darkroom.core import arrays
+from darkroom.core.arrays import Split
 from darkroom.preprocess import packing
 from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.samples import Samples
 from tests import packs
-from tests.packs import DESCRIBED, make_splits
+from tests.packs import DESCRIBED, PREPROCESSING, make_splits
 
 
 @pytest.mark.parametrize("shape", [(4, 5, 3), (7,), (2, 3)])
@@ -29,6 +30,29 @@ def test_splits_are_read_back_as_written(tmp_path, shape):
     assert written.counts == {"train": 6, "val": 2, "test": 3}
 
 
+def test_only_training_images_are_larger_than_the_inputs(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_BLOCK_BYTES", 100)
+    splits = make_splits(shape=(6, 7, 3))
+    changes = {"resize": "crop", "interpolation": "bicubic", "crop_fraction": 0.7}
+    written = packs.write(tmp_path / "a", splits, DESCRIBED, (4, 5), PREPROCESSING.model_copy(update=changes))
+    assert written == arrays.read_manifest(tmp_path / "a")
+    assert {name: getattr(written, name) for name in changes} == changes
+    assert written.shape == (4, 5, 3)
+    for name, split in splits.items():
+        read = arrays.read_split(tmp_path / "a", name)
+        assert np.array_equal(read.inputs, split.inputs[:, 1:5, 1:6])
+        assert np.array_equal(read.uncropped, split.inputs if name == "train" else read.inputs)
+    inputs = splits["train"].inputs[:, 1:5, 1:6] / 255
+    assert written.mean == pytest.approx(inputs.mean(axis=(0, 1, 2)))
+    assert written.std == pytest.approx(inputs.std(axis=(0, 1, 2)))
+    whole = packs.write(tmp_path / "b", {name: centred(split) for name, split in splits.items()}, DESCRIBED)
+    assert written.test_sha256 == whole.test_sha256 and written.sha256 != whole.sha256
+
+
+def centred(split):
+    return Split(np.ascontiguousarray(split.inputs[:, 1:5, 1:6]), split.labels, split.ids)
+
+
 def test_groups_and_other_columns_are_read_back(tmp_path):
     ids, splits = np.array(["a", "b", "c", "d"]), np.array(["train", "train", "val", "test"])
     columns = {"site": np.array(['no"rth', "", "south, 1", "1.0"]), "x y": np.array(["1", "2", "NA", ""])}
@@ -41,7 +65,8 @@ def test_groups_and_other_columns_are_read_back(tmp_path):
         )
         with packing.Pack(tmp_path, (2, 2, 1)) as pack:
             list(pack.keep([np.zeros((4, 2, 2, 1), np.uint8)]))
-            hashes.add(packing.write(tmp_path / "arrays", pack, samples, dataset, ("p", "q")).sha256)
+            written = packing.write(tmp_path / "arrays", pack, samples, dataset, ("p", "q"), (2, 2, 1), PREPROCESSING)
+            hashes.add(written.sha256)
         expected = {"group": grouped, **more} if groups else dict(more)
         for split in ("train", "val", "test"):
             read = arrays.read_columns(tmp_path / "arrays", split)
@@ -69,6 +94,18 @@ def test_the_hash_covers_every_array(tmp_path, field):
     array = getattr(splits["val"], field)
     array[0] = "other" if field == "ids" else array[0] ^ 1
     assert packs.write(tmp_path / "arrays", splits, DESCRIBED).sha256 != before
+
+
+@pytest.mark.parametrize("field", ["inputs", "labels", "ids"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_test_split_has_hashes_of_its_own(tmp_path, split, field):
+    before = packs.write(tmp_path / "arrays", make_splits(), DESCRIBED)
+    splits = make_splits()
+    array = getattr(splits[split], field)
+    array[0] = "other" if field == "ids" else array[0] ^ 1
+    after = packs.write(tmp_path / "arrays", splits, DESCRIBED)
+    assert (before.test_sha256 == after.test_sha256) == (split == "train")
+    assert (before.test_examples_sha256 == after.test_examples_sha256) == (split == "train" or field == "inputs")
 
 
 def test_a_failed_write_keeps_the_earlier_arrays(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, index
-from darkroom.inputs import image
+from darkroom.inputs import image, resizing
 from darkroom.preprocess import raw_data
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from tests import idx
@@ -21,6 +21,8 @@ SETTINGS = PreprocessConfig(
     color="auto",
     intensity_range="auto",
     resize="stretch",
+    interpolation="bilinear",
+    crop_fraction=1.0,
     test_fraction=0.2,
     val_fraction=0.1,
     denoise="none",
@@ -68,6 +70,17 @@ def test_published_images_can_be_resized_and_converted_to_rgb(tmp_path: Path):
     assert np.array_equal(read(tmp_path, image_size=8)[1], plain)
 
 
+def test_images_are_resized_to_more_pixels_than_a_network_sees(tmp_path: Path):
+    _, plain = read(raw_files(tmp_path, GOOD))
+    raw, found = read(tmp_path, crop_fraction=0.75, resize="crop", interpolation="bicubic")
+    assert (raw.size, raw.shape) == ((8, 8), (10, 10, 1))
+    expected = resizing.fit(Image.fromarray(plain[0, ..., 0]), (10, 10), "crop", "bicubic")
+    assert np.array_equal(found[0, ..., 0], expected)
+    raw, found = read(tmp_path, image_size=5, crop_fraction=0.5)
+    assert (raw.size, raw.shape) == ((5, 5), (10, 10, 1))
+    assert np.array_equal(read(tmp_path, image_size=4, crop_fraction=0.5)[1], plain)
+
+
 def test_single_published_images_can_be_taken(tmp_path: Path):
     raw, whole = read(raw_files(tmp_path, GOOD))
     assert np.array_equal(raw.take(np.array([12, 0])), whole[[12, 0]])
@@ -106,6 +119,9 @@ def indexed(**changes: object) -> tuple[raw_data.Raw, np.ndarray, dict[int, str]
 
 def test_an_image_folder_is_decoded_in_the_order_of_its_index(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(raw_data, "_BLOCK", 5)
+    assert [len(block) for block in indexed()[0].blocks({})] == [5, 5, 2]
+    monkeypatch.setattr(raw_data, "_BLOCK_BYTES", 10 * 8 * 3 * 4 + 1)
+    assert [len(block) for block in indexed()[0].blocks({})] == [4, 4, 4]
     raw, found, problems = indexed()
     assert raw.shape == (10, 8, 3) and not problems
     assert found[:, 0, 0, 0].tolist() == [0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11] and (found[..., 2] == 99).all()
@@ -142,6 +158,11 @@ def test_images_of_several_sizes_are_resized_to_one(folder: Path):
     Image.new("L", (200, 100)).save(folder / "a" / "large.png")
     assert indexed()[1].shape == (13, 64, 64, 3)
     assert indexed(image_size=16, color="grey", resize="pad")[1].shape == (13, 16, 16, 1)
+    raw, found, _ = indexed(image_size=16, crop_fraction=0.875, interpolation="bicubic")
+    assert (raw.size, found.shape) == ((16, 16), (13, 18, 18, 3))
+    with Image.open(folder / "a" / "large.png") as large:
+        expected = resizing.fit(large.convert("RGB"), (18, 18), "stretch", "bicubic")
+    assert np.array_equal(found[raw.samples.ids == "a/large.png"][0], expected)
 
 
 def test_images_that_cannot_be_decoded_are_black_and_listed_with_the_reason(folder: Path):

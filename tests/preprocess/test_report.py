@@ -9,6 +9,7 @@ from PIL import Image
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.preprocess import report
 from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
+from tests.packs import AS_IS
 
 
 def make_split(counts: list[int], shape: tuple[int, int, int] = (4, 4, 1)) -> Split:
@@ -29,6 +30,7 @@ def make_manifest(classes: int, shape: tuple[int, int, int] = (4, 4, 1)) -> Mani
         counts={"train": 4, "val": 2, "test": 3},
         augmentation=Augmentation(False, 0),
         sha256="",
+        **AS_IS,
     )
 
 

@@ -27,6 +27,8 @@ SETTINGS = {
     "color": "auto",
     "intensity_range": "auto",
     "resize": "stretch",
+    "interpolation": "bilinear",
+    "crop_fraction": 1.0,
     "denoise": "none",
     "relabel": "none",
     "max_pixels": 10_000,
@@ -41,6 +43,7 @@ def select(
     rows: list[tuple],
     unusable: tuple[int, ...] = (),
     corrections: dict[int, str] | None = None,
+    relabel: str = "none",
     **rules: float,
 ) -> Selection:
     """Select from rows (label, split, scene, brightness). Images of one scene with other brightness are near copies."""
@@ -51,12 +54,12 @@ def select(
         folder=folder, classes=CLASSES[: labels.max() + 1], augmentation=Augmentation(flip=False, shift=0)
     )
     samples = Samples(ids, labels, splits, np.full(len(rows), ""))
-    raw = Raw(description, samples, SHAPE, np.ones(len(rows)), lambda indices: list(images[indices]))
+    raw = Raw(description, samples, SHAPE, SHAPE[:2], np.ones(len(rows)), lambda indices: list(images[indices]))
     if corrections is not None:
         lines = [f"{index}.png,{label}\n" for index, label in corrections.items()]
         (folder / NAME).write_text("".join(["id,label\n", *lines]))
     chosen = PreprocessConfig(
-        **{**SETTINGS, "relabel": "none" if corrections is None else NAME},
+        **{**SETTINGS, "relabel": relabel if corrections is None else NAME},
         clean=CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0, **rules}),
     )
     with packing.Pack(folder, SHAPE) as pack:
@@ -200,3 +203,31 @@ def test_corrections_are_listed_first_with_the_final_split(tmp_path: Path):
     assert [(finding.split, finding.rule, finding.action) for finding in removed] == [
         ("train", "relabelled", "removed")
     ]
+
+
+def test_newly_labelled_examples_are_never_held_out(tmp_path: Path):
+    labelled = rows_of(train="cdo" * 20)
+    unlabelled = [(-1, "unlabelled", scene, 0) for scene in range(60, 90)]
+    given = {index: CLASSES[index % 3] for index in range(60, 90)}
+    found = select(tmp_path, labelled + unlabelled, corrections=given)
+    without = select(tmp_path, labelled)
+    assert set(found.samples.splits[60:].tolist()) == {"train"}
+    assert found.samples.splits[:60].tolist() == without.samples.splits.tolist()
+    assert [one.rule for one in found.findings] == ["labelled"] * 30
+
+
+def test_a_test_split_that_is_made_keeps_unclear_examples(tmp_path: Path):
+    rows = rows_of(train="cdo" * 10)
+    plain = select(tmp_path, rows).samples
+    in_test, in_train = plain.indices("test")[0].item(), plain.indices("train")[0].item()
+    lines = [f"{index}.png,,anna,2026-01-31T12:00:00Z\n" for index in (in_test, in_train)]
+    (tmp_path / "labels.csv").write_text("".join(["id,label,by,at\n", *lines]))
+    found = select(tmp_path, rows, relabel="auto")
+    assert np.flatnonzero(found.samples.splits == "test").tolist() == plain.indices("test").tolist()
+    assert [(one.id, one.split, one.rule, one.action) for one in found.findings] == sorted(
+        [
+            (f"{in_test}.png", "test", "unclear", "kept"),
+            (f"{in_train}.png", "train", "unclear", "removed"),
+        ],
+        key=lambda row: int(row[0].removesuffix(".png")),
+    )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from darkroom.core.errors import DarkroomError
 from darkroom.preprocess.samples import Samples
-from darkroom.preprocess.splits import held_out_counts, hold_out
+from darkroom.preprocess.splits import held_out_counts, hold_out, notice
 
 CLASS_COUNTS = st.lists(st.integers(2, 40), min_size=1, max_size=6)
 FRACTIONS = st.floats(0.01, 0.99)
@@ -165,3 +165,20 @@ def test_a_larger_validation_set_contains_the_smaller():
 def test_a_class_too_small_to_split_is_an_error(count: int):
     with pytest.raises(DarkroomError, match=rf"'class 1' has {count} usable"):
         held_out(*make_samples([5, count, 5]))
+
+
+@pytest.mark.parametrize(
+    ("given_splits", "explained"),
+    [
+        (["train", "val"], True),
+        (["train"], False),
+        (["train", "test"], False),
+        (["train", "val", "test"], False),
+    ],
+)
+def test_a_missing_test_split_beside_a_validation_split_is_explained(given_splits: list[str], explained: bool):
+    n = len(given_splits)
+    samples = Samples(np.arange(n).astype(str), np.zeros(n, np.int64), np.array(given_splits), np.full(n, ""))
+    found = notice(samples, 0.25)
+    assert bool(found) == explained
+    assert not explained or ("25%" in found and "preprocess.test_fraction" in found)

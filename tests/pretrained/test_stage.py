@@ -9,6 +9,7 @@ import yaml
 
 from darkroom.models.registry import build
 from darkroom.weights import pretrained
+from stages import pretrained as stage
 from tests.code import ROOT
 from tests.pretrained.weights import put, tensors
 
@@ -38,6 +39,16 @@ def test_weights_are_verified_converted_and_loaded():
     given = tensors()
     assert all(torch.equal(one, given[name]) for name, one in network.state_dict().items() if name not in random)
     assert not list(Path("data").glob(".tmp-*"))
+
+
+@pytest.mark.parametrize(("licence", "warned"), [("unknown", True), ("MIT", False)])
+def test_a_licence_that_is_not_stated_is_a_warning(
+    licence: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    put("tiny", licence=licence)
+    Path("params.yaml").write_text(yaml.safe_dump({"model": {"pretrained": "tiny"}}))
+    stage.main()
+    assert ("Warning: Tiny: its licence is not stated" in capsys.readouterr().out) == warned
 
 
 @pytest.mark.parametrize("byte", [0, 100, -1])

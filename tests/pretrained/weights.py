@@ -16,7 +16,7 @@ ARCHITECTURE = "test_resnet"
 def tensors() -> dict[str, torch.Tensor]:
     """The state dict of the network as published, with random values."""
     torch.manual_seed(0)
-    return timm_models.published(ARCHITECTURE)
+    return timm_models.published(ARCHITECTURE, 3).state_dict()
 
 
 def describe(contents: bytes, file: str = "model.safetensors", **changes: Any) -> dict[str, Any]:

@@ -188,6 +188,32 @@ def test_the_section_of_another_network_retrains_nothing(project: Path):
     assert dvc(project, "repro")[0] == ["check"]
 
 
+def test_weights_and_data_of_another_name_rerun_only_the_stages_that_read_them(project: Path):
+    contents = (project / "models/trained/model.safetensors").read_bytes()
+    described = {
+        "title": "Own",
+        "family": "cnn",
+        "file": "own.safetensors",
+        "bytes": len(contents),
+        "sha256": hashlib.sha256(contents).hexdigest(),
+        "image_size": 12,
+        "mean": [0.5],
+        "std": [0.5],
+    }
+    folder = project / "data/pretrained/own"
+    folder.mkdir()
+    (folder / "own.safetensors").write_bytes(contents)
+    (folder / "weights.yaml").write_text(yaml.safe_dump(described))
+    change(project, model={"pretrained": "own"})
+    assert dvc(project, "repro", "preprocess")[0] == ["check"]
+    assert dvc(project, "repro", "pretrained")[0] == ["pretrained"]
+
+    shutil.copytree(project / "data/datasets/tiny", project / "data/datasets/other")
+    change(project, data={"dataset": "other"})
+    assert dvc(project, "repro", "pretrained")[0] == ["check"]
+    assert dvc(project, "repro", "fetch")[0] == ["fetch"]
+
+
 @pytest.mark.parametrize(
     ("sections", "cause"),
     [
@@ -240,3 +266,39 @@ def test_an_altered_raw_file_is_refused_and_loses_nothing(project: Path):
     assert outputs(project) == left
     file.write_bytes(contents)
     assert dvc(project, "repro")[0] == []
+
+
+def test_a_student_of_a_kept_teacher_retrains_and_its_card_and_review_name_the_teacher(project: Path):
+    def keep(*arguments: str) -> tuple[int, str]:
+        done = run(project, sys.executable, "-m", "darkroom.teacher", "keep", *arguments)
+        return done.returncode, done.stdout + done.stderr
+
+    code, printed = keep("big")
+    assert code == 0 and "dvc add data/teachers/big" in printed
+    kept = json.loads((project / "data/teachers/big/teacher.json").read_text())
+    assert kept["accuracy"] == numbers(project, "evaluate")["accuracy"]
+    assert kept["networks"][0]["commit"] == git(project, "rev-parse", "HEAD").strip()
+    assert git(project, "status", "--porcelain") == ""  # git ignores the weights
+    dvc(project, "add", "data/teachers/big")
+    untracked = git(project, "status", "--porcelain", "--untracked-files=all").split()[1::2]
+    assert untracked == ["data/teachers/.gitignore", "data/teachers/big.dvc"]
+
+    ran, _ = dvc(project, "exp", "run", "-S", "train.distill.teacher=big")
+    assert sorted(ran) == ["check", "evaluate", "explain", "export", "robustness", "train"]
+    assert "teacher big" in (project / "models/bundle/README.md").read_text()
+    review = run(project, sys.executable, "-m", "darkroom.review", "HEAD").stdout
+    assert "learned from the teacher `big` too" in review and "| accuracy of the teacher |" in review
+    assert "Caution" not in review
+    assert dvc(project, "repro")[0] == []
+    git(project, "add", "."), git(project, "commit", "--quiet", "-m", "A student")
+
+    left, weights = outputs(project), project / "data/teachers/big/1.safetensors"
+    contents = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(contents[:-1] + bytes([contents[-1] ^ 1]))
+    assert "1.safetensors has the SHA-256" in dvc(project, "repro", code=255)[1]
+    assert outputs(project) == left and weights.exists()
+    model = project / "models/trained/model.json"
+    model.unlink()
+    model.write_text("{}")
+    assert keep("other")[0] == 1 and not (project / "data/teachers/other").exists()

@@ -94,6 +94,24 @@ def test_what_is_compared_is_said_if_it_is_not_the_whole_test_set(project: Path)
     assert "coat → jacket" in text
 
 
+def test_the_teacher_is_named(project: Path):
+    assert "teacher" not in page.markdown(review("weak", "strong"))
+    reviewed.edit(project / "params.yaml", "train:", "train:\n  distill: {teacher: big, weight: 0.9}")
+    reviewed.edit(project / "metrics/train.json", "{", '{"teacher_accuracy": 0.95, ')
+    reviewed.lock(project)
+    reviewed.commit(project, "taught")
+    text = page.markdown(review("strong", "taught"))
+    assert "| `train.distill.teacher` |  | big |" in text and "taught learned from the teacher `big` too." in text
+    (project / "darkroom/train/net.py").write_text("# other")
+    reviewed.write_seeds(project, 0.9)
+    reviewed.commit(project, "again")
+    assert "taught learned from the teacher `big` too. again learned" in page.markdown(review("taught", "again"))
+    reviewed.write(project, WEAK, lr=0.5)
+    reviewed.edit(project / "metrics/train.json", "{", '{"teacher_accuracy": 0.95, ')
+    reviewed.commit(project, "worse")
+    assert "| accuracy of the teacher |  | 95.00 % |" in page.markdown(review("strong", "worse"))
+
+
 def test_seeds_are_shown_if_they_are_of_the_recipe(project: Path):
     for tag, correct, mean in (("weak", WEAK, 0.75), ("strong", STRONG, 0.76)):
         reviewed.write(project, correct, lr=mean)

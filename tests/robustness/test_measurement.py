@@ -14,6 +14,7 @@ from darkroom.models import checkpoints
 from darkroom.models.checkpoints import Trained
 from darkroom.robustness import measurement
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
+from tests.packs import AS_IS
 
 
 class Brightness(nn.Module):
@@ -35,7 +36,7 @@ def test_every_corruption_and_severity_is_measured():
     split = Split(images, labels, np.arange(20).astype(str))
     mean, augmentation = (float(images.mean()) / 255,), Augmentation(False, 0)
     classes, counts = ("dark", "bright"), {"test": 20}
-    manifest = Manifest("toy", "Toys", "CC0", classes, (9, 9, 1), mean, (0.2,), counts, augmentation, "")
+    manifest = Manifest("toy", "Toys", "CC0", classes, (9, 9, 1), mean, (0.2,), counts, augmentation, "", **AS_IS)
     description = checkpoints.describe("brightness", {}, manifest, {"device": "cpu"})
     table = measurement.measure(Trained(Brightness(), description, manifest, 1), split, [1, 5], 3)
     assert table["corruption"].tolist() == [name for name in CORRUPTIONS for _ in range(2)]
@@ -146,3 +147,15 @@ def test_a_subset_is_stratified_seeded_and_in_order(samples: int):
 def test_a_split_that_is_small_enough_is_taken_whole():
     split = Split(np.zeros((3, 1), np.uint8), np.zeros(3, np.int64), np.array(["a", "b", "c"]))
     assert measurement.subset(split, 3, seed=1) is split
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((28, 28, 1), 10_000), ((32, 32, 3), 10_000), ((64, 64, 3), 3360), ((224, 224, 3), 274), ((9000, 9000, 3), 1)],
+)
+def test_fewer_large_images_are_corrupted(shape: tuple[int, int, int], expected: int):
+    found = measurement.affordable(10_000, 3, shape)
+    assert found == expected
+    assert found == 1 or 39 * found * shape[0] * shape[1] <= measurement.MAX_PIXELS
+    assert measurement.affordable(100, 3, shape) == min(100, expected)
+    assert measurement.affordable(10_000, 1, (64, 64, 3)) == 10_000

@@ -175,6 +175,22 @@ def test_a_colour_model_offers_no_drawing(chromium: Browser, tmp_path: Path):
         assert chromium.text("#seen-note").endswith("8 \u00d7 6")
 
 
+def test_a_photo_is_smoothed_and_a_small_image_shows_its_pixels(opened: Browser, tmp_path: Path):
+    rendering = (
+        "return [...document.querySelectorAll('.seen canvas')].map((one) => getComputedStyle(one).imageRendering)"
+    )
+    (tmp_path / "image.png").write_bytes(_png())
+    bundles.write(tmp_path / "bundle", shape=(112, 96, 3))
+    with running(tmp_path / "bundle") as photos:
+        for url, expected in ((None, "pixelated"), (photos.url, "auto")):
+            if url:
+                _open(opened, url)
+            opened.type("#file", str(tmp_path / "image.png"))
+            opened.until(EXPLAINED)
+            assert opened.script(rendering) == [expected] * 2
+        opened.requests()  # those to the other service
+
+
 def test_an_uncertain_prediction_is_withheld(opened: Browser):
     opened.script(GIVE, "paste", list(_png(*[64] * 49)))  # a quarter: between dark and medium
     opened.until(PREDICTED)

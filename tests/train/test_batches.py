@@ -1,15 +1,31 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.train import memory
 from darkroom.train.batches import Batches
 from darkroom.train.config import AugmentConfig
+from tests.packs import AS_IS
 from tests.trainings import CPU, NO_AUGMENTATION
 
 ALL = NO_AUGMENTATION.model_copy(
-    update={"flip": "random", "shift": 2, "random_erasing": 0.5, "min_crop_area": 0.5, "mixup": 0.4, "cutmix": 1.0}
+    update={
+        "flip": "random",
+        "shift": 2,
+        "random_erasing": 0.5,
+        "min_crop_area": 0.5,
+        "max_crop_aspect": 1.5,
+        "color_jitter": 0.4,
+        "policy": "trivial",
+        "mixup": 0.4,
+        "cutmix": 1.0,
+    }
 )
 
 
@@ -19,23 +35,27 @@ def make(
     batch_size: int = 16,
     seed: int = 0,
     suitable: Augmentation | None = None,
-    shape: tuple[int, ...] = (8, 9, 2),
+    shape: tuple[int, ...] = (8, 9, 3),
+    larger: int = 0,  # rows and columns of the packed images that the network does not see
 ) -> Batches:
     random = np.random.default_rng(1)
-    inputs = random.integers(256, size=(n, *shape), dtype=np.uint8)
-    inputs.reshape(n, -1)[:, 0] = np.arange(n)  # tells the inputs apart
-    train = Split(inputs, np.arange(n) % 3, np.array([str(number) for number in range(n)]))
+    packed = (shape[0] + larger, shape[1] + larger, shape[2]) if larger else shape
+    uncropped = random.integers(256, size=(n, *packed), dtype=np.uint8)
+    size = shape[:2] if larger else None
+    train = Split(uncropped, np.arange(n) % 3, np.array([str(number) for number in range(n)]), size)
+    train.inputs.reshape(n, -1)[:, 0] = np.arange(n)  # tells the inputs apart
     manifest = Manifest(
         dataset="toy",
         title="Toy",
         licence="CC0",
         classes=("a", "b", "c"),
         shape=shape,
-        mean=(0.0, 0.5),
-        std=(1 / 255, 0.3),
+        mean=(0.0, 0.5, 0.2)[: shape[-1]],
+        std=(1 / 255, 0.3, 0.2)[: shape[-1]],
         counts={"train": n},
         augmentation=suitable or Augmentation(False, 0),
         sha256="0",
+        **AS_IS,
     )
     return Batches(train, manifest, augment, batch_size, seed, CPU)
 
@@ -44,7 +64,7 @@ def epoch(source: Batches, number: int = 0) -> list[tuple[torch.Tensor, torch.Te
     return list(source.epoch(number, 0, source.steps))
 
 
-@pytest.mark.parametrize("shape", [(8, 9, 2), (4, 2), (2,)])
+@pytest.mark.parametrize("shape", [(8, 9, 3), (4, 2), (2,)])
 def test_epoch_holds_every_input_once_in_batches_of_equal_size(shape: tuple[int, ...]):
     shown = epoch(make(NO_AUGMENTATION, shape=shape))
     assert [len(inputs) for inputs, _ in shown] == [13, 13, 12, 12]
@@ -72,7 +92,7 @@ def test_batches_read_from_disk_equal_those_held_in_memory(monkeypatch: pytest.M
 
 
 def test_inputs_are_held_in_memory_up_to_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch):
-    size = 50 * 8 * 9 * 2
+    size = 50 * 8 * 9 * 3
     monkeypatch.setattr(memory, "free", lambda device: 2 * size)
     assert make(ALL).in_memory is not None
     monkeypatch.setattr(memory, "free", lambda device: 2 * size - 2)
@@ -86,6 +106,66 @@ def test_part_of_an_epoch_equals_the_same_steps_of_the_whole():
         assert torch.equal(targets, whole[number][1])
 
 
+@pytest.mark.parametrize("changes", [{}, {"mixup": 0.0}, {"cutmix": 0.0}, {"mixup": 0.0, "cutmix": 0.0}])
+@pytest.mark.parametrize("free", [1000, 10**9])
+@pytest.mark.parametrize("size", [1, 2, 3, 16])
+def test_parts_equal_the_split_of_the_whole_batch(
+    monkeypatch: pytest.MonkeyPatch, size: int, free: int, changes: dict[str, float]
+):
+    augment = ALL.model_copy(update=changes)
+    whole = list(make(augment).epoch(1, 1, 4))
+    monkeypatch.setattr(memory, "free", lambda device: free)
+    source = make(augment)
+    for rank in range(size):
+        for batch, part in zip(whole, source.epoch(1, 1, 4, (rank, size)), strict=True):
+            expected = batch.split(size)[rank]
+            assert torch.equal(part.inputs, expected.inputs)
+            assert torch.equal(part.targets, expected.targets)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 40), st.sampled_from(["trivial", "rand", "none"]), st.integers(0, 1000))
+def test_parts_equal_the_split_for_any_sizes(n: int, size: int, policy: str, seed: int):
+    augment = ALL.model_copy(update={"policy": policy, "flip": "alternating"})
+    source = make(augment, n, seed=seed, batch_size=n, shape=(7, 5, 3), larger=2)
+    (whole,) = source.epoch(0, 0, 1)
+    parts = [next(source.epoch(0, 0, 1, (rank, size))) for rank in range(size)]
+    assert [len(part.inputs) for part in parts] == [len(part.inputs) for part in whole.split(size)]
+    assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
+    assert torch.equal(torch.cat([part.targets for part in parts]), whole.targets)
+
+
+def test_parts_of_images_that_several_threads_share_are_the_same_too():
+    augment = ALL.model_copy(update={"policy": "rand"})
+    source = make(augment, 21, batch_size=21, shape=(61, 67, 3), larger=9)
+    (whole,) = source.epoch(0, 0, 1)
+    for rank, expected in enumerate(whole.split(4)):
+        (part,) = source.epoch(0, 0, 1, (rank, 4))
+        assert torch.equal(part.inputs, expected.inputs)
+
+
+def test_only_what_a_part_needs_is_read(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "free", lambda device: 1000)
+    read = []
+    original = arrays.read_into
+    monkeypatch.setattr(arrays, "read_into", lambda out, *rest: (read.append(len(out)), original(out, *rest)))
+    list(make(NO_AUGMENTATION, batch_size=50).epoch(0, 0, 1, (1, 5)))
+    assert sum(read) == 10
+    read.clear()
+    list(make(ALL, batch_size=50).epoch(0, 0, 1, (1, 5)))  # each example has one partner
+    assert 10 < sum(read) <= 20
+
+
+def test_inputs_of_any_type_can_be_read_from_disk(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "free", lambda device: 10)
+    features = np.linspace(0, 1, 24, dtype=np.float32).reshape(8, 3)
+    source = make(NO_AUGMENTATION, n=8, shape=(3,))
+    source.stored = features
+    source.augmenter.manifest = replace(source.manifest, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    shown = torch.cat([inputs for inputs, _ in epoch(source)])
+    assert np.array_equal(shown.sort(0).values.numpy(), features)
+
+
 def test_mixed_targets_are_class_probabilities():
     inputs, targets = epoch(make(NO_AUGMENTATION.model_copy(update={"mixup": 1.0})))[0]
     assert targets.shape == (len(inputs), 3)
@@ -95,9 +175,9 @@ def test_mixed_targets_are_class_probabilities():
 
 def test_auto_is_what_suits_the_dataset():
     auto = NO_AUGMENTATION.model_copy(update={"flip": "auto", "shift": "auto"})
-    chosen = make(auto, suitable=Augmentation(flip=True, shift=3)).augment
+    chosen = make(auto, suitable=Augmentation(flip=True, shift=3)).augmenter.settings
     assert (chosen.flip, chosen.shift) == ("alternating", 3)
-    chosen = make(auto).augment
+    chosen = make(auto).augmenter.settings
     assert (chosen.flip, chosen.shift) == ("none", 0)
 
 
@@ -115,23 +195,38 @@ def test_sample_is_not_augmented():
 
 
 def test_sample_of_large_images_holds_windows_of_them():
-    source = make(NO_AUGMENTATION, shape=(30, 40, 2))
+    source = make(NO_AUGMENTATION, shape=(30, 40, 3))
     whole = source.sample(50, 50 * 40 * 40)
-    assert whole.shape == (50, 2, 30, 40)
+    assert whole.shape == (50, 3, 30, 40)
     windows = source.sample(50, 50 * 11 * 11 + 49)
-    assert windows.shape == (50, 2, 11, 11)
+    assert windows.shape == (50, 3, 11, 11)
     assert torch.equal(windows, source.sample(50, 50 * 11 * 11))
     places = set()
     for window, image in zip(windows, whole, strict=True):
         found = (image.unfold(1, 11, 1).unfold(2, 11, 1) == window[:, None, None]).all(4).all(3).all(0).nonzero()
         places.update(map(tuple, found.tolist()))
     assert {row for row, _ in places} > {0, 19} and {column for _, column in places} > {0, 29}
-    assert source.sample(50, 50 * 35 * 35).shape == (50, 2, 30, 35)
+    assert source.sample(50, 50 * 35 * 35).shape == (50, 3, 30, 35)
 
 
-@pytest.mark.parametrize("shape", [(8, 9, 2), (2,)])
+@pytest.mark.parametrize("shape", [(8, 9, 3), (2,)])
 def test_blocks_are_the_inputs_as_they_are(shape: tuple[int, ...]):
-    source, indices = make(ALL, shape=shape), np.array([3, 1, 4, 15, 9, 2, 6])
+    source, indices = make(NO_AUGMENTATION, shape=shape), np.array([3, 1, 4, 15, 9, 2, 6])
     blocks = list(source.blocks(indices, 3))
     assert [len(block) for block in blocks] == [3, 3, 1]
     assert np.array_equal(np.concatenate(blocks), source.train.inputs[indices])
+
+
+def test_random_crops_use_the_uncropped_images_and_the_network_sees_its_size():
+    plain = make(NO_AUGMENTATION, larger=4)
+    assert plain.stored.shape == (50, 8, 9, 3)
+    assert torch.equal(epoch(plain)[0].inputs, epoch(make_like(plain))[0].inputs)
+    cropped = make(NO_AUGMENTATION.model_copy(update={"min_crop_area": 0.9}), larger=4)
+    assert cropped.stored.shape == (50, 12, 13, 3)
+    assert epoch(cropped)[0].inputs.shape == (13, 3, 8, 9)
+
+
+def make_like(source: Batches) -> Batches:
+    """Batches of the same inputs without anything around them."""
+    train = replace(source.train, uncropped=np.ascontiguousarray(source.train.inputs), size=None)
+    return Batches(train, source.manifest, NO_AUGMENTATION, source.batch_size, source.seed, CPU)

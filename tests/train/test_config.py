@@ -76,3 +76,24 @@ def test_wrong_least_number_of_steps_is_rejected_in_one_line(value: object):
 def test_fp16_on_a_cpu_is_rejected():
     with pytest.raises(DarkroomError, match="fp16"):
         checked(precision="fp16", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tune": "lora"}, "tune = lora"),
+        ({"tune": "adalora"}, "tune = adalora"),
+        ({"freeze_epochs": 0.5}, r"freeze_epochs = 0\.5"),
+        ({"precision": "fp16"}, "precision = fp16"),
+    ],
+)
+def test_what_a_sharded_training_cannot_do_is_refused(changes: dict, named: str):
+    checked(parallel="data", **changes)
+    with pytest.raises(DarkroomError, match=f"parallel = sharded does not go with {named}: use"):
+        checked(parallel="sharded", **changes)
+
+
+def test_more_processes_than_examples_in_a_batch_are_refused():
+    checked(processes=16, batch_size=16)
+    with pytest.raises(DarkroomError, match="processes = 17 must be at most batch_size = 16"):
+        checked(processes=17, batch_size=16)

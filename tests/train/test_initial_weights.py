@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.models.registry import build
 from darkroom.train import initial_weights
 from darkroom.weights import pretrained
+from darkroom.weights.pretrained import Pretrained
 from tests.trainings import MODEL, manifest, split
 from tests.weights.test_pretrained import DESCRIBED
 
@@ -52,3 +54,54 @@ def test_the_images_are_normalised_as_in_the_training_of_the_weights():
         initial_weights.normalised(WEIGHTS, grey)
     found = initial_weights.normalised(WEIGHTS, replace(grey, shape=(8, 8, 3)))
     assert (found.mean, found.std) == (WEIGHTS.mean, WEIGHTS.std)
+
+
+def remarks(
+    weights: Pretrained | None = None, random: tuple[str, ...] = (), examples: int = 400, **changes
+) -> list[str]:
+    found = replace(manifest(split(4, 1)), **{"shape": (224, 224, 3), **changes})
+    return list(initial_weights.remarks(weights, random, "fc", found, examples))
+
+
+@pytest.mark.parametrize(
+    ("examples", "shape", "hinted"),
+    [(400, (224, 224, 3), True), (4999, (64, 64, 1), True), (5000, (64, 64, 3), False), (400, (28, 28, 1), False)],
+)
+def test_few_photos_without_pretrained_weights_get_a_hint(examples: int, shape: tuple, hinted: bool):
+    found = remarks(examples=examples, shape=shape)
+    assert ["darkroom.recipe finetune" in line for line in found] == [True] * hinted
+    assert remarks(examples=400, shape=(17,)) == []  # features
+
+
+AS_EXPECTED = {"resize": "crop", "interpolation": "bicubic", "crop_fraction": 0.875}
+
+
+def test_images_as_the_weights_expect_them_need_no_hint():
+    assert remarks(replace(WEIGHTS, image_size=224, crop_fraction=0.875), ("fc.weight", "fc.bias"), **AS_EXPECTED) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"shape": (64, 64, 3)}, ["image_size=224"]),
+        ({"shape": (224, 200, 3)}, ["image_size=224"]),
+        ({"interpolation": "bilinear"}, ["interpolation=bicubic"]),
+        ({"resize": "stretch", "crop_fraction": 1.0}, ["resize=crop", "crop_fraction=0.875"]),
+    ],
+)
+def test_a_hint_names_the_parameters_that_differ_from_the_weights_training(changes: dict, options: list[str]):
+    (line,) = remarks(replace(WEIGHTS, image_size=224, crop_fraction=0.875), **{**AS_EXPECTED, **changes})
+    assert re.findall(r"-S preprocess\.(\S+)", line) == options
+
+
+def test_a_crop_that_the_weights_do_not_state_is_not_compared():
+    assert remarks(replace(WEIGHTS, image_size=224), **{**AS_EXPECTED, "crop_fraction": 1.0}) == []
+
+
+def test_layers_that_start_at_random_are_named_once_without_the_last():
+    (line,) = remarks(
+        replace(WEIGHTS, image_size=224),
+        ("conv1.weight", "bn1.weight", "bn1.bias", "fc.weight", "fc.bias"),
+        **AS_EXPECTED,
+    )
+    assert line.endswith(": conv1, bn1")

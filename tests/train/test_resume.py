@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY
 from darkroom.models.checkpoints import Description
-from darkroom.train import resume
+from darkroom.train import fingerprint, resume
 from darkroom.train.resume import Resume
 from darkroom.train.trainer import Trainer
 from tests.trainings import NO_AUGMENTATION, recipe, same, trainer
@@ -98,17 +97,27 @@ def test_nothing_is_restored_at_first_or_after_a_change_of_parameters():
     assert Resume(described(lr=1)).restore(run)
 
 
-def test_key_depends_on_the_description_the_code_the_versions_and_the_threads(monkeypatch: pytest.MonkeyPatch):
+def test_key_depends_on_the_description_the_code_the_versions_and_the_cores(monkeypatch: pytest.MonkeyPatch):
     keys = [Resume(described()).key]
     assert Resume(described()).key == keys[0]
     keys.append(Resume(replace(described(), data_sha256="1" * 64)).key)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    monkeypatch.setattr(fingerprint, "cores", lambda: 99)
     keys.append(Resume(described()).key)
-    monkeypatch.setattr(resume, "version", lambda name: "0")
+    monkeypatch.setattr(fingerprint, "version", lambda name: "0")
     keys.append(Resume(described()).key)
-    monkeypatch.setattr(resume, "_ROOT", Path("elsewhere"))
+    monkeypatch.setattr(fingerprint, "_ROOT", Path("elsewhere"))
     keys.append(Resume(described()).key)
     assert len(set(keys)) == 5
+
+
+def test_key_does_not_depend_on_the_processes_that_share_the_work():
+    keys = {
+        Resume(described(train={"processes": count, "parallel": how, "lr": lr})).key
+        for count in ("auto", 1, 2)
+        for how in ("data", "sharded")
+        for lr in (0.1, 0.2)
+    }
+    assert len(keys) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: b"garbage" * 100])

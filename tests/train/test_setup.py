@@ -80,6 +80,7 @@ def test_description_holds_all_that_determines_the_weights(changes: dict, batch_
     assert description.params == {
         "seed": 5,
         "pretrained": None,
+        "teacher": None,
         "train": settings.model_dump() | {"batch_size": batch_size, "epochs": epochs},
         "steps": steps,
         "device": "cpu",
@@ -115,6 +116,20 @@ def test_notice_of_few_steps_names_their_number_and_the_parameter(epochs: float,
 def test_notice_of_a_batch_size_above_the_number_of_training_examples():
     _, notice = notices_of(epochs=200.0, batch_size=512)
     assert re.search(r"train\.batch_size = 512\b.*\b256\b", notice)
+
+
+def test_notices_name_layers_that_the_pretrained_weights_leave_at_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = build("torchvision", {"architecture": "shufflenet_v2_x0_5"}, (64, 64, 3), 5)
+    weights = replace(DESCRIBED, family="torchvision", image_size=10, interpolation="bilinear", resize="stretch")
+    pretrained.write(pretrained.FOLDER, weights, save(given.state_dict()))
+    network = MODEL.torchvision.model_copy(update={"architecture": "shufflenet_v2_x0_5"})
+    model = MODEL.model_copy(update={"name": "torchvision", "pretrained": "big", "torchvision": network})
+    trainer = build_trainer(5, model, recipe(epochs=30.0), manifest(TRAIN), TRAIN, VAL)
+    (line,) = list(notices(recipe(epochs=30.0), trainer))[1:]
+    assert line.endswith(": conv1.0")  # it takes grey images instead of colours
 
 
 def test_unavailable_device_is_rejected(monkeypatch: pytest.MonkeyPatch):

@@ -65,6 +65,24 @@ def test_outputs_are_complete_and_curves_are_written_after_every_epoch(
     assert first == "training sprint on 256 examples: 1 CPU thread, fp32 (set by train.precision)"
 
 
+@pytest.mark.parametrize("tune", ["lora", "adalora"])
+def test_the_adapter_is_kept_beside_the_merged_network(values: dict, tune: str):
+    values["train"] |= {"tune": tune, "epochs": 1, "freeze_epochs": 0.25}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    train.main()
+    files = {path.name for path in Path("models/trained").iterdir()}
+    assert files == {"model.safetensors", "model.json", "adapter.safetensors", "adapter_config.json"}
+    network, description = checkpoints.load("models/trained")
+    summary = json.loads(Path("metrics/train.json").read_text(encoding="utf-8"))
+    assert summary["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert 0 < summary["optimizer_bytes"] < 9 * summary["trainable_parameters"] < 9 * summary["parameters"]
+    assert description.params["train"]["tune"] == tune
+    values["train"] |= {"tune": "all"}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    train.main()
+    assert not Path("models/trained/adapter.safetensors").exists()
+
+
 def test_interrupted_stage_resumes_with_the_same_result(
     values: dict, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):

@@ -6,9 +6,10 @@ from safetensors.torch import save
 from torch import nn
 
 from darkroom.core.errors import DarkroomError
+from darkroom.models.layers import last_layer_name
 from darkroom.weights import pretrained
 from darkroom.weights.pretrained import Pretrained
-from tests.networks import small
+from tests.networks import SMALL, small
 
 DESCRIBED = Pretrained(
     "big", "Big", "MIT", "cnn", "", "0" * 64, mean=(0.5,), std=(0.25,), image_size=32, interpolation="bicubic"
@@ -42,13 +43,22 @@ def test_weights_of_a_published_network_leave_only_stem_and_head_random(tmp_path
         assert torch.equal(tensor, drawn[name] if name.startswith(("conv1.0.", "fc.")) else given[name])
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_with_another_number_of_classes_leave_only_the_last_layer_random(tmp_path: Path, name: str):
+    given, network = small(name, (28, 28, 3), 7), small(name, (28, 28, 3), 4, seed=1)
+    pretrained.write(tmp_path / "given", DESCRIBED, contents(given))
+    random = pretrained.load(tmp_path / "given", network)
+    assert random == [f"{last_layer_name(network)}.{kind}" for kind in ("weight", "bias")]
+    expected = given.state_dict()
+    assert all(torch.equal(one, expected[key]) for key, one in network.state_dict().items() if key not in random)
+
+
 @pytest.mark.parametrize(
     ("family", "classes", "arguments", "facts"),
     [
-        ("cnn", 3, {"channels": 5}, ["features.0.bias", "(5,)", "(4,)", "4 more"]),
-        ("cnn", 4, {}, ["head.bias", "(4,)", "(3,)", "1 more"]),
-        ("sprint", 3, {}, ["missing"]),
-        ("torchvision", 3, {}, ["unknown"]),
+        ("cnn", 3, {"channels": 5}, ["features.0.weight", "(5, 1, 3, 3)", "(4, 1, 3, 3)", "4 more"]),
+        ("sprint", 3, {}, ["features.0.weight is missing"]),  # the first in the network's order
+        ("torchvision", 3, {}, ["features.0.weight is missing"]),
     ],
 )
 def test_weights_of_another_network_are_rejected(tmp_path: Path, family, classes, arguments, facts):

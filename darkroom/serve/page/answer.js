@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const FOR = [213, 94, 0]; // RGB of evidence for the class; colour-blind people can tell the two colours apart
 const AGAINST = [0, 114, 178];
+const COARSE = 112; // pixels per side below which an image is enlarged with visible pixels; a photo is smoothed
 
 // Shows a response of v1/predict, which took `trip` milliseconds; `model` is the response of v1/model.
 export function showAnswer(answer, model, trip) {
@@ -57,6 +58,7 @@ export async function showExplanation({ label, image, map, window, probability, 
   await input.decode();
   const [height, width] = [map.length, map[0].length];
   for (const id of ["seen", "map"]) {
+    $(id).classList.toggle("coarse", Math.max(width, height) < COARSE);
     Object.assign($(id), { width, height }).getContext("2d", { willReadFrequently: true }).drawImage(input, 0, 0);
   }
   paint($("map").getContext("2d"), map);

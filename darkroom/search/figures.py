@@ -1,0 +1,125 @@
+"""Figures of a search: history, slices, importances, and accuracy against costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from darkroom.figures.drawing import CORRECT, INCORRECT, INK, shorten
+from darkroom.search.results import COSTS, accuracy, pareto
+
+GREY = "#999999"
+_COLUMNS, _MOST = 3, 24  # panels per row, and parameters shown
+
+
+def draw(found: Mapping[str, Any]) -> dict[str, Figure]:
+    """The figures of the numbers of `results.collect` by name; those without data are left out."""
+    rows = [row for row in found["rows"] if row["score"] is not None]
+    figures = {}
+    if rows:
+        figures["history"] = history(rows)
+        figures["slices"] = slices(rows, [row["parameter"] for row in found["importances"]][:_MOST])
+    if measured := [row for row in found["importances"] if row["importance"] is not None]:
+        figures["importances"] = importances(measured)
+    costs = [cost for cost in COSTS if len(pareto(rows, cost)) > 1]
+    if found["cost"] != "none" and costs:
+        figures["costs"] = against_costs(rows, costs, found["knees"])
+    return figures
+
+
+def history(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Scores by trial, and the best complete one so far."""
+    figure = Figure(figsize=(8, 3.2), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel="trial", ylabel="validation accuracy")
+    _points(axes, rows, [row["trial"] for row in rows], labelled=True)
+    complete = [row for row in rows if row["state"] == "complete"]
+    best = [max(other["score"] for other in complete[: index + 1]) for index in range(len(complete))]
+    axes.step([row["trial"] for row in complete], best, where="post", color=INK, linewidth=1, label="best so far")
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
+    """One panel per parameter: scores by its value."""
+    height = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(9, 2.6 * height), dpi=100, layout="constrained")
+    panels = figure.subplots(height, _COLUMNS, squeeze=False, sharey=True).flat
+    for name, axes in zip(names, panels, strict=False):  # names first: zip takes one of the first too many
+        active = [row for row in rows if name in row["sample"]]
+        values = [row["sample"][name] for row in active]
+        numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        if numeric:
+            _points(axes, active, values)
+            if values and min(values) > 0 and max(values) / min(values) > 8:
+                axes.set_xscale("log")
+                axes.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            shown = list(dict.fromkeys(map(str, values)))
+            _points(axes, active, [shown.index(str(value)) for value in values])
+            axes.set_xticks(range(len(shown)), [shorten(text, 14) for text in shown])
+        axes.set_xlabel(name, fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in list(panels):
+        axes.set_visible(False)
+    figure.supylabel("validation accuracy", fontsize=9)
+    return figure
+
+
+def importances(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Bars of the importances; the line marks what shuffled results reach."""
+    figure = Figure(figsize=(8, 0.8 + 0.32 * len(rows)), dpi=100, layout="constrained")
+    axes = figure.add_subplot(xlabel="fraction of the variance of the accuracy (fANOVA)")
+    names = [row["parameter"] for row in rows]
+    colours = [CORRECT if row["matters"] else GREY for row in rows]
+    axes.barh(names, [row["importance"] for row in rows], color=colours, height=0.6)
+    for index, row in enumerate(rows):
+        label = "reached by shuffled results" if not index else None
+        axes.plot([row["chance"]] * 2, [index - 0.4, index + 0.4], color=INCORRECT, label=label)
+    axes.invert_yaxis()
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return figure
+
+
+def against_costs(rows: Sequence[Mapping[str, Any]], costs: Sequence[str], knees: Mapping[str, int | None]) -> Figure:
+    """One panel per cost: accuracies with 95 % intervals, the Pareto front, and its knee."""
+    figure = Figure(figsize=(9, 3.4 * -(-len(costs) // 2)), dpi=100, layout="constrained")
+    panels = figure.subplots(-(-len(costs) // 2), 2, squeeze=False).flat
+    for cost, axes in zip(costs, panels, strict=False):
+        measured = [row for row in rows if row.get(cost) and "accuracy" in row]
+        heights = [accuracy(row, cost) for row in measured]
+        bars = [
+            [row["accuracy"] - row["low"] for row in measured],
+            [row["high"] - row["accuracy"] for row in measured],
+        ]
+        axes.errorbar([row[cost] for row in measured], heights, bars, fmt="o", color=GREY, markersize=3, linewidth=1)
+        front = pareto(rows, cost)
+        axes.plot(
+            [row[cost] for row in front], [accuracy(row, cost) for row in front], "o-", color=CORRECT, markersize=4
+        )
+        for row in front:
+            if row["trial"] == knees.get(cost):
+                place = (row[cost], accuracy(row, cost))
+                axes.plot(*place, "o", color=INCORRECT, markersize=8)
+                text = f"knee: trial {row['trial']}"
+                axes.annotate(text, place, (8, -14), textcoords="offset points", color=INCORRECT, fontsize=9)
+        axes.set(xscale="log", xlabel=COSTS[cost])
+        axes.set_ylabel("accuracy of the int8 model" if cost == "latency_int8_ms" else "validation accuracy")
+    for axes in list(panels):
+        axes.set_visible(False)
+    return figure
+
+
+def _points(axes: Axes, rows: Sequence[Mapping[str, Any]], places: Sequence[float], labelled: bool = False) -> None:
+    """Complete trials filled, pruned ones hollow."""
+    kinds = {
+        "complete": {"color": CORRECT},
+        "pruned": {"facecolors": "none", "edgecolors": GREY},
+        "fail": {"color": INCORRECT, "marker": "x"},
+    }
+    for state, style in kinds.items():
+        chosen = [(place, row["score"]) for place, row in zip(places, rows, strict=True) if row["state"] == state]
+        if chosen:
+            label = {"complete": "complete", "pruned": "pruned: the last accuracy", "fail": "failed"}[state]
+            axes.scatter(*zip(*chosen, strict=True), s=16, label=label if labelled else None, **style)

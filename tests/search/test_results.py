@@ -1,0 +1,124 @@
+"""The numbers and sentences of a search, on cases with exact answers."""
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from darkroom.export.config import ExportConfig, Int8Config
+from darkroom.models import checkpoints
+from darkroom.search import exported, results, words
+from darkroom.search.importance import importances
+from darkroom.search.space import Space
+from tests import trainings
+
+
+def row(trial: int, cost: float, accuracy: float) -> dict:
+    return {"trial": trial, "parameters": cost, "accuracy": accuracy}
+
+
+def test_the_front_has_no_row_that_a_cheaper_one_reaches():
+    rows = [row(0, 4, 0.9), row(1, 1, 0.5), row(2, 2, 0.4), row(3, 8, 0.9), row(4, 2, 0.7), {"trial": 5}]
+    assert [one["trial"] for one in results.pareto(rows, "parameters")] == [1, 4, 0]
+
+
+def test_the_knee_is_farthest_above_the_line():
+    rows = [row(0, 1, 0.5), row(1, 2, 0.6), row(2, 4, 0.85), row(3, 8, 0.88), row(4, 16, 0.9)]
+    assert results.knee(rows, "parameters") == 2
+    assert results.knee(rows[:2], "parameters") is None  # two ends and nothing between
+    straight = [row(index, 2.0**index, 0.5 + 0.1 * index) for index in range(4)]
+    assert results.knee(straight, "parameters") is None
+
+
+def test_the_accuracy_of_the_int8_model_goes_with_its_latency():
+    one = {**row(0, 1, 0.9), "int8_change": -0.02}
+    assert results.accuracy(one, "latency_int8_ms") == pytest.approx(0.88)
+    assert results.accuracy(one, "latency_ms") == 0.9
+
+
+def test_saved_seconds_are_those_of_the_epochs_not_trained():
+    def trial(state: TrialState, epochs: int, seconds: float) -> optuna.trial.FrozenTrial:
+        attributes = {"records": [{}] * epochs, "training_seconds": seconds}
+        value = 0.5 if state == TrialState.COMPLETE else None
+        return create_trial(state=state, value=value, user_attrs=attributes)
+
+    complete = [trial(TrialState.COMPLETE, 8, 8.0)]
+    assert results.saved([trial(TrialState.PRUNED, 1, 1.0), trial(TrialState.PRUNED, 2, 4.0)], complete) == 7 + 12
+    assert results.saved([trial(TrialState.PRUNED, 1, 1.0)], []) is None
+
+
+def study_of(count: int) -> tuple[optuna.Study, Space]:
+    """Trials whose accuracy depends on `lr` alone; `dropout` is searched only with `name` = b."""
+    random, study = np.random.default_rng(0), optuna.create_study(direction="maximize")
+    real = FloatDistribution(0, 1)
+    kinds = {"lr": real, "other": real, "name": CategoricalDistribution(["a", "b"]), "dropout": real}
+    for index in range(count):
+        sample = {"lr": random.random(), "other": random.random(), "name": "ab"[index % 2], "dropout": random.random()}
+        if sample["name"] == "a":
+            del sample["dropout"]
+        known = {"params": sample, "distributions": {name: kinds[name] for name in sample}}
+        value = round(0.9 - abs(sample["lr"] - 0.3), 4)
+        if index % 4:
+            study.add_trial(create_trial(value=value, **known))
+        else:
+            attributes = {"records": [{"val_accuracy": value}]}
+            study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs=attributes, **known))
+    conditions = {"lr": {}, "other": {}, "name": {}, "dropout": {"name": ["b"]}}
+    return study, Space(dict.fromkeys(kinds), conditions, {})
+
+
+def test_the_parameter_that_matters_is_told_from_those_that_do_not():
+    found = {one.name: one for one in importances(*study_of(60))}
+    assert next(iter(found)) == "lr" and found["lr"].matters and found["lr"].value > 0.7
+    assert [found[name].matters for name in ("other", "name", "dropout")] == [False] * 3
+    assert found["dropout"].trials == 30 and found["dropout"].when == {"name": ["b"]} and found["lr"].trials == 60
+
+
+def test_few_trials_say_nothing_of_parameters():
+    assert {one.matters for one in importances(*study_of(9))} == {None}
+
+
+def test_the_sentences_name_what_matters_and_what_does_not():
+    shared = {"chance": 0.4, "trials": 40, "when": {}}
+    found = {
+        "importances": [
+            {"parameter": "train.lr", "importance": 0.8, "matters": True, **shared},
+            {"parameter": "train.momentum", "importance": 0.1, "matters": False, **shared},
+            {
+                "parameter": "model.vit.depth",
+                "importance": None,
+                "matters": None,
+                **shared,
+                "when": {"model.name": ["vit"]},
+            },
+        ]
+    }
+    mattered, not_mattered, unknown = words._parameters(found)
+    assert "train.lr (80% of the variance)" in mattered and "train.momentum" in not_mattered
+    assert "model.vit.depth (where model.name is vit)" in unknown
+
+
+def test_an_exported_network_is_timed_and_classifies_as_before():
+    train, val = trainings.split(40, 1), trainings.split(30, 2)
+    trainer = trainings.trainer(trainings.recipe(epochs=1.0))
+    list(trainer.epochs())
+    description = checkpoints.describe("cnn", {}, trainings.manifest(train), {})
+    settings = ExportConfig(
+        opset=20,
+        tolerance=1e-4,
+        int8=Int8Config(calibration_samples=20, max_accuracy_drop=0.5, min_agreement=0.5, min_speedup=0.0),
+    )
+    found = exported.measure(trainer.whole, description, train, val, settings, 0)
+    logits = trainer.whole(_normalised(val, description)).argmax(1).numpy()
+    assert found["val_accuracy_exported"] == pytest.approx((logits == val.labels).mean())
+    for name in ("latency_ms", "latency_int8_ms"):
+        low, high = found[f"{name}_interval"]
+        assert 0 < low <= found[name] <= high
+
+
+def _normalised(split, description) -> torch.Tensor:
+    images = torch.from_numpy(split.inputs).movedim(-1, 1).float() / 255
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (description.mean, description.std))
+    return (images - mean) / std
