@@ -58,7 +58,7 @@ def main() -> None:
     if reached:
         saved = 1 - statistics.median(reached)
         print(
-            f"Where they reach random's accuracy ({len(reached)} repeats), they save {saved:.0%} of the seconds (median)."
+            f"Where they reach random's accuracy ({len(reached)} repeats), they save {saved:.0%} of the time (median)."
         )
 
 

@@ -32,13 +32,13 @@ def train() -> dict[str, float]:
         trainer = build_trainer(seed, model, settings, manifest, *splits, group)
         print(f"training {model.name} on {counted(len(trainer.batches.labels), 'example')}: {trainer.hardware()}")
         for notice in notices(settings, trainer):
-            print(notice)
+            print(notice, flush=True)
 
         description = describe_training(seed, model, trainer)
         resume = Resume(description)
         if resume.restore(trainer):
             done = f"epoch {len(trainer.records)}, step {trainer.step} of the next"
-            print(f"resuming an interrupted training after {done}")
+            print(f"resuming an interrupted training after {done}", flush=True)  # it may be killed at any time
         if group.is_first:
             augmented.write("metrics/curves/augmented.png", trainer.batches)
         for record in trainer.epochs(lambda: resume.save(trainer)):

@@ -27,7 +27,7 @@ from pydantic import Field, FiniteFloat, PositiveInt, TypeAdapter, ValidationErr
 from tqdm import tqdm
 
 from darkroom.bundle.drift import require_reference
-from darkroom.core.arrays import centre
+from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.inputs.image import decode

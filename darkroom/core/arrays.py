@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 
 SPLITS = ("train", "val", "test")
@@ -42,13 +43,6 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-def centre(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The central `size` (height, width) pixels of images (N, H', W', C), as a view; placed as by torchvision."""
-    height, width = size
-    top, left = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
-    return images[:, top : top + height, left : left + width]
 
 
 @dataclass(frozen=True)

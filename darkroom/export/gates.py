@@ -17,7 +17,7 @@ from PIL import Image
 
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
-from darkroom.core.arrays import centre
+from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.export.config import Int8Config

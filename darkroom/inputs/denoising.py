@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from darkroom.core.arrays import centre
+from darkroom.core.cropping import centre
 
 _BLOCK_BYTES = 2**20  # pixels filtered at a time: a block and its intermediate arrays fit in the CPU cache
 

@@ -14,7 +14,7 @@ from darkroom.core.spelling import counted
 from darkroom.datasets.answers import Opinions
 
 ARRAYS = Path("data/arrays")
-QUEUE = Path(".darkroom/queue/queue.csv")  # of python -m darkroom.acquire
+QUEUE = Path(".darkroom/queue/queue.csv")  # columns id, and if you like predicted and reason
 SUSPECTS = (  # of python -m darkroom.crossval, and of the stage evaluate
     Path("metrics/labels/suspects.csv"),
     Path("metrics/labels/val_suspects.csv"),
@@ -73,7 +73,7 @@ class Packed:
 
 
 def queue(packed: Packed, path: Path) -> Chosen:
-    """The examples that `python -m darkroom.acquire` chose, as far as they are unlabelled."""
+    """The examples that the table names, as far as they are unlabelled."""
     rows, unlabelled = _read(path, ("id",)), set(packed.unlabelled())
     found = [Example(row["id"], row.get("predicted") or "", row.get("reason") or "") for row in rows]
     kept = [one for one in found if one.id in unlabelled]

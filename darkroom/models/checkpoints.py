@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
@@ -83,12 +83,21 @@ def save(
     The bytes do not depend on the memory format of the weights.
     """
     with new_folder(folder) as temporary:
-        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         # Not save_file, which hides the system's error when the disk is full.
-        (temporary / "model.safetensors").write_bytes(to_bytes(weights))
+        (temporary / "model.safetensors").write_bytes(to_bytes(separate(network.state_dict())))
         write_json(temporary / "model.json", asdict(description))
         for name, content in files.items():
             (temporary / name).write_bytes(content)
+
+
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, each in memory of its own: safetensors refuses layers that share weights."""
+    found, memories = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.contiguous().cpu()
+        found[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in memories else tensor
+        memories.add(tensor.untyped_storage().data_ptr())
+    return found
 
 
 def load(folder: str | Path) -> tuple[nn.Module, Description]:

@@ -7,7 +7,7 @@ from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import did_you_mean
-from darkroom.models.fitting import require_fit
+from darkroom.models.fitting import FAILURES, misfit, require_fit
 
 
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
@@ -18,13 +18,11 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     not fit it.
     """
     height, width, channels = shape
-    options = {"num_classes": classes, "in_chans": channels}
     try:
-        network = _create(architecture, img_size=(height, width), **options)
-    except TypeError:  # a network that takes any size
-        network = _create(architecture, **options)
-    except AssertionError as error:
-        raise ValueError(str(error) or "the image size does not fit") from None
+        network = _create_for_size(architecture, (height, width), num_classes=classes, in_chans=channels)
+    except FAILURES as error:
+        raise misfit(error) from None
+    _require_whole_patches(network, shape)
     network.adapted = (network.last_layer_name,)
     require_fit(network, shape, classes)
     return network
@@ -38,6 +36,26 @@ def published(architecture: str, channels: int) -> nn.Module:
     return _create(architecture, in_chans=channels)
 
 
+def _require_whole_patches(network: nn.Module, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if a Transformer would ignore pixels: timm rounds the number of its patches down."""
+    height, width, channels = shape
+    for layer in network.modules():
+        projection = getattr(layer, "proj", None)
+        is_first = isinstance(projection, nn.Conv2d) and projection.in_channels == channels
+        if not is_first or not hasattr(layer, "patch_size") or getattr(layer, "dynamic_img_pad", False):
+            continue
+        high, wide = projection.stride
+        if projection.kernel_size == (high, wide) and (height % high or width % wide):  # patches do not overlap
+            raise ValueError(f"its patches of {high} x {wide} pixels do not divide {height} x {width}")
+
+
+def _create_for_size(architecture: str, size: tuple[int, int], **options: int) -> nn.Module:
+    try:
+        return _create(architecture, img_size=size, **options)
+    except TypeError:  # a network that takes any size
+        return _create(architecture, **options)
+
+
 def _create(architecture: str, **options: int | tuple[int, int]) -> nn.Module:
     import timm  # takes 1 s, so only when needed
 
@@ -48,7 +66,8 @@ def _create(architecture: str, **options: int | tuple[int, int]) -> nn.Module:
     last = network.get_classifier()
     if not isinstance(last, nn.Linear):
         raise DarkroomError(
-            f"model.timm.architecture = {architecture!r} does not end in one linear layer: choose another network."
+            f"model.timm.architecture = {architecture!r} does not end in one linear layer: timm's get_classifier() "
+            f"gives {type(last).__name__}, expected Linear; choose another network, such as resnet50."
         )
     network.last_layer_name = next(name for name, layer in network.named_modules() if layer is last)
     return network

@@ -13,6 +13,7 @@ from darkroom.models.fitting import require_fit
 
 SMALL = 64  # images with a side below this many pixels get a stem that keeps their size
 PATCH = 4  # pixels per side of a Vision Transformer's patch for small images
+INCEPTIONS = ("googlenet", "inception_v3")  # with auxiliary classifiers
 SIZE_DEPENDENT = ("encoder.pos_embedding", "aux1", "aux2", "AuxLogits")  # depend on the image size, or are removed
 
 
@@ -48,7 +49,9 @@ def published(architecture: str, channels: int) -> nn.Module:
     import torchvision
 
     _require_known(architecture)
-    network = torchvision.models.get_model(architecture, weights=None)
+    # Two models warn unless told how to draw weights, which the published ones replace.
+    options = {"init_weights": False} if architecture in INCEPTIONS else {}
+    network = torchvision.models.get_model(architecture, weights=None, **options)
     network.last_layer_name = _last_linear(network) or "classifier.1"  # SqueezeNet's is a convolution
     if channels != 3:
         _adapt_stem(network, _stem(network), channels, small=False, is_transformer=False)
@@ -69,7 +72,7 @@ def _require_known(architecture: str) -> None:
 def _options(architecture: str, shape: tuple[int, ...], small: bool) -> dict[str, Any]:
     """Arguments for torchvision's builder that differ from its defaults."""
     height, width, _ = shape
-    if architecture in ("googlenet", "inception_v3"):
+    if architecture in INCEPTIONS:
         return {"aux_logits": False, "init_weights": True}  # a single output, as of all other models
     is_transformer, multiple = architecture.startswith("vit_"), 1
     if is_transformer:

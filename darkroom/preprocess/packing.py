@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from darkroom.core.arrays import SPLITS, Manifest, centre
+from darkroom.core.arrays import SPLITS, Manifest
+from darkroom.core.cropping import centre
 from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
 from darkroom.datasets.descriptions import Dataset
 from darkroom.inputs.config import ImageConfig

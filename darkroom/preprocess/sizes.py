@@ -18,7 +18,8 @@ def choose(wanted: int | str, sizes: np.ndarray) -> tuple[tuple[int, int], str]:
     if not several and max(height, width) <= MAX_AUTO_SIZE:
         return (height, width), f"{start} {height} x {width} pixels, as all images have"
     reason = f"several sizes, up to {height} x {width}" if several else f"{height} x {width}"
+    is_reduced = max(height, width) > MAX_AUTO_SIZE
+    advice = "to keep more detail (224 for most pretrained networks)" if is_reduced else "for another size"
     return (MAX_AUTO_SIZE, MAX_AUTO_SIZE), (
-        f"{start} {MAX_AUTO_SIZE} x {MAX_AUTO_SIZE} pixels, because the images have {reason}; set a number to keep "
-        "more detail (224 for most pretrained networks)"
+        f"{start} {MAX_AUTO_SIZE} x {MAX_AUTO_SIZE} pixels, because the images have {reason}; set a number {advice}"
     )

@@ -8,14 +8,14 @@ from darkroom.pretrained.descriptions import COLORS, NONE
 FROZEN = ("head", "lora", "adalora")  # ways of tuning that leave most layers as they are
 
 
-def require_consistent(model: ModelConfig, color: str, tune: str) -> None:
+def require_consistent(model: ModelConfig, color: str, tune: str, batch_norm: str) -> None:
     """Raise DarkroomError, with the options to set, if the training cannot start from `model.pretrained`.
 
-    `color` is preprocess.color, `tune` train.tune. Reads only descriptions, so what depends on the images or on the
-    file of the weights is left to later stages.
+    `color` is preprocess.color, `tune` train.tune, `batch_norm` train.batch_norm. Reads only descriptions, so what
+    depends on the images or on the file of the weights is left to later stages.
     """
     if model.pretrained == NONE:
-        _require_trainable_from_random(model, tune)
+        _require_trainable_from_random(model, tune, batch_norm)
         return
     weights = descriptions.load(model.pretrained)
     given = {"model.name": model.name, "preprocess.color": color}
@@ -32,7 +32,7 @@ def require_consistent(model: ModelConfig, color: str, tune: str) -> None:
         )
 
 
-def _require_trainable_from_random(model: ModelConfig, tune: str) -> None:
+def _require_trainable_from_random(model: ModelConfig, tune: str, batch_norm: str) -> None:
     if model.arguments().get("architecture") == "auto":
         key = f"model.{model.name}.architecture"
         raise DarkroomError(
@@ -43,6 +43,11 @@ def _require_trainable_from_random(model: ModelConfig, tune: str) -> None:
         raise DarkroomError(
             f"train.tune = {tune!r} keeps the layers of pretrained weights, but with model.pretrained = none these are "
             f"random: set -S train.tune=all, or choose weights: {_suggestion()}"
+        )
+    if batch_norm == "frozen":
+        raise DarkroomError(
+            "train.batch_norm = 'frozen' keeps the statistics of pretrained weights, but with model.pretrained = none "
+            f"there are none: set -S train.batch_norm=train, or choose weights: {_suggestion()}"
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models.registry import LIBRARIES, published
-from darkroom.pretrained.descriptions import Weights
+from darkroom.pretrained.descriptions import FILE, Weights
 
 CHECKPOINT_KEYS = ("state_dict", "model")  # of the network's state dict in a training's checkpoint
 WRAPPERS = ("_orig_mod.", "module.", "model.")  # torch.compile, DistributedDataParallel, Lightning
@@ -28,16 +28,22 @@ def convert(path: Path, weights: Weights) -> bytes:
     tensors = _without_wrapper_names(_read(path, weights))
     if weights.family not in LIBRARIES:  # one of our own: its shapes depend on the data, so training checks them
         return to_bytes({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
-    network = published(weights.family, weights.architecture, len(weights.mean))
+    try:
+        network = published(weights.family, weights.architecture, len(weights.mean))
+    except DarkroomError as error:
+        raise DarkroomError(f"{weights.folder / FILE}: {error}") from None
     expected = network.state_dict()
-    if weights.names == "by_order":
-        if len(tensors) != len(expected):
-            raise _mismatch(weights, f"it has {len(tensors)} tensors, expected {len(expected)}")
-        tensors = dict(zip(expected, tensors.values(), strict=True))
     # Old files lack the counters of batch norm, which a training does not read.
     counters = {name: tensor for name, tensor in expected.items() if name.endswith(".num_batches_tracked")}
-    tensors = counters | tensors
     last = {name for name in expected if name.startswith(f"{network.last_layer_name}.")}
+    if weights.names == "by_order":
+        lacking = (set(), counters.keys(), last, counters.keys() | last)
+        orders = [[name for name in expected if name not in names] for names in lacking]
+        order = next((names for names in orders if len(names) == len(tensors)), None)
+        if order is None:
+            raise _mismatch(weights, f"it has {len(tensors)} tensors, expected {len(expected)}")
+        tensors = dict(zip(order, tensors.values(), strict=True))
+    tensors = counters | tensors
     for name in [*expected, *tensors]:
         if name not in tensors and name not in last:
             raise _mismatch(weights, f"{name} is missing")
@@ -76,10 +82,13 @@ def _is_named_tensor(name: object, value: object) -> bool:
 
 
 def _without_wrapper_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The tensors without the prefixes that a wrapper around the whole network puts before all names."""
-    for prefix in WRAPPERS:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    """The tensors without the prefixes of wrappers around the network, and without what a wrapper holds beside it."""
+
+    def wrapped(prefix: str) -> list[str]:
+        return [name for name in tensors if name.startswith(prefix)]
+
+    while prefix := next((prefix for prefix in WRAPPERS if len(wrapped(prefix)) > len(tensors) / 2), None):
+        tensors = {name.removeprefix(prefix): tensors[name] for name in wrapped(prefix)}
     return tensors
 
 
@@ -87,5 +96,5 @@ def _mismatch(weights: Weights, difference: str) -> DarkroomError:
     network = f"{weights.family} {weights.architecture}".strip()
     return DarkroomError(
         f"{weights.title}: {weights.file} does not fit the network {network}: {difference}. Correct family, "
-        f"architecture or names in {weights.folder / 'weights.yaml'}."
+        f"architecture or names in {weights.folder / FILE}."
     )

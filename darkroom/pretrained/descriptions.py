@@ -1,17 +1,19 @@
 """The schema of data/pretrained/<name>/weights.yaml, and its reader."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
 from darkroom.models.config import ModelConfig
+from darkroom.models.registry import LIBRARIES
 
 FOLDER = Path("data/pretrained")
 FILE = "weights.yaml"
@@ -27,9 +29,9 @@ def _family(name: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
 Family = Annotated[str, AfterValidator(_family)]
-Channels = tuple[Annotated[float, Field(ge=0, le=1)], ...]
 
 
 class _Strict(BaseModel):
@@ -76,9 +78,19 @@ class Weights(_Strict):
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     resize: Literal["stretch", "crop", "pad"] = "crop"
     crop_fraction: Annotated[float, Field(ge=0.5, le=1)] | None = None  # None: not stated
-    mean: Channels  # by channel, on the scale 0..1
-    std: Channels
+    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)]  # by channel, scale 0..1
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...]
     sources: tuple[Source, ...] = ()  # tried in this order, if the file is not in the folder
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Weights":
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, but std {len(self.std)}: they must be equal")
+        if self.family in LIBRARIES and not self.architecture:
+            raise ValueError(f"architecture is missing: family = {self.family} has many")
+        if self.family not in LIBRARIES and self.names == "by_order":
+            raise ValueError(f"names = by_order needs a family of {' or '.join(LIBRARIES)}, not {self.family}")
+        return self
 
     @property
     def folder(self) -> Path:
@@ -116,6 +128,14 @@ def require_known(name: str) -> None:
         raise DarkroomError(f"model.pretrained = {name!r}: {allowed}; {hint or add}.")
 
 
+def require_valid(name: str) -> None:
+    """Raise DarkroomError unless new weights may have this name."""
+    if not re.fullmatch(NAME, name) or name == NONE:
+        raise DarkroomError(
+            f"The name {name!r} is not allowed: set --name to letters, digits, and . _ - after the first (not {NONE})."
+        )
+
+
 def load(name: str) -> Weights:
     """Read data/pretrained/<name>/weights.yaml; raise DarkroomError if it is missing or invalid."""
     require_known(name)
@@ -134,5 +154,6 @@ def validate(name: str, values: Mapping[str, Any]) -> Weights:
         return Weights.model_validate_json(json.dumps({**values, "name": name}))
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise DarkroomError(f"{FOLDER / name / FILE}: {key}: {first['msg']}: correct it.") from None
+        key = ".".join(str(part) for part in first["loc"])  # empty: several keys do not go together
+        place = f"{FOLDER / name / FILE}: {key}" if key else f"{FOLDER / name / FILE}"
+        raise DarkroomError(f"{place}: {first['msg'].removeprefix('Value error, ')}: correct it.") from None

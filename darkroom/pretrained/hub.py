@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
+from darkroom.models.registry import published
 from darkroom.pretrained import descriptions
 from darkroom.pretrained.descriptions import FILE, FOLDER
 
@@ -19,14 +23,20 @@ RESIZE = {"center": "crop", "squash": "stretch", "border": "pad"}  # timm's crop
 def add(repository: str, revision: str, name: str | None) -> str:
     """Download the weights and write data/pretrained/<name>/weights.yaml; return what was added, and how to use it.
 
-    Raises DarkroomError if the repository, the revision or a file is missing, if it is not a timm network, or if there
-    is such a folder already.
+    Raises DarkroomError if the repository, the revision or a file is missing, if it is not a timm network that can be
+    trained, if the name is not valid, or if there is such a folder already.
     """
     name = name or repository.rpartition("/")[2]
+    descriptions.require_valid(name)
     folder = FOLDER / name
     if folder.exists():
         raise DarkroomError(f"{folder} exists: choose another --name, or remove it.")
-    commit, licence, config, path = _download(repository, revision)
+    with _explained(repository, revision):
+        commit, licence, config = _describe(repository, revision)
+    network = _network(config, repository)
+    _require_usable(network, repository)
+    with _explained(repository, commit):
+        path = _download(repository, commit, WEIGHTS)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     described = {
@@ -34,7 +44,7 @@ def add(repository: str, revision: str, name: str | None) -> str:
         "licence": licence,
         "homepage": f"https://huggingface.co/{repository}",
         "family": "timm",
-        **_network(config, repository),
+        **network,
         "file": WEIGHTS,
         "bytes": path.stat().st_size,
         "sha256": digest,
@@ -49,9 +59,30 @@ def add(repository: str, revision: str, name: str | None) -> str:
     return f"{folder / FILE}: {weights.architecture}, {size}, licence {licence}{warning}\n\n{weights.command()}"
 
 
-def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any], Path]:
-    """The commit that the revision means, the licence, the configuration, and the file of weights."""
-    from huggingface_hub import HfApi, hf_hub_download
+def _describe(repository: str, revision: str) -> tuple[str, str, dict[str, Any]]:
+    """The commit that the revision means, the licence, and the configuration."""
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(repository, revision=revision)
+    config = json.loads(_download(repository, info.sha, CONFIG).read_text(encoding="utf-8"))
+    return info.sha, _licence(getattr(info.card_data, "license", None)), config
+
+
+def _licence(stated: Any) -> str:
+    """The licence as text; a model card may state several."""
+    names = stated if isinstance(stated, list) else [stated]
+    return ", ".join(name for name in names if isinstance(name, str)) or descriptions.UNKNOWN
+
+
+def _download(repository: str, commit: str, file: str) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(repository, file, revision=commit))
+
+
+@contextmanager
+def _explained(repository: str, revision: str) -> Iterator[None]:
+    """Raise DarkroomError for an error of the Hub."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -61,9 +92,7 @@ def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any],
     )
 
     try:
-        info = HfApi().model_info(repository, revision=revision)
-        paths = [hf_hub_download(repository, file, revision=info.sha) for file in (CONFIG, WEIGHTS)]
-        config = json.loads(Path(paths[0]).read_text(encoding="utf-8"))
+        yield
     except HFValidationError:
         raise DarkroomError(f"{repository!r} is not owner/name of a repository.") from None
     except GatedRepoError:
@@ -76,25 +105,33 @@ def _download(repository: str, revision: str) -> tuple[str, str, dict[str, Any],
         raise DarkroomError(f"{repository} lacks {CONFIG} or {WEIGHTS} ({_first_line(error)}).") from None
     except Exception as error:  # the errors of its HTTP library have no common class that it exports
         raise DarkroomError(f"{repository} cannot be read from the Hugging Face Hub ({_first_line(error)}).") from None
-    licence = getattr(info.card_data, "license", None) or descriptions.UNKNOWN
-    return info.sha, licence, config, Path(paths[1])
 
 
 def _network(config: dict[str, Any], repository: str) -> dict[str, Any]:
     """Architecture, size, resizing and normalisation, as timm's config.json states them."""
     try:
         expected = config["pretrained_cfg"]
+        crop = expected.get("crop_pct") or 0
         return {
             "architecture": config["architecture"],
             "image_size": expected["input_size"][-1],
             "interpolation": "bilinear" if expected["interpolation"] == "bilinear" else "bicubic",  # or random, lanczos
             "resize": RESIZE.get(expected.get("crop_mode"), "crop"),
-            **({"crop_fraction": expected["crop_pct"]} if expected.get("crop_pct") else {}),
+            **({"crop_fraction": crop} if 0.5 <= crop <= 1 else {}),  # VOLO's are enlarged instead
             "mean": list(expected["mean"]),
             "std": list(expected["std"]),
         }
     except (KeyError, TypeError, IndexError) as error:
         raise DarkroomError(f"{repository} is not a network of timm: its {CONFIG} lacks {error}.") from None
+
+
+def _require_usable(network: dict[str, Any], repository: str) -> None:
+    """Raise DarkroomError if no training could use the network: known before its weights are downloaded."""
+    try:
+        with torch.device("meta"):  # shapes without memory
+            published("timm", network["architecture"], len(network["mean"]))
+    except DarkroomError as error:
+        raise DarkroomError(f"{repository} cannot be used: {error}") from None
 
 
 def _first_line(error: Exception) -> str:

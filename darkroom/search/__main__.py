@@ -1,5 +1,6 @@
-"""Search hyperparameters or a suitable model size: Optuna samples, validation decides.
+"""Search hyperparameters, or a model size that suffices.
 
+Optuna samples, and the validation set decides.
 A search file, searches/<name>.yaml, names the parameters and their ranges. Trials train on data/arrays (`dvc repro
 preprocess` writes it) and see only the training and validation split. Each is saved as a DVC experiment. The best are
 trained again with new seeds. The workspace is not touched; interrupt the search at any time, and the same command goes

@@ -26,6 +26,7 @@ from darkroom.train.mixing import Mixing
 from darkroom.train.objective import Batch
 
 MAX_MEMORY_FRACTION = 0.5  # of the free memory; inputs that need more are read from disk batch by batch
+BLOCK_BYTES = 2**24  # of host memory through which inputs are copied to a GPU
 READERS = 8  # threads that read from disk: a disk answers many requests at a time, each with some latency
 
 
@@ -47,7 +48,14 @@ class Batches:
     """Epochs of batches of the training split; its inputs are held on the device if they fit, else prefetched."""
 
     def __init__(
-        self, train: Split, manifest: Manifest, augment: AugmentConfig, batch_size: int, seed: int, device: torch.device
+        self,
+        train: Split,
+        manifest: Manifest,
+        augment: AugmentConfig,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        local_count: int = 1,  # processes of this machine, each with its own copy of the inputs
     ):
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
         self.batch_size = min(batch_size, len(train))
@@ -55,8 +63,10 @@ class Batches:
         self.augmenter = Augmenter(augment, manifest, seed, device)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
         self.stored = train.uncropped if self.augmenter.crops else train.inputs  # (N, ..., C)
-        fits = self.stored.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
-        self.in_memory = torch.from_numpy(arrays.read_whole(self.stored)).to(device) if fits else None
+        # A process that has read its copy leaves less for the next, which may choose otherwise: the bits are the same.
+        copies = local_count if device.type == "cpu" else 1
+        fits = copies * self.stored.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
+        self.in_memory = self._read_whole() if fits else None
 
     def sample(self, n: int, pixels: int) -> Tensor:
         """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
@@ -109,6 +119,14 @@ class Batches:
         own, partners = found.tensor_split(2)
         return _Share(step, indices, members, own, mixed._replace(partners=partners))
 
+    def _read_whole(self) -> Tensor:
+        """All inputs (N, ..., C) on the device, as they are stored."""
+        if self.device.type == "cpu":
+            return torch.from_numpy(arrays.read_whole(self.stored))
+        inputs = torch.empty(self.stored.shape, dtype=_dtype(self.stored), device=self.device)
+        fill(inputs, self.stored)
+        return inputs
+
     def _load(self, shares: Iterable[_Share]) -> Iterator[tuple[_Share, Tensor]]:
         """Each share, and the inputs (M, ..., C) of its members on the device, as they are stored."""
         if self.in_memory is not None:
@@ -124,8 +142,7 @@ class Batches:
     def _start_reading(self, indices: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
         """The inputs (N, ..., C) at `indices` (N,), as they are stored; complete when all futures are done."""
         shape = (len(indices), *self.stored.shape[1:])
-        dtype = torch.from_numpy(np.empty(0, self.stored.dtype)).dtype
-        inputs = torch.empty(shape, dtype=dtype, pin_memory=self.device.type == "cuda")
+        inputs = torch.empty(shape, dtype=_dtype(self.stored), pin_memory=self.device.type == "cuda")
         parts = zip(inputs.tensor_split(READERS), indices.tensor_split(READERS), strict=True)
         return inputs, [
             pool.submit(arrays.read_into, part.numpy(), self.stored, chosen.numpy()) for part, chosen in parts
@@ -143,3 +160,20 @@ class Batches:
 
     def _generator(self, *counters: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))
+
+
+def fill(out: Tensor, inputs: np.ndarray) -> None:
+    """Copy the inputs (N, ...) of a split into `out` (N, ...) of the same dtype, on any device.
+
+    Only a block of BLOCK_BYTES, or of one input, is in host memory at a time.
+    """
+    size = max(1, BLOCK_BYTES // inputs[0].nbytes)
+    for start in range(0, len(inputs), size):
+        chosen = np.arange(start, min(start + size, len(inputs)))
+        block = np.empty((len(chosen), *inputs.shape[1:]), inputs.dtype)
+        arrays.read_into(block, inputs, chosen)
+        out[start : start + size] = torch.from_numpy(block)
+
+
+def _dtype(inputs: np.ndarray) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, inputs.dtype)).dtype

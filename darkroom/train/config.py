@@ -24,6 +24,13 @@ class AugmentConfig(Section):
     mixup: Annotated[float, Field(ge=0, le=100)]
     cutmix: Annotated[float, Field(ge=0, le=100)]
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "AugmentConfig":
+        if self.max_crop_aspect > 1 and self.min_crop_area == 1:
+            given = f"max_crop_aspect = {self.max_crop_aspect:g}"
+            raise ValueError(f"{given} needs random crops: set min_crop_area below 1, or max_crop_aspect to 1")
+        return self
+
 
 class LoraConfig(Section):
     """Low-rank adapters."""

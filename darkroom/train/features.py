@@ -38,8 +38,16 @@ class _Features(nn.Module):
         hook = last.register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))
         logits = self.network(inputs)
         hook.remove()
+        if not torch.isfinite(logits).all():
+            raise DarkroomError(
+                "train.tune = head: the network gives logits that are not finite for these images: choose other "
+                "weights (model.pretrained)."
+            )
         if not torch.equal(last(found[-1]), logits):
-            raise DarkroomError("train.tune = head: the last layer of this network is not linear: set it to all.")
+            raise DarkroomError(
+                "train.tune = head: the logits of this network are not the output of its last layer alone: set "
+                "train.tune to all or lora."
+            )
         return found[-1]
 
 

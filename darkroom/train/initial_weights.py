@@ -12,6 +12,7 @@ from darkroom.weights import pretrained
 from darkroom.weights.pretrained import Pretrained
 
 FEW_IMAGES = 5000  # training images; with fewer, pretrained weights often give a better network for photos
+OF_LAYERS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")  # tensors of ordinary layers
 PHOTO = 64  # pixels per side: smaller images are rarely photos
 
 
@@ -78,13 +79,19 @@ def remarks(
                 "ones (`python -m darkroom.recipe finetune`)"
             )
         return
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in random if not name.startswith(f"{last_layer}."))
+    layers = dict.fromkeys(_layer(name) for name in random if not name.startswith(f"{last_layer}."))
     if layers:
         yield f"these layers start at random too, because {weights.name} does not fit them: {', '.join(layers)}"
     if is_image and (differences := _differences(weights, manifest)):
         found = ", ".join(f"{name} {given}" for name, (given, _) in differences.items())
         options = " ".join(f"-S preprocess.{name}={wanted}" for name, (_, wanted) in differences.items())
         yield f"hint: {weights.name} was trained with other images than these ({found}): as in its training, {options}"
+
+
+def _layer(name: str) -> str:
+    """The layer of a tensor; the tensor itself if it is a parameter of its own, such as a position embedding."""
+    layer, _, own = name.rpartition(".")
+    return layer if own in OF_LAYERS else name
 
 
 def _differences(weights: Pretrained, manifest: Manifest) -> dict[str, tuple[Any, Any]]:

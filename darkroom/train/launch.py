@@ -6,6 +6,7 @@ torchrun starts those of several machines; it runs `python -m stages.train` once
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -71,8 +72,9 @@ def start(work: Callable[[], Mapping[str, Any]], number: int) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="darkroom-") as folder:
         with _environment_of_workers():
-            arguments = (work, number, folder, os.getpid())
-            context = start_processes(_run, arguments, number, join=False, daemon=True, start_method="spawn")
+            context = start_processes(
+                _run, (work, number, folder), number, join=False, daemon=True, start_method="spawn"
+            )
         logging.getLogger(start_processes.__module__).setLevel(logging.ERROR)  # it warns before it ends a process
         try:
             while not context.join(grace_period=GRACE):
@@ -98,12 +100,11 @@ def _environment_of_workers() -> Iterator[None]:
             os.environ["DVC_STAGE"] = stage
 
 
-def _run(rank: int, work: Callable[[], Mapping[str, Any]], number: int, folder: str, parent: int) -> None:
-    """What a started process does; PyTorch lets the system interrupt it (SIGINT) when its parent dies."""
+def _run(rank: int, work: Callable[[], Mapping[str, Any]], number: int, folder: str) -> None:
+    """What a started process does; on Linux, PyTorch lets the system interrupt it (SIGINT) when its parent dies."""
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_DFL)
-    if os.getppid() != parent:
-        sys.exit(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # by default a semaphore of the system, which a killed process leaves behind
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     os.environ |= {"WORLD_SIZE": str(number), "LOCAL_WORLD_SIZE": str(number)}
@@ -116,6 +117,13 @@ def _run(rank: int, work: Callable[[], Mapping[str, Any]], number: int, folder: 
         sys.exit(1)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, on any system."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
 def _answer(folder: Path, rank: int) -> Path:
     return folder / f"{rank}.json"
 
@@ -124,16 +132,18 @@ def _described(error: Exception) -> dict[str, Any]:
     """An error as JSON: its kind, and the arguments to raise it again."""
     for name, kind in _ERRORS.items():
         if isinstance(error, kind):
-            arguments = error.args[:3] if kind is OSError else [str(error)]
+            arguments = [str(error)]
+            if kind is OSError:
+                arguments = [*error.args[:2], *([error.filename] if error.filename else [])]
             return {"error": name, "arguments": [one if isinstance(one, int) else str(one) for one in arguments]}
     text = f"{type(error).__name__}: {error}\n\n{''.join(traceback.format_exception(error))}"
     return {"error": "RuntimeError", "arguments": [text]}
 
 
 def _raise_cause(ended: Sequence[BaseProcess], folder: Path, first: int) -> NoReturn:
-    """Raise the error that explains why the processes ended: others of them only lost their connection.
+    """Raise the error that explains why the processes ended: others of them may only have lost their connection.
 
-    Without such an error, that of the process of rank `first`.
+    Without such an error, say how the first that was killed ended, or the process of rank `first`.
     """
     codes = [process.exitcode for process in ended]
     killed = [rank for rank, code in enumerate(codes) if code < 0 and -code != signal.SIGTERM]
@@ -141,13 +151,15 @@ def _raise_cause(ended: Sequence[BaseProcess], folder: Path, first: int) -> NoRe
     answers = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
     errors = [answer for answer in answers if "error" in answer]
     causes = [answer for answer in errors if answer["error"] != LostConnection.__name__]
-    if killed or not errors:
+    clear = [answer for answer in causes if answer["error"] in _ERRORS]  # others may follow from a lost connection
+    if not clear and (killed or not errors):
         rank = killed[0] if killed else first
         how = f"was killed by {signal.Signals(-codes[rank]).name}" if codes[rank] < 0 else "ended unexpectedly"
-        advice = " Perhaps the memory was full: lower train.batch_size or train.processes." if killed else ""
+        is_full = -codes[rank] == signal.SIGKILL
+        advice = " Perhaps the memory was full: lower train.batch_size or train.processes." if is_full else ""
         raise DarkroomError(
             f"Process {rank + 1} of {counted(len(codes), 'process')} {how}, so the training stopped.{advice} "
             "Run the same command again to resume."
         )
-    cause = (causes or errors)[0]
+    cause = (clear or causes or errors)[0]
     raise _ERRORS.get(cause["error"], RuntimeError)(*cause["arguments"])

@@ -20,6 +20,7 @@ from darkroom.core.spelling import counted
 MEETING_FILE = "DARKROOM_MEETING_FILE"  # environment variable: where processes of one machine meet, without a port
 BUCKET = 2**24  # elements that are sent together: bounds the memory of their copy
 
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # of the environment; torchrun sets them
 _LOST = re.compile("gloo|nccl|connection (closed|reset)|broken pipe", re.IGNORECASE)
 
 
@@ -105,7 +106,7 @@ class Processes:
         different = [rank for rank, other in enumerate(digests) if not torch.equal(other, digests[0])]
         if different:
             raise DarkroomError(
-                f"{counted(len(different), 'process')} (rank {', '.join(map(str, different))}) have other data, "
+                f"{counted(len(different), 'process')} (rank {', '.join(map(str, different))}) with other data, "
                 "parameters or another precision than the first: copy the project and data/arrays to every machine."
             )
 
@@ -127,15 +128,18 @@ def is_first() -> bool:
 def join(device: torch.device) -> Iterator[Processes]:
     """Meet the other processes of this training; only the first one prints what is printed inside.
 
-    Returns ALONE in a process that is the only one. Raises DarkroomError if the processes cannot meet, if this machine
+    Yields ALONE in a process that is the only one. Raises DarkroomError if the processes cannot meet, if this machine
     has fewer GPUs than processes, or if the connection to another process is lost inside.
     """
     if not started():
         yield ALONE
         return
-    rank, count, local_rank, local_count = (
-        int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    )
+    if missing := [name for name in _VARIABLES if name not in os.environ]:
+        raise DarkroomError(
+            f"The environment variable WORLD_SIZE is set, but not {', '.join(missing)}: start the stage by torchrun, "
+            "or unset WORLD_SIZE to train in this process alone."
+        )
+    rank, count, local_rank, local_count = (int(os.environ[name]) for name in _VARIABLES)
     if rank:
         os.environ.pop("DVC_STAGE", None)  # after a failure, the first process alone restores earlier outputs
     _meet(device, rank, count, local_rank, local_count)
@@ -151,8 +155,7 @@ def join(device: torch.device) -> Iterator[Processes]:
                 f"Another process of the training ended ({_first_line(error)}). Run the same command again to resume."
             ) from error
         raise
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()  # not after an error: NCCL would wait for the others, which wait for this process
 
 
 def _meet(device: torch.device, rank: int, count: int, local_rank: int, local_count: int) -> None:
@@ -176,7 +179,7 @@ def _meet(device: torch.device, rank: int, count: int, local_rank: int, local_co
         place = "MASTER_ADDR = {MASTER_ADDR}, MASTER_PORT = {MASTER_PORT}".format_map(
             {name: os.environ.get(name, "not set") for name in ("MASTER_ADDR", "MASTER_PORT")}
         )
-        raise DarkroomError(
+        raise LostConnection(
             f"The processes of the training cannot meet ({_first_line(error)}; {place}): check that every machine "
             "reaches the first, or choose another port with torchrun's --master-port."
         ) from error

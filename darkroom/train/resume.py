@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_file
-from darkroom.models.checkpoints import Description
+from darkroom.models.checkpoints import Description, separate
 from darkroom.train.fingerprint import fingerprint
 from darkroom.train.state import State
 from darkroom.train.trainer import Trainer
@@ -78,9 +78,9 @@ class Resume:
         if not trainer.processes.is_first:
             return
         with new_file(self.path) as temporary:
-            on_cpu = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
             # Not save_file, which hides the system's error when the disk is full.
-            temporary.write_bytes(to_bytes(on_cpu, {"key": self.key, "values": json.dumps(values)}))
+            metadata = {"key": self.key, "values": json.dumps(values)}
+            temporary.write_bytes(to_bytes(separate(tensors), metadata))
         others = (path for path in FOLDER.glob("[!.]*.safetensors") if path != self.path)
         for path in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT]:
             path.unlink(missing_ok=True)

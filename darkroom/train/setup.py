@@ -38,8 +38,10 @@ def build_trainer(
 
     Its `settings` hold the batch size and the number of epochs that suit the number of training examples.
     Sets the number of CPU threads of this process and makes it keep freed memory, so call it before large allocations.
-    Raises DarkroomError if the machine lacks the device or precision, or if the network cannot take such inputs.
+    Raises DarkroomError if the machine lacks the device or precision, if the network cannot take such inputs, or if
+    another process has other parameters or data.
     """
+    processes.require_same([seed, model.model_dump(), settings.model_dump(), asdict(manifest)])
     settings = length.resolve(settings, len(train))
     hardware.keep_freed_memory()
     hardware.use_threads(settings.threads, processes.local_count)

@@ -57,8 +57,8 @@ class Trainer:
         fit_stem: bool = True,  # compute the filters of a whitening stem from the data; False keeps loaded ones
         processes: Processes = ALONE,
     ):
-        self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device)
-        self.processes = processes
+        self.processes, local_count = processes, processes.local_count
+        self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device, local_count)
         self._require_divisible_batches()
         network = network.to(device, memory_format=torch.channels_last)
         self.objective, self.settings, self.manifest, self.val = objective, settings, manifest, val
@@ -229,7 +229,7 @@ class Trainer:
             for index, part in enumerate(batch.split(number), self.processes.rank * number):
                 torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                    loss, correct = self.objective.loss(self.network, part)
+                    loss, correct = self._loss(part)
                     loss = loss * (len(part.inputs) / size)
                 end_part()
                 self.scaler.scale(loss).backward()
@@ -252,6 +252,23 @@ class Trainer:
         self.optimisers.clear_gradients()
         if self.average:
             self.average.update_parameters(self.network)
+
+    def _loss(self, part: Batch) -> tuple[Tensor, Tensor]:
+        """The loss and the number of correct predictions of a part of a batch, as the objective computes them.
+
+        Raises DarkroomError if batch norm cannot learn from it.
+        """
+        try:
+            return self.objective.loss(self.network, part)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise DarkroomError(
+                "Batch norm needs at least two examples in each part of a batch, which has "
+                f"train.batch_size = {self.settings.batch_size}, train.grad_accumulation = "
+                f"{self.settings.grad_accumulation} and train.processes = {self.processes.count}: raise the first, or "
+                "lower the others. For pretrained weights, train.batch_norm = frozen helps too."
+            ) from error
 
     def _batch_size(self, step: int) -> int:
         """The number of examples of one batch of an epoch, in all processes together."""

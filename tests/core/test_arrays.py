@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torchvision.transforms.functional import center_crop
 
 from darkroom.core import arrays
+from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from tests import packs
 from tests.packs import DESCRIBED, make_splits
@@ -63,7 +64,7 @@ def test_any_view_of_mapped_inputs_is_read_as_it_is(mapped, chosen, indices, pla
 
 @pytest.mark.parametrize(("size", "top", "left"), [((7, 6), 0, 0), ((3, 4), 2, 1), ((4, 3), 2, 2), ((6, 1), 0, 2)])
 def test_the_centre_is_where_torchvision_puts_it(mapped, size, top, left):
-    found = arrays.centre(mapped, size)
+    found = centre(mapped, size)
     assert np.shares_memory(found, mapped)
     assert np.array_equal(found, mapped[:, top : top + size[0], left : left + size[1]])
     by_torchvision = center_crop(torch.from_numpy(np.moveaxis(np.array(mapped), 3, 1)), list(size))
@@ -104,7 +105,7 @@ def test_a_file_that_is_truncated_while_it_is_read_is_an_error(tmp_path):
     packs.write(tmp_path / "arrays", make_splits(), DESCRIBED)
     inputs = arrays.read_split(tmp_path / "arrays", "train").inputs
     os.truncate(tmp_path / "arrays/train.inputs.npy", 128 + 3 * 60 + 1)
-    for view in (inputs, arrays.centre(inputs, (4, 3))):
+    for view in (inputs, centre(inputs, (4, 3))):
         out = np.zeros((1, *view.shape[1:]), np.uint8)
         arrays.read_into(out, view, np.array([2]))
         with pytest.raises(DarkroomError, match=r"train\.inputs\.npy .*dvc repro --force preprocess"):

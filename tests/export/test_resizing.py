@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.bundle import classifier
-from darkroom.core.arrays import centre
+from darkroom.core.cropping import centre
 from darkroom.export.resizing import RESIZED, resizer
 from darkroom.inputs import resizing
 

@@ -61,6 +61,15 @@ def test_bytes_do_not_depend_on_the_memory_format(tmp_path, folder):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_layers_may_share_weights(tmp_path):
+    network, description = trained()
+    network.tied = network.head
+    save(tmp_path / "trained", network, description)
+    weights = load_file(tmp_path / "trained" / "model.safetensors")
+    assert weights.keys() == network.state_dict().keys()
+    assert torch.equal(weights["tied.weight"], network.head.weight)
+
+
 def test_description_takes_its_data_fields_from_the_manifest():
     _, description = trained()
     assert description.name == "resnet"

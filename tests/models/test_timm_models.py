@@ -36,6 +36,37 @@ def test_unknown_networks_and_sizes_are_refused():
         build("timm", {"architecture": "test_vit"}, (30, 30, 3), 5)
 
 
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "mixer_s32_224"])
+def test_a_transformer_must_see_every_pixel(architecture: str):
+    with (
+        torch.device("meta"),
+        pytest.raises(DarkroomError, match=r"inputs of 48 x 225 x 1: its patches of (\d+) x \1 "),
+    ):
+        build("timm", {"architecture": architecture}, (48, 225, 1), 5)
+
+
+@pytest.mark.parametrize("architecture", ["gcvit_xxtiny", "maxvit_nano_rw_256", "mvitv2_tiny"])
+def test_sizes_that_a_network_cannot_be_built_for_are_refused(architecture: str):
+    with (
+        torch.device("meta"),
+        pytest.raises(DarkroomError, match=r"model\.name = 'timm' cannot take inputs of 28 x 28"),
+    ):
+        build("timm", {"architecture": architecture}, (28, 28, 1), 5)
+
+
+class _Fails(torch.nn.Module):
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, ZeroDivisionError, IndexError, AssertionError])
+def test_any_error_of_a_network_for_a_size_is_explained(kind: type[Exception]):
+    network = _Fails()
+    network.error = kind()
+    with pytest.raises(ValueError, match=rf"too small.*\({kind.__name__}\)"):
+        require_fit(network, (8, 8, 3), 5)
+
+
 @pytest.mark.parametrize(
     "architecture",
     [
@@ -58,9 +89,10 @@ def test_the_last_layer_of_real_networks_is_found(architecture: str):
     assert network.last_layer_name == network.adapted[0]
 
 
-def test_a_network_without_one_linear_last_layer_is_refused():
-    with pytest.raises(DarkroomError, match=r"does not end in one linear layer"):
-        build("timm", {"architecture": "deit_tiny_distilled_patch16_224"}, (224, 224, 3), 5)
+@pytest.mark.parametrize(("architecture", "found"), [("deit_tiny_distilled_patch16_224", "tuple"), ("dla34", "Conv2d")])
+def test_a_network_without_one_linear_last_layer_is_refused(architecture: str, found: str):
+    with torch.device("meta"), pytest.raises(DarkroomError, match=rf"one linear layer.* gives {found}.*resnet50"):
+        build("timm", {"architecture": architecture}, (224, 224, 3), 5)
 
 
 class _Pairs(torch.nn.Linear):

@@ -9,7 +9,7 @@ from torch import nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models.layers import last_layer
-from darkroom.models.registry import build
+from darkroom.models.registry import build, published
 from tests.networks import small
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +96,9 @@ def test_torchvision_is_imported_only_for_its_own_models():
         "sys.exit('torchvision' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_published_networks_give_no_warning(name: str):
+    with torch.device("meta"):
+        assert published("torchvision", name, 3).last_layer_name == "fc"

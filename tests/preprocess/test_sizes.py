@@ -23,6 +23,11 @@ def test_auto_says_what_it_chose_and_why(sizes: list, size: tuple[int, int], fac
     assert choose(17, np.array(sizes)) == ((17, 17), "")
 
 
+@pytest.mark.parametrize(("sizes", "hinted"), [([(28, 28), (27, 28)], False), ([(28, 28), (65, 28)], True)])
+def test_only_images_that_become_smaller_lose_detail(sizes: list, hinted: bool):
+    assert ("more detail" in choose("auto", np.array(sizes))[1]) == hinted
+
+
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(1, 5000)), min_size=1, max_size=5))
 def test_auto_never_enlarges_the_limit(sizes: list):
     (height, width), _ = choose("auto", np.array(sizes))

@@ -13,10 +13,10 @@ def model(name: str = "timm", weights: str = "tiny", architecture: str = "auto")
     return MODEL.model_copy(update={"name": name, "pretrained": weights, **library})
 
 
-def refused(*arguments: object) -> tuple[str, dict[str, str]]:
+def refused(model: object, color: str, tune: str, batch_norm: str = "train") -> tuple[str, dict[str, str]]:
     """The message, which is one line, and the options that it says to set."""
     with pytest.raises(DarkroomError) as caught:
-        require_consistent(*arguments)
+        require_consistent(model, color, tune, batch_norm)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     words = shlex.split(message.replace(",", " ").replace("(", " ").replace(")", " "))
@@ -29,12 +29,13 @@ def refused(*arguments: object) -> tuple[str, dict[str, str]]:
 @pytest.mark.parametrize("tune", ["all", "head", "lora", "adalora"])
 def test_parameters_that_fit_are_accepted(architecture: str, color: str, tune: str):
     put("tiny")
-    require_consistent(model(architecture=architecture), color, tune)
+    for batch_norm in ("train", "frozen"):
+        require_consistent(model(architecture=architecture), color, tune, batch_norm)
 
 
 @pytest.mark.parametrize("name", ["resnet", "torchvision"])
 def test_random_weights_need_nothing(name: str):
-    require_consistent(model(name, "none"), "grey", "all")
+    require_consistent(model(name, "none"), "grey", "all", "train")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,11 @@ def test_frozen_random_layers_are_refused(tune: str):
     put("tiny")
     _, options = refused(model("resnet", "none"), "auto", tune)
     assert options["train.tune"] == "all" and options["model.pretrained"] == "tiny"
+
+
+def test_frozen_statistics_of_random_weights_are_refused():
+    message, options = refused(model("resnet", "none"), "auto", "all", "frozen")
+    assert "train.batch_norm = 'frozen'" in message and options == {"train.batch_norm": "train"}
 
 
 def test_an_automatic_architecture_needs_weights():

@@ -24,6 +24,14 @@ def saved(value: Any) -> bytes:
     return file.getvalue()
 
 
+def under(prefix: str, given: dict) -> dict:
+    return {prefix + name: tensor for name, tensor in given.items()}
+
+
+def without(part: str, given: dict) -> dict:
+    return {name: tensor for name, tensor in given.items() if part not in name}
+
+
 def convert(contents: bytes, file: str, **changes: Any) -> dict[str, torch.Tensor]:
     folder = put("tiny", contents, file, **changes)
     return load(conversion.convert(folder / file, descriptions.load("tiny")))
@@ -36,15 +44,15 @@ def convert(contents: bytes, file: str, **changes: Any) -> dict[str, torch.Tenso
         (lambda given: saved(given), "model.pth", {}),
         (lambda given: saved({"state_dict": given, "epoch": 3}), "model.pth", {}),
         (lambda given: saved({"model": given, "optimizer": {"state": [1]}, "epoch": 3}), "model.pth", {}),
-        (lambda given: saved({f"module.{name}": one for name, one in given.items()}), "model.pth", {}),
-        (lambda given: saved({f"_orig_mod.module.{name}": one for name, one in given.items()}), "model.pth", {}),
-        (lambda given: saved({f"_{name}": one for name, one in given.items()}), "model.pth", {"names": "by_order"}),
+        (lambda given: saved(under("module.", given)), "model.pth", {}),
+        (lambda given: saved(under("_orig_mod.module.", given)), "model.pth", {}),
+        (lambda given: saved(under("module._orig_mod.", given)), "model.pth", {}),
+        (lambda given: saved(under("model.model.", given)), "model.pth", {}),
+        (lambda given: save({"loss.weight": torch.ones(2)} | under("model.", given)), "model.safetensors", {}),
+        (lambda given: saved(under("_", given)), "model.pth", {"names": "by_order"}),
+        (lambda given: saved(without("num_batches", under("_", given))), "model.pth", {"names": "by_order"}),
         (lambda given: saved({name: one.double() for name, one in given.items()}), "model.pth", {}),
-        (
-            lambda given: saved({name: one for name, one in given.items() if "num_batches" not in name}),
-            "model.pth",
-            {},
-        ),
+        (lambda given: saved(without("num_batches", given)), "model.pth", {}),
     ],
 )
 def test_every_form_gives_the_networks_names_and_values(contents: Any, file: str, changes: dict):
@@ -69,6 +77,19 @@ def test_the_last_layer_may_have_any_number_of_classes(family: str, classes: int
     found = convert(save(given), "model.safetensors", family=family, architecture=architecture)
     assert found.keys() == given.keys()
     assert all(torch.equal(found[name], given[name]) for name in given)
+
+
+@pytest.mark.parametrize("lacking", ["fc.", "num_batches"])
+def test_the_order_is_that_of_the_network_without_what_a_file_may_lack(lacking: str):
+    given = without("fc.", tensors())
+    found = convert(saved(without(lacking, under("layers.", given))), "model.pth", names="by_order")
+    assert found.keys() == given.keys()
+    assert all(torch.equal(found[name], given[name]) for name in given)
+
+
+def test_a_network_that_the_library_lacks_is_an_error_of_the_description():
+    with pytest.raises(DarkroomError, match=r"data/pretrained/tiny/weights\.yaml: .*no_such_network"):
+        convert(save(tensors()), "model.safetensors", architecture="no_such_network")
 
 
 @pytest.mark.parametrize("family", ["timm", "torchvision"])

@@ -31,6 +31,11 @@ def test_only_folders_with_a_description_are_known():
         ({"sha256": "123"}, "sha256"),
         ({"file": "../model.pth"}, "file"),
         ({"mean": [2]}, "mean"),
+        ({"mean": [], "std": []}, "mean"),
+        ({"std": [0.5, 0.5, 0.0]}, "std"),
+        ({"std": [0.5]}, "mean has 3 .* std 1"),
+        ({"architecture": ""}, "architecture"),
+        ({"family": "sprint", "names": "by_order"}, "by_order"),
         ({"extra": 1}, "extra"),
         ({"family": "resnext"}, "family.*timm"),
         ({"crop_fraction": 0.2}, "crop_fraction"),
@@ -59,7 +64,7 @@ def test_the_built_in_weights_are_valid(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_keys_may_have_defaults():
-    needed = {"title", "family", "file", "bytes", "sha256", "image_size", "mean", "std"}
+    needed = {"title", "family", "architecture", "file", "bytes", "sha256", "image_size", "mean", "std"}
     values = {key: value for key, value in describe(b"x").items() if key in needed}
     Path("data/pretrained/least").mkdir(parents=True)
     Path("data/pretrained/least/weights.yaml").write_text(yaml.safe_dump(values))

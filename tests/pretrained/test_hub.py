@@ -49,7 +49,8 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, b
             body = b"{}"
             if path in (f"/api/models/{REPOSITORY}/revision/{name}" for name in ("main", COMMIT)):
                 described = {"id": REPOSITORY, "sha": COMMIT, "siblings": [], "tags": []}
-                code, headers, body = 200, {}, json.dumps({**described, "cardData": {"license": "mit"}}).encode()
+                card = {"license": json.loads(files.get("licence", b'"mit"'))}
+                code, headers, body = 200, {}, json.dumps({**described, "cardData": card}).encode()
             elif path.startswith(f"/api/models/{REPOSITORY}/revision/"):
                 headers = {"X-Error-Code": "RevisionNotFound"}
             elif path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
@@ -117,7 +118,8 @@ def test_a_repository_is_added_pinned_and_fetched(hub: dict[str, bytes], tmp_pat
         (["nobody/nothing"], "nobody/nothing is not a repository"),
         (["a/b/c"], "'a/b/c'"),
         ([REPOSITORY, "--revision", "v9"], "no revision 'v9'"),
-        (["someone/tiny.in1k", "--name", "../x"], "name"),
+        (["nobody/nothing", "--name", "../x"], "name '../x'"),  # before anything is downloaded
+        ([REPOSITORY, "--name", "none"], "name 'none'"),
     ],
 )
 def test_what_cannot_be_added_ends_in_one_line(hub: dict[str, bytes], arguments: list[str], fact: str):
@@ -131,6 +133,32 @@ def test_what_is_no_network_of_timm_is_refused(hub: dict[str, bytes], change: di
     hub.update(change)
     code, printed = run("add", REPOSITORY)
     assert code == 1 and REPOSITORY in printed and "Traceback" not in printed
+
+
+def changed(**changes: object) -> bytes:
+    """A config.json with other values of `pretrained_cfg`, or another architecture."""
+    architecture = changes.pop("architecture", ARCHITECTURE)
+    expected = {**CONFIG["pretrained_cfg"], **changes}
+    return json.dumps({"architecture": architecture, "pretrained_cfg": expected}).encode()
+
+
+@pytest.mark.parametrize(("licence", "text"), [(["mit", "other"], "mit, other"), (None, "unknown"), ([], "unknown")])
+def test_unusual_statements_are_added(hub: dict[str, bytes], licence: object, text: str):
+    hub.update({"config.json": changed(crop_pct=1.15), "licence": json.dumps(licence).encode()})
+    code, printed = run("add", REPOSITORY)
+    assert code == 0, printed
+    found = descriptions.load("tiny.in1k")
+    assert (found.crop_fraction, found.licence) == (None, text)
+
+
+@pytest.mark.parametrize("architecture", ["dla34", "no_such_network"])
+def test_a_network_that_cannot_be_trained_is_refused_before_its_weights_are_downloaded(
+    hub: dict[str, bytes], architecture: str
+):
+    hub.update({"config.json": changed(architecture=architecture), "model.safetensors": None})
+    code, printed = run("add", REPOSITORY)
+    assert code == 1 and f"{REPOSITORY} cannot be used: " in printed and architecture in printed
+    assert not Path("data").exists()
 
 
 def test_an_unreachable_hub_is_one_line(monkeypatch: pytest.MonkeyPatch):

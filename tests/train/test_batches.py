@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
-from darkroom.train import memory
+from darkroom.core.cropping import centre
+from darkroom.train import batches, memory
 from darkroom.train.batches import Batches
 from darkroom.train.config import AugmentConfig
 from tests.packs import AS_IS
@@ -37,6 +39,7 @@ def make(
     suitable: Augmentation | None = None,
     shape: tuple[int, ...] = (8, 9, 3),
     larger: int = 0,  # rows and columns of the packed images that the network does not see
+    local_count: int = 1,
 ) -> Batches:
     random = np.random.default_rng(1)
     packed = (shape[0] + larger, shape[1] + larger, shape[2]) if larger else shape
@@ -57,7 +60,7 @@ def make(
         sha256="0",
         **AS_IS,
     )
-    return Batches(train, manifest, augment, batch_size, seed, CPU)
+    return Batches(train, manifest, augment, batch_size, seed, CPU, local_count)
 
 
 def epoch(source: Batches, number: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -97,6 +100,34 @@ def test_inputs_are_held_in_memory_up_to_half_of_the_free_memory(monkeypatch: py
     assert make(ALL).in_memory is not None
     monkeypatch.setattr(memory, "free", lambda device: 2 * size - 2)
     assert make(ALL).in_memory is None
+
+
+@pytest.mark.parametrize("local_count", [2, 3])
+def test_processes_of_a_machine_share_its_free_memory(local_count: int, monkeypatch: pytest.MonkeyPatch):
+    size = 50 * 8 * 9 * 3
+    monkeypatch.setattr(memory, "free", lambda device: 2 * size * local_count)
+    assert make(ALL, local_count=local_count).in_memory is not None
+    assert make(ALL, local_count=local_count + 1).in_memory is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("rows", [0.5, 1, 3, 7, 100])
+def test_inputs_are_copied_to_a_device_in_blocks(
+    dtype: type, rows: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    np.save(tmp_path / "inputs.npy", np.arange(7 * 6 * 5).reshape(7, 6, 5, 1).astype(dtype))
+    mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
+    sizes = []
+    read_into = arrays.read_into
+    monkeypatch.setattr(arrays, "read_into", lambda out, *rest: (sizes.append(out.nbytes), read_into(out, *rest)))
+    for inputs in (mapped, np.array(mapped), centre(mapped, (4, 3))):
+        sizes.clear()
+        limit = int(rows * inputs[0].nbytes)
+        monkeypatch.setattr(batches, "BLOCK_BYTES", limit)
+        out = torch.zeros(inputs.shape, dtype=torch.from_numpy(inputs[:0].copy()).dtype)
+        batches.fill(out, inputs)
+        assert np.array_equal(out.numpy(), inputs)
+        assert max(sizes) <= max(limit, inputs[0].nbytes)
 
 
 def test_part_of_an_epoch_equals_the_same_steps_of_the_whole():

@@ -97,3 +97,10 @@ def test_more_processes_than_examples_in_a_batch_are_refused():
     checked(processes=16, batch_size=16)
     with pytest.raises(DarkroomError, match="processes = 17 must be at most batch_size = 16"):
         checked(processes=17, batch_size=16)
+
+
+def test_an_aspect_ratio_without_random_crops_is_refused():
+    crops = {**TRAIN["augment"], "max_crop_aspect": 1.5}
+    assert checked(augment={**crops, "min_crop_area": 0.5}).augment.max_crop_aspect == 1.5
+    with pytest.raises(DarkroomError, match=r"train\.augment.*max_crop_aspect = 1\.5 .*min_crop_area"):
+        checked(augment={**crops, "min_crop_area": 1.0})

@@ -70,6 +70,24 @@ def test_networks_of_timm_are_trained_saved_and_read_back(architecture: str):
     assert (logits.argmax(1) == VAL.labels).mean() == pytest.approx(records[-1].val_accuracy)
 
 
+class _Sum(nn.Module):
+    """Its logits are the sum of two layers, or not finite."""
+
+    def __init__(self, offset: float):
+        super().__init__()
+        self.offset, self.head, self.other = offset, nn.Linear(100, 2), nn.Linear(100, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        flat = inputs.flatten(1) + self.offset
+        return self.head(flat) if self.offset else self.head(flat) + self.other(flat)
+
+
+@pytest.mark.parametrize(("offset", "fact"), [(0.0, "last layer alone.*all or lora"), (float("nan"), "not finite")])
+def test_a_network_whose_features_are_no_use_is_refused_with_the_reason(offset: float, fact: str):
+    with pytest.raises(DarkroomError, match=rf"train\.tune = head: .*{fact}"):
+        compute(_Sum(offset))
+
+
 def _is_head(trainer: HeadTrainer, tensor: torch.Tensor) -> bool:
     return any(tensor.data_ptr() == own.data_ptr() for own in last_layer(trainer.whole).parameters())
 

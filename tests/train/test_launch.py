@@ -1,3 +1,4 @@
+import ctypes
 import errno
 import os
 import re
@@ -82,6 +83,14 @@ def test_fewer_gpus_than_processes_of_torchrun(monkeypatch: pytest.MonkeyPatch):
         pass
 
 
+def test_incomplete_variables_of_torchrun(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")  # as some clusters set it
+    monkeypatch.setenv("RANK", "0")
+    expected = pytest.raises(DarkroomError, match=r"WORLD_SIZE.*LOCAL_RANK, LOCAL_WORLD_SIZE.*torchrun")
+    with expected, processes.join(CPU):
+        pass
+
+
 def test_a_port_in_use_is_explained(monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         environment = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
@@ -108,6 +117,25 @@ def test_the_error_of_one_process_ends_all():
     assert not workers(psutil.Process())
 
 
+def wait() -> dict:
+    """Wait in a process that the system does not end with its parent: Linux alone would, if it was not told not to."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, 0)  # PR_SET_PDEATHSIG
+    Path("waiting").touch()
+    time.sleep(LIMIT)
+    return {}
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    code = "from darkroom.train import launch; from tests.train.test_launch import wait; launch.start(wait, 1)"
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as running:
+        until(lambda: Path("waiting").exists() or running.poll() is not None)
+        (started,) = workers(psutil.Process(running.pid))
+        running.kill()
+    until(lambda: not started.is_running())
+
+
 class Ended(NamedTuple):
     exitcode: int
 
@@ -119,6 +147,9 @@ class Ended(NamedTuple):
         ((1, 1), (LostConnection("lost"), LostConnection("lost")), LostConnection, "^lost$"),
         ((1, -9), (LostConnection("lost"), None), DarkroomError, "^Process 2 of 2 processes was killed by SIGKILL"),
         ((-11, -15), (None, None), DarkroomError, "^Process 1 of 2 processes was killed by SIGSEGV"),
+        ((1, -6), (DarkroomError("a clear line"), None), DarkroomError, "^a clear line$"),
+        ((1, -9), (RuntimeError("something else"), None), DarkroomError, "^Process 2 of 2 processes was killed"),
+        ((1, 1), (FileNotFoundError(2, "No such file", "x.npy"), None), FileNotFoundError, "No such file: 'x.npy'$"),
         ((3, 0), (None, None), DarkroomError, "^Process 1 of 2 processes ended unexpectedly"),
         ((1, -15), (MemoryError("too much"), None), MemoryError, "^too much$"),
         ((-15, 1), (None, KeyError("x")), RuntimeError, "^KeyError: 'x'\n\n"),

@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from darkroom.core.errors import DarkroomError
 from darkroom.train import launch, processes, sharding
 from darkroom.train.processes import Processes
+from darkroom.train.setup import build_trainer
 from darkroom.train.trainer import Trainer
-from tests.trainings import CPU, NO_AUGMENTATION, TRAIN, recipe, same, trainer
+from tests.trainings import CPU, MODEL, NO_AUGMENTATION, TRAIN, manifest, recipe, same, split, trainer
 
 MIXED = NO_AUGMENTATION.model_copy(update={"flip": "random", "random_erasing": 0.5, "mixup": 0.4, "cutmix": 1.0})
 # 250 examples: 6 batches of 31 and 2 of 32, so that the parts of a batch differ in size
@@ -63,6 +64,10 @@ def train_in_parts() -> dict:
                 write("state", states[-1][0])
 
         list(run.epochs(save))
+        other = MODEL.model_copy(update={"name": "resnet" if group.rank else "cnn"})
+        data = split(32, 0)
+        with pytest.raises(DarkroomError, match=r"1 process \(rank 1\) with other data, parameters"):
+            build_trainer(0, other, recipe(), manifest(data), data, data, group)
         return {"rank": group.rank, "count": group.count, "values": states[3][1]}
 
 

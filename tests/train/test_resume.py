@@ -137,6 +137,17 @@ def test_state_of_another_training_is_rejected():
         state.restore(run)
 
 
+def test_layers_may_share_weights():
+    run, fresh = trainer(recipe(epochs=1.0)), trainer(recipe(epochs=1.0), seed=3)
+    for one in (run, fresh):
+        one.network.tied = one.network.head
+    list(run.epochs())
+    state = Resume(described())
+    state.save(run)
+    assert state.restore(fresh)
+    assert same(run.network.state_dict(), fresh.network.state_dict())
+
+
 def test_old_states_are_removed():
     run = trainer(recipe())
     for number in range(8):

@@ -1,4 +1,6 @@
 import math
+import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -211,6 +213,18 @@ def test_clipping_bounds_the_gradient_norm(monkeypatch: pytest.MonkeyPatch):
 def test_diverging_training_stops_with_its_epoch_step_and_learning_rate():
     with pytest.raises(DarkroomError, match=r"diverged.* epoch 1, step \d+ of 8, .*1e\+03.*train\.lr"):
         list(trainer(recipe(lr=1000.0, optimizer="sgd", schedule="constant")).epochs())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [({"batch_size": 1}, "train.batch_size = 1,"), ({"grad_accumulation": 32}, "train.grad_accumulation = 32 ")],
+)
+def test_batch_norm_of_one_example_is_refused(changes: dict, named: str, monkeypatch: pytest.MonkeyPatch):
+    layers = {"flat": nn.Flatten(), "norm": nn.BatchNorm1d(100), "head": nn.Linear(100, 2)}
+    monkeypatch.setattr("tests.trainings.small", lambda *_, **__: nn.Sequential(OrderedDict(layers)))
+    with pytest.raises(DarkroomError, match=f"{re.escape(named)}.*train.processes = 1.*train.batch_norm = frozen"):
+        list(trainer(recipe(**changes)).epochs())
+    list(trainer(recipe(epochs=1 / 8, batch_norm="frozen", **changes)).epochs())
 
 
 def test_hardware_names_threads_and_precision(monkeypatch: pytest.MonkeyPatch):
