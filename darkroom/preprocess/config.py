@@ -51,6 +51,7 @@ class PreprocessConfig(ImageConfig):
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
     clean: CleanConfig
     relabel: Annotated[NameOrNone, AfterValidator(_csv_name)]
+    labels_per_class: Literal["all"] | Annotated[int, Field(ge=1)]
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
 

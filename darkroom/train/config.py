@@ -58,6 +58,17 @@ class DistillConfig(Section):
     temperature: Annotated[float, Field(gt=0, le=100)]
 
 
+class SemiSupervisedConfig(Section):
+    """Learning from examples without labels."""
+
+    method: Literal["none", "pseudo_label", "fixmatch", "freematch"]
+    unlabelled_ratio: Annotated[int, Field(ge=1, le=64)]
+    weight: Annotated[float, Field(ge=0, le=100)]
+    threshold: Annotated[float, Field(ge=0, lt=1)]
+    ramp_up: Annotated[float, Field(ge=0, le=1)]
+    teacher: Literal["network", "ema"]
+
+
 class TrainConfig(Section):
     """The training recipe."""
 
@@ -74,6 +85,7 @@ class TrainConfig(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)]
     batch_norm: Literal["train", "frozen"]
     distill: DistillConfig
+    semi_supervised: SemiSupervisedConfig
     processes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)]
     parallel: Literal["data", "sharded"]
     device: Literal["auto", "cpu", "cuda", "mps"]
