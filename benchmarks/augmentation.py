@@ -20,6 +20,7 @@ from darkroom.models.registry import build
 from darkroom.train.batches import Batches
 from darkroom.train.config import AugmentConfig, TrainConfig
 from darkroom.train.head import UNCHANGED
+from darkroom.train.mixed_precision import autocast
 from darkroom.train.objective import Batch, Supervised
 
 PACKED, SIZE, CLASSES, SEED = 256, 224, 10, 0
@@ -111,7 +112,7 @@ def training_step(architecture: str, device: torch.device) -> Callable[[Batch], 
     dtype = hardware.PRECISIONS[hardware.choose_precision("auto", device)]
 
     def step(batch: Batch) -> None:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(device, dtype):
             loss, _ = objective.loss(network, batch)
         loss.backward()
         optimiser.step()

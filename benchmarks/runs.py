@@ -118,7 +118,7 @@ def loading(changes: Mapping[str, str]) -> dict[str, float]:
     import torch
 
     from darkroom.core import arrays
-    from darkroom.train import batches
+    from darkroom.train import batches, loading
     from darkroom.train.config import TrainConfig
 
     method = changes["method"]
@@ -126,7 +126,7 @@ def loading(changes: Mapping[str, str]) -> dict[str, float]:
         with _loaders(256, 0) as (loader, _):
             return _timed(loader, len(loader.dataset))
     seed, settings = params.load(seed=params.Seed, train=TrainConfig)
-    batches.MAX_MEMORY_FRACTION = {"in_memory": 1.0, "prefetched": 0.0}[method]
+    loading.MAX_MEMORY_FRACTION = {"in_memory": 1.0, "prefetched": 0.0}[method]
     manifest, train = arrays.read_manifest(ARRAYS), arrays.read_split(ARRAYS, "train")
     source = batches.Batches(train, manifest, settings.augment, 256, seed, torch.device("cpu"))
     return _timed(source.epoch(0, 0, source.steps), len(train))

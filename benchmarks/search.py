@@ -1,105 +1,212 @@
-"""Measure what Optuna's TPE and pruning bring: against random search of the same space, at equal training seconds.
+"""Measure what TPE and pruning bring: against random search of the same space, after equal training seconds.
 
-Needs the output of `dvc repro preprocess`. For each repeat, random search trains `--trials` samples completely; then
-TPE with successive halving searches, until it has trained for as many seconds. The accuracy is that of the best trial
-so far on the validation set, which decides in a search. It also says after how many seconds TPE with pruning had
-reached the final accuracy of random search. Trainings run one at a time in this process. The trials are stored in
-.darkroom/benchmark-search, so the same command goes on after an interruption.
+Needs the output of `dvc repro preprocess`. First it trains `--configurations` random samples of the space completely,
+and records the validation accuracy after each epoch. Then each strategy searches among these samples, `--repeats`
+times with another seed, and every training is looked up instead of run. This gives far more repeats than live searches
+could. Dong and Yang, "NAS-Bench-201", 2020.
 
-The recipe sprint has epochs that are too few for pruning, so `--epochs` sets their number for both.
+All strategies have the same budget: the seconds of `--trials` complete trainings. TPE may propose any point of the
+space; the nearest sample that was not tried yet stands for it, and TPE learns that sample's result. Since the samples
+are few, TPE can gain less here than in a live search. Accuracies are those of one training on the validation set.
+
+The trainings are stored in .darkroom/benchmark-search, so the same command goes on after an interruption. The recipe
+sprint has too few epochs for pruning, so `--epochs` sets their number.
 """
 
 import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
+from tqdm import tqdm
 
 from benchmarks.command import parser
 from benchmarks.tables import markdown
 from darkroom.core import arrays, processor
-from darkroom.search import running, sampling, space, storage, trials
+from darkroom.core.randomness import numpy_generator
+from darkroom.search import running, sampling, storage, trials
+from darkroom.search.description import Choices, Range
 from darkroom.search.opened import Opened
+from darkroom.search.space import Sample, Space
+from darkroom.statistics.intervals import mean_interval
 
-FOLDER = Path(".darkroom/benchmark-search")
+FOLDER, STUDY = Path(".darkroom/benchmark-search"), "trainings"
+STRATEGIES = {  # name -> sampler, whether it prunes
+    "random": ("random", False),
+    "random, pruning": ("random", True),
+    "TPE": ("tpe", False),
+    "TPE, pruning": ("tpe", True),
+}
 COLUMNS = (
-    "repeat",
-    "random search, %",
-    "TPE and pruning, %",
-    "difference, points",
-    "seconds",
-    "seconds of TPE and pruning until random's accuracy, as a fraction",
+    "strategy",
+    "best accuracy, %",
+    "difference from random, points (95 % interval)",
+    "higher, equal, lower",
+    "samples tried",
 )
+
+
+@dataclass(frozen=True)
+class Training:
+    """A recorded training: its sample, the validation accuracy after each epoch, and the seconds of an epoch."""
+
+    sample: Sample
+    accuracies: list[float]
+    epoch_seconds: float
 
 
 def main() -> None:
     options = parser("search", __doc__)
     options.add_argument("file", nargs="?", default="searches/sprint.yaml", help="the search file")
-    options.add_argument("--repeats", type=int, default=5, help="pairs of searches, each with another seed")
-    options.add_argument("--trials", type=int, default=20, help="trials of each random search")
-    options.add_argument("--epochs", type=float, default=4.0, help="epochs of a training that is not pruned")
+    options.add_argument("--configurations", type=int, default=70, help="samples that are trained")
+    options.add_argument("--epochs", type=float, default=4.0, help="epochs of a complete training")
+    options.add_argument("--trials", type=int, default=12, help="complete trainings whose seconds are the budget")
+    options.add_argument("--repeats", type=int, default=100, help="searches per strategy")
     chosen = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    opened = Opened(Path(chosen.file), None, chosen.trials, None)
+    opened = Opened(Path(chosen.file), None, chosen.configurations, None)
     manifest = arrays.read_manifest("data/arrays")
-    data = trials.Data(manifest, *(arrays.read_split("data/arrays", name) for name in ("train", "val")))
-    rows = []
-    for repeat in range(chosen.repeats):
-        random = _run(opened, data, repeat, "random", chosen.trials, float("inf"), chosen.epochs)
-        budget = sum(trial.user_attrs[trials.SECONDS] for trial in random)
-        tpe = _run(opened, data, repeat, "tpe", 10**6, budget, chosen.epochs)
-        rows.append(_row(repeat, random, tpe, budget))
-        print(f"repeat {repeat}: {rows[-1][1]} against {rows[-1][2]}", flush=True)
-    higher = sum(float(row[3]) > 0 for row in rows)
-    reached = [float(row[5]) for row in rows if row[5] != "not reached"]
-    print(f"\n{manifest.title}, {processor.describe()}; {chosen.file}, {chosen.epochs:g} epochs\n")
-    print(markdown(COLUMNS, rows))
-    print(f"\nTPE and pruning are better in {higher} of {len(rows)} repeats.")
-    if reached:
-        saved = 1 - statistics.median(reached)
-        print(
-            f"Where they reach random's accuracy ({len(reached)} repeats), they save {saved:.0%} of the time (median)."
-        )
+    table = record(opened, manifest, chosen.configurations, chosen.epochs)
+    budget = chosen.trials * statistics.fmean(len(one.accuracies) * one.epoch_seconds for one in table)
+    found = {
+        name: [
+            search(table, opened.space, kind, prunes, seed, budget)
+            for seed in tqdm(range(chosen.repeats), desc=name, disable=None)
+        ]
+        for name, (kind, prunes) in STRATEGIES.items()
+    }
+    print(f"\n{manifest.title}, {processor.describe()}; {chosen.file}, {chosen.epochs:g} epochs")
+    print(f"{len(table)} recorded trainings; {chosen.repeats} searches of {budget:.0f} s of training each\n")
+    print(markdown(COLUMNS, [row(name, found[name], found["random"], budget) for name in STRATEGIES]))
+    for name in ("random", "TPE"):
+        print(saved(f"{name}, pruning", found[f"{name}, pruning"], found[name], budget))
+    print(saved("TPE, pruning", found["TPE, pruning"], found["random"], budget, "random search"))
 
 
-def _run(
-    opened: Opened, data: trials.Data, repeat: int, kind: sampling.Kind, count: int, seconds: float, epochs: float
-) -> list[FrozenTrial]:
-    """The finished trials of one search that ends after `count` trials or `seconds` of training."""
-    name = f"{opened.name}-{epochs:g}-{repeat}-{kind}"
+def record(opened: Opened, manifest: arrays.Manifest, count: int, epochs: float) -> list[Training]:
+    """Train `count` random samples of the space; those that are stored are not trained again."""
+    unlabelled = arrays.read_unlabelled("data/arrays")
+    data = trials.Data(manifest, *(arrays.read_split("data/arrays", name) for name in ("train", "val")), unlabelled)
     values = opened.space.params({"train.epochs": epochs, "train.min_steps": 0})
-    changed = space.Space(opened.space.parameters, opened.space.conditions, values | {"seed": repeat})
-    settings = opened.search.model_copy(update={"pruning": kind == "tpe", "finalists": 0})
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    stored = storage.open_journal(FOLDER / f"{name}.log")
-    study = storage.open_study(stored, name, 1, write=True)
-    storage.recover(study)
-    study.sampler, study.pruner = sampling.Sampler(kind, repeat), sampling.pruner(settings.prunes)
-    objective = trials.Trials(settings, changed, data, FOLDER / name, "")
+    space = Space(opened.space.parameters, opened.space.conditions, values)
+    folder = FOLDER / f"{opened.name}-{epochs:g}"
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = storage.open_study(storage.open_journal(folder / storage.JOURNAL), STUDY, 1, write=True)
+    storage.require_same_space(stored, {**space.identity(), "data": manifest.sha256}, opened.file.as_posix())
+    storage.recover(stored)
+    stored.sampler, stored.pruner = sampling.Sampler("random", values["seed"]), sampling.pruner(False)
+    settings = opened.search.model_copy(update={"sampler": "random", "pruning": False, "hours": None})
+    objective = trials.Trials(settings, space, data, folder, "")
+    running.search(stored, objective, settings, lambda study, _: objective.tidy(study))
+    return [
+        Training(
+            trial.user_attrs[trials.SAMPLE],
+            [one["val_accuracy"] for one in trial.user_attrs[trials.RECORDS]],
+            trial.user_attrs[trials.SECONDS] / len(trial.user_attrs[trials.RECORDS]),
+        )
+        for trial in storage.in_state(stored, TrialState.COMPLETE)[:count]
+    ]
 
-    def stop(study: optuna.Study, trial: FrozenTrial) -> None:
-        print(f"repeat {repeat}, {kind}, {running.line(trial)}", flush=True)
-        objective.tidy(study)
 
-    while (done := storage.finished(study)) is not None and len(done) < count:
-        if sum(trial.user_attrs.get(trials.SECONDS, 0.0) for trial in done) >= seconds:
+def search(
+    table: Sequence[Training], space: Space, kind: sampling.Kind, prunes: bool, seed: int, budget: float
+) -> list[tuple[float, float]]:
+    """One search among the recorded trainings: seconds spent and best accuracy, after each trial within the budget.
+
+    The best is that of complete trainings, as in a live search.
+    """
+    study = optuna.create_study(
+        direction="maximize", sampler=sampling.Sampler(kind, seed), pruner=sampling.pruner(prunes)
+    )
+    waiting = numpy_generator(seed, "benchmark-search").permutation(len(table)).tolist()
+    spent, best, history = 0.0, 0.0, []
+    while waiting:
+        index = waiting[0] if kind == "random" else _proposed(study, space, table, waiting)
+        waiting.remove(index)
+        accuracies, seconds = table[index].accuracies, table[index].epoch_seconds
+        study.enqueue_trial(table[index].sample)
+        trial = study.ask()
+        space.suggest(trial)
+        for epoch, accuracy in enumerate(accuracies, 1):
+            spent += seconds
+            trial.report(accuracy, epoch)
+            if epoch < len(accuracies) and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, accuracies[-1])
+            best = best if spent > budget else max(best, accuracies[-1])
+        if spent > budget:
             break
-        study.optimize(objective, n_trials=1, catch=(trials.Failed,), callbacks=[stop])
-    return storage.finished(study)
+        history.append((spent, best))
+    return history
 
 
-def _row(repeat: int, random: list[FrozenTrial], tpe: list[FrozenTrial], budget: float) -> list[str]:
-    best, reached, spent = 0.0, None, 0.0
-    target = max(trial.values[0] for trial in random if trial.state == TrialState.COMPLETE)
-    for trial in tpe:
-        spent += trial.user_attrs.get(trials.SECONDS, 0.0)
-        if trial.state == TrialState.COMPLETE and spent <= budget * 1.02:  # the last trial may end a little later
-            best = max(best, trial.values[0])
-            if reached is None and best >= target:
-                reached = spent
-    fraction = "not reached" if reached is None else f"{reached / budget:.2f}"
-    shown = [f"{100 * value:.2f}" for value in (target, best, best - target)]
-    return [str(repeat), *shown, f"{budget:.0f}", fraction]
+def row(
+    name: str, found: Sequence[list[tuple[float, float]]], random: Sequence[list[tuple[float, float]]], budget: float
+) -> list[str]:
+    """A line of the table; repeats with the same seed are compared."""
+    ends = [[history[-1][1] if history else 0.0 for history in some] for some in (found, random)]
+    differences = 100 * (np.array(ends[0]) - np.array(ends[1]))
+    low, high = mean_interval(differences)
+    compared = [int((differences > 0).sum()), int((differences == 0).sum()), int((differences < 0).sum())]
+    tried = statistics.fmean(len(history) for history in found)
+    difference = "" if found is random else f"{differences.mean():+.2f} ({low:+.2f} to {high:+.2f})"
+    return [
+        name,
+        f"{100 * statistics.fmean(ends[0]):.2f}",
+        difference,
+        "" if found is random else ", ".join(map(str, compared)),
+        f"{tried:.1f}",
+    ]
+
+
+def saved(
+    name: str,
+    found: Sequence[list[tuple[float, float]]],
+    other: Sequence[list[tuple[float, float]]],
+    budget: float,
+    what: str = "the same without pruning",
+) -> str:
+    """A sentence: the seconds that a strategy needs for the accuracy of another one, and those this one needed."""
+    fractions = []
+    for one, reference in zip(found, other, strict=True):
+        target = reference[-1][1] if reference else 0.0
+        needed = next(seconds for seconds, best in reference if best == target) if reference else budget
+        reached = next((seconds for seconds, best in one if best >= target), None)
+        fractions.append(float("inf") if reached is None else reached / needed)
+    missed = sum(fraction == float("inf") for fraction in fractions)
+    return (
+        f"{name}: reaches the best accuracy of {what} after a median of {statistics.median(fractions):.0%} of the "
+        f"seconds that this one needed for it; not within the budget in {missed} of {len(fractions)} repeats."
+    )
+
+
+def _proposed(study: optuna.Study, space: Space, table: Sequence[Training], waiting: Sequence[int]) -> int:
+    """The waiting training that is nearest to the point that the sampler proposes."""
+    trial = study.ask()
+    point = space.suggest(trial)
+    study.tell(trial, state=TrialState.FAIL)  # samplers ignore it
+    return min(waiting, key=lambda index: distance(point, table[index].sample, space.parameters))
+
+
+def distance(one: Sample, other: Sample, parameters: Mapping[str, Range | Choices]) -> float:
+    """The squared distance of two samples; each range has length 1, and different choices are 1 apart."""
+    total = 0.0
+    for name, entry in parameters.items():
+        if name not in one or name not in other:
+            total += float((name in one) != (name in other))
+        elif isinstance(entry, Choices):
+            total += float(one[name] != other[name])
+        else:
+            low, high, first, second = entry.low, entry.high, one[name], other[name]
+            if entry.log:
+                low, high, first, second = np.log([low, high, first, second])
+            total += ((first - second) / (high - low)) ** 2
+    return total
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ def train(seed: int) -> dict[str, float]:
     model, settings = params.load(model=ModelConfig, train=TrainConfig)
     manifest = arrays.read_manifest("data/arrays")
     train, val, test = (arrays.read_split("data/arrays", name) for name in arrays.SPLITS)
-    trainer = build_trainer(seed, model, settings, manifest, train, val)
+    unlabelled = arrays.read_unlabelled("data/arrays")
+    trainer = build_trainer(seed, model, settings, manifest, train, val, unlabelled=unlabelled)
     for notice in notices(settings, trainer):
         print(f"seed {seed}: {notice}")
     for record in trainer.epochs():

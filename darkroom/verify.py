@@ -1,4 +1,4 @@
-"""Reproduce a commit in a clean clone; attest which outputs are identical bit for bit.
+"""Reproduce a commit in a clean clone; attest which outputs are equal bit for bit.
 
 The commit is cloned into a temporary folder (TMPDIR sets where). All stages run there with this Python, without any
 earlier results. Then the digest of each output is compared with the commit's dvc.lock.

@@ -8,7 +8,7 @@ from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.inputs.denoising import denoise_with_centre
-from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection, splits
+from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection, shift, splits
 from darkroom.preprocess.config import PreprocessConfig
 
 
@@ -32,8 +32,14 @@ def main() -> None:
     dominant = groups.dominant(selected.samples, selected.classes)
     for warning in groups.warnings(dominant):
         print(f"Warning: {warning}")
-    report.write("metrics/data", parts, manifest, selected.findings, selected.near_duplicates, dominant, seed)
-    write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, selected.findings))
+    unlabelled = parts.get(arrays.UNLABELLED)
+    shifted = shift.measure(parts["train"], unlabelled, seed) if unlabelled else None
+    for warning in (selected.warning, shifted.warning if shifted else ""):
+        if warning:
+            print(f"Warning: {warning}")
+    facts = selected.findings, selected.near_duplicates, dominant, seed, shifted
+    report.write("metrics/data", parts, manifest, *facts)
+    write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, selected.findings, shifted))
     print(f"{report.summary_line(manifest, selected.findings)} (metrics/data)")
 
 

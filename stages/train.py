@@ -12,10 +12,10 @@ from darkroom.core.spelling import counted
 from darkroom.core.stage import run
 from darkroom.models import checkpoints, hardware
 from darkroom.models.config import ModelConfig
-from darkroom.train import augmented, curves, distillation, gradients, launch, processes
+from darkroom.train import augmented, curves, distillation, launch, processes
 from darkroom.train.config import TrainConfig
 from darkroom.train.resume import Resume
-from darkroom.train.setup import build_trainer, describe_training, notices
+from darkroom.train.setup import build_trainer, describe_training, notices, warnings
 
 
 def main() -> dict[str, float]:
@@ -29,7 +29,8 @@ def train() -> dict[str, float]:
     with processes.join(hardware.choose_device(settings.device)) as group:
         manifest = arrays.read_manifest("data/arrays")
         splits = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
-        trainer = build_trainer(seed, model, settings, manifest, *splits, group)
+        unlabelled = arrays.read_unlabelled("data/arrays")
+        trainer = build_trainer(seed, model, settings, manifest, *splits, group, unlabelled)
         print(f"training {model.name} on {counted(len(trainer.batches.labels), 'example')}: {trainer.hardware()}")
         for notice in notices(settings, trainer):
             print(notice, flush=True)
@@ -45,7 +46,7 @@ def train() -> dict[str, float]:
             print(record, flush=True)
             if group.is_first:
                 curves.write("metrics/curves", trainer.records)
-            for warning in gradients.warnings(record.layers):
+            for warning in warnings(record, trainer):
                 print(f"warning: {warning}", file=sys.stderr)
         costs = trainer.costs()
         if group.is_first:

@@ -8,9 +8,11 @@ import torch
 from darkroom.core import params
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.models.config import ModelConfig
+from darkroom.train import semi_supervised
 from darkroom.train.config import TrainConfig
 from darkroom.train.objective import Objective, Supervised
 from darkroom.train.processes import ALONE, Processes
+from darkroom.train.semi_supervised import SemiSupervised
 from darkroom.train.trainer import Trainer
 from tests import packs
 from tests.networks import small
@@ -80,12 +82,18 @@ def trainer(
     dropout: float = 0.0,
     processes: Processes = ALONE,
 ) -> Trainer:
-    """A trainer of a small network of the family `name` on 256 images, so 8 steps per epoch of `recipe`."""
+    """A trainer of a small network of the family `name` on 256 images, so 8 steps per epoch of `recipe`.
+
+    A semi-supervised method gets 3 times as many unlabelled images.
+    """
     train, val = split(examples, 1), split(64, 2)
     network = small(name, (10, 10, 1), 2, seed, dropout=dropout)
     objective = objective or Supervised(settings.label_smoothing)
-    data = manifest(train)
-    return Trainer(network, objective, train, val, data, settings, seed, CPU, precision, processes=processes)
+    data, unlabelled = manifest(train), None
+    if settings.semi_supervised.method != "none":
+        objective = SemiSupervised(objective, settings.semi_supervised, data.classes, CPU)
+        unlabelled = semi_supervised.batches(split(3 * examples, 3), settings, data, seed, CPU, 1)
+    return Trainer(network, objective, train, val, data, settings, seed, CPU, precision, True, processes, unlabelled)
 
 
 def trained(settings: TrainConfig, **arguments: object) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ from darkroom.core import arrays, params
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import index
-from darkroom.preprocess import raw_data
+from darkroom.preprocess import hiding, raw_data
 from darkroom.preprocess.config import PreprocessConfig
 
 _SUSPECTS = {  # title -> file of suspect labels
@@ -29,6 +29,8 @@ class AuditData:
 
     manifest: Manifest
     splits: Mapping[str, Split]
+    unlabelled: Split | None
+    shift: Mapping[str, float]  # the fields of `shift.Shift`; empty if it was not measured
     findings: pd.DataFrame  # metrics/data/findings.csv
     near_duplicates: pd.DataFrame  # metrics/data/near_duplicates.csv
     suspects: Mapping[str, pd.DataFrame]  # tables of `label_errors.table`, by title
@@ -44,6 +46,8 @@ def read() -> AuditData:
     return AuditData(
         manifest,
         splits,
+        arrays.read_unlabelled("data/arrays"),
+        _read_shift("metrics/data/unlabelled.csv"),
         _read_csv("metrics/data/findings.csv"),
         _read_csv("metrics/data/near_duplicates.csv").astype({"difference": float}),
         _current_suspects(manifest, splits),
@@ -58,9 +62,13 @@ def read_originals(ids: Iterable[str]) -> dict[str, np.ndarray]:
 
     Images that cannot be decoded are missing from the result.
     """
-    raw = raw_data.read("data/raw", params.load(preprocess=PreprocessConfig))
-    indices = np.flatnonzero(np.isin(raw.samples.ids, list(ids)))
-    decoded = zip(raw.samples.ids[indices].tolist(), raw.take(indices), strict=True)
+    seed, settings = params.load(seed=params.Seed, preprocess=PreprocessConfig)
+    raw, wanted = raw_data.read("data/raw", settings), set(ids)
+    named = [raw.samples.ids]
+    if settings.labels_per_class != "all":
+        named.append(hiding.hidden_ids(raw.samples.ids, seed))
+    indices = {name: index for some in named for index, name in enumerate(some.tolist()) if name in wanted}
+    decoded = zip(indices, raw.take(np.array([*indices.values()], dtype=np.int64)), strict=True)
     return {name: image for name, image in decoded if not isinstance(image, str)}
 
 
@@ -70,6 +78,11 @@ def _read_csv(path: str) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise DarkroomError(f"{path} cannot be read ({error}): run `dvc repro` to create it.") from None
+
+
+def _read_shift(path: str) -> dict[str, float]:
+    """The row of the table of `shift.measure`; empty if it was not measured."""
+    return {name: float(value) for name, value in _read_csv(path).iloc[0].items()} if Path(path).exists() else {}
 
 
 def _current_suspects(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, pd.DataFrame]:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73"}  # of Okabe and Ito: safe for colour-blind readers
+# Of Okabe and Ito: safe for colour-blind readers
+COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73", "unlabelled": "#CC79A7"}
 
 
 def brightness_histograms(brightness: Mapping[str, np.ndarray]) -> Figure:

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from darkroom.audit import figures
 from darkroom.audit.data import AuditData, read_originals
 from darkroom.bundle import drift, stability
-from darkroom.core.arrays import Split
+from darkroom.core.arrays import UNLABELLED, Split
 from darkroom.figures.images import to_pil
 from darkroom.preprocess import report
 from darkroom.statistics.multiple import holm
@@ -29,7 +29,9 @@ def render(data: AuditData) -> str:
     images = {name: figures.data_uri(to_pil(image)) for name, image in originals.items()}
     counts = report.counts(data.splits, data.manifest.classes)
     brightness = {name: _brightness(split) for name, split in data.splits.items()}
-    sheet = report.sample_sheet(data.splits["train"], data.manifest, data.seed)
+    if data.unlabelled:
+        brightness[UNLABELLED] = _brightness(data.unlabelled)
+    sheet = report.sample_sheet(data.splits["train"], data.manifest, data.seed, data.unlabelled)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=data.manifest,
@@ -40,6 +42,7 @@ def render(data: AuditData) -> str:
         other_sizes=max(0, len(data.sizes) - _MAX_SIZES),
         histograms=figures.data_uri(figures.brightness_histograms(brightness)),
         drift=_drift(counts, brightness),
+        shift=data.shift,
         drift_limits=(stability.WARNING, stability.ALARM),
         sheet=figures.data_uri(sheet),
         finding_counts=_count_by(data.findings, ["rule", "split", "action"]),
@@ -62,16 +65,20 @@ def _brightness(split: Split) -> np.ndarray:
 
 
 def _drift(counts: pd.DataFrame, brightness: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Validation and test set against the training set: `index` (None: too few images), Holm-adjusted `p`."""
+    """The other splits against the training set: `index` (None: too few images), Holm-adjusted `p`.
+
+    The classes of unlabelled images are unknown.
+    """
     edges = stability.edges(brightness["train"])
     bins = {
-        "classes": {name: counts[name].to_numpy() for name in brightness},
+        "classes": {name: counts[name].to_numpy() for name in brightness if name != UNLABELLED},
         "brightness": {name: stability.binned(edges, values) for name, values in brightness.items()},
     }
     rows = [
         {"split": name, "feature": feature, "index": _index(some["train"], some[name])}
-        for name in ("val", "test")
+        for name in brightness
         for feature, some in bins.items()
+        if name != "train" and name in some
     ]
     p = [stability.p_value(bins[row["feature"]]["train"], bins[row["feature"]][row["split"]]) for row in rows]
     return [{**row, "p": value} for row, value in zip(rows, holm(np.array(p)).tolist(), strict=True)]

@@ -18,9 +18,18 @@ _BLOCK = 1000  # examples copied at a time
 
 
 def out_of_sample(
-    train: Split, val: Split, manifest: Manifest, seed: int, model: ModelConfig, settings: TrainConfig, fold: np.ndarray
+    train: Split,
+    val: Split,
+    manifest: Manifest,
+    seed: int,
+    model: ModelConfig,
+    settings: TrainConfig,
+    fold: np.ndarray,
+    unlabelled: Split | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """For each value of `fold` (N,) int64, train a network on the examples of the others.
+
+    A semi-supervised method learns from `unlabelled` too, which tells nothing of the labels of the fold.
 
     Yields the indices (n,) of the fold's examples, their logits (n, K) float32, and the logits of the validation set.
     """
@@ -31,7 +40,7 @@ def out_of_sample(
     for number in range(count):
         indices = np.flatnonzero(fold == number)
         with subset(train, np.flatnonzero(fold != number)) as rest, subset(train, indices) as held_out:
-            trainer = build_trainer(seed, model, training, manifest, rest, val)
+            trainer = build_trainer(seed, model, training, manifest, rest, val, unlabelled=unlabelled)
             for notice in notices(training, trainer):
                 print(f"fold {number + 1} of {count}: {notice}")
             for record in trainer.epochs():

@@ -1,5 +1,8 @@
 """List the images of a folder: one sub-folder per class, or one sub-folder per split with one per class in it.
 
+A folder `unlabelled` beside the classes or the splits holds images without a label, unless dataset.yaml lists it as a
+class.
+
 Split folders that are not recognised would become the classes. So names that mean a split are recognised in the usual
 spellings, and a folder whose layout is not clear is an error.
 """
@@ -10,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from darkroom.core.arrays import SPLITS
+from darkroom.core.arrays import SPLITS, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import answers, listing
 from darkroom.datasets.listing import Listed
@@ -30,18 +33,36 @@ def walk(folder: Path, classes: Sequence[str]) -> tuple[list[Listed], list[str]]
     none of them is a split. Raises DarkroomError if splits and classes cannot be told apart, if a class folder links
     out of `folder`, or if a folder is unreadable.
     """
-    tops = _folders(folder)
+    tops, unlabelled = _without_unlabelled(_folders(folder), classes)
     splits = _splits(folder, tops, classes)
-    if not splits:
-        listed = [Listed(path, top) for top in tops for path in _files(folder, folder / top)]
-        _refuse_splits_within_classes(folder, listed)
-        return listed, sorted(_beside(folder, folder))
     listed, beside = [], _beside(folder, folder)
+    if not splits:
+        listed += (Listed(path, top) for top in tops for path in _files(folder, folder / top))
+        _refuse_splits_within_classes(folder, listed)
     for top, split in splits.items():
         beside += _beside(folder, folder / top)
-        for label in _folders(folder / top, folder):
+        labels, more = _without_unlabelled(_folders(folder / top, folder), classes)
+        if more and split != "train":
+            remedy = f"move its images to {folder / UNLABELLED}, or list it under `classes` in dataset.yaml"
+            raise DarkroomError(f"{folder / top / more[0]} has images without a label in the split {split}: {remedy}.")
+        unlabelled += [f"{top}/{name}" for name in more]
+        for label in labels:
             listed += (Listed(path, label, split) for path in _files(folder, folder / top / label))
+    for name in unlabelled:
+        listed += (Listed(path, "", UNLABELLED) for path in _files(folder, folder / name))
     return listed, sorted(beside)
+
+
+def empty_unlabelled(folder: Path, classes: Sequence[str]) -> list[str]:
+    """The names of the folders for unlabelled images in `folder` that contain no files."""
+    found = sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+    return sorted(set(_without_unlabelled(found, classes)[1]) - set(_folders(folder)))
+
+
+def _without_unlabelled(names: Sequence[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names of the folders of classes or splits, and those of the folders of unlabelled images."""
+    unlabelled = [name for name in names if listing.means_unlabelled(name) and name not in classes]
+    return [name for name in names if name not in unlabelled], unlabelled
 
 
 def _splits(folder: Path, tops: Sequence[str], classes: Sequence[str]) -> dict[str, str]:

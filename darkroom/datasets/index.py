@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
@@ -37,8 +38,8 @@ class Entry:
     """One row of the index."""
 
     path: str
-    label: str
-    split: str  # one of SPLITS, or "" if the dataset has no split of its own
+    label: str  # "" if it is unlabelled
+    split: str  # one of SPLITS, UNLABELLED, or "" if the dataset has no split of its own
     group: str
     columns: str  # the manifest's other columns, as a JSON object of texts; "" if there are none
     bytes: int
@@ -55,9 +56,9 @@ class Entry:
 def build(dataset: ImageFolder, folder: str | Path) -> str:
     """Write the index of the dataset's folder, and its description with the classes found, to `folder`.
 
-    Returns a summary. Raises DarkroomError if there are no images or fewer than two classes, if a class differs from
-    another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or if a group is in
-    two splits.
+    Returns a summary. Raises DarkroomError if there are no images or fewer than two classes, if a class has no labelled
+    image, differs from another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or
+    if a group is in two splits.
     """
     listed, remarks = _list(dataset)
     if not listed:
@@ -76,7 +77,10 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
                 ignored[entry.remark] += 1
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
     remarks += [f"{counted(count, 'image')}: {remark}" for remark, count in sorted(ignored.items()) if remark]
-    found = f"{counted(len(listed), 'image')} of {counted(len(classes), 'class')}"
+    unlabelled = sum(one.split == UNLABELLED for one in listed)
+    found = f"{counted(len(listed) - unlabelled, 'image')} of {counted(len(classes), 'class')}"
+    if unlabelled:
+        found += f" and {counted(unlabelled, 'unlabelled image')}"
     return "; ".join([f"{found}, {unusable} of them unusable" if unusable else found, *remarks])
 
 
@@ -104,13 +108,18 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
         listed, unused = folders.walk(dataset.folder, dataset.classes)
         files = f"{counted(len(unused), 'file')} outside of the class folders"
         remarks = [f"not used: {files}, such as {unused[0]!r}"] if unused else []
+        remarks += [f"{name}/ is empty" for name in folders.empty_unlabelled(dataset.folder, dataset.classes)]
     return sorted(listed), remarks
 
 
 def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
     """The classes in the order of dataset.yaml, or sorted."""
     folder = dataset.folder
-    found = Counter(one.label for one in listed)
+    found = Counter(one.label for one in listed if one.split != UNLABELLED)
+    start = "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest"
+    remedy = f"{start}. Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more"
+    if not found:
+        raise DarkroomError(f"{folder} has {counted(len(listed), 'image')}, but no image with a label: {remedy}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):
@@ -128,7 +137,9 @@ def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
         remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its images"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
     if empty := [name for name in classes if name not in found]:
-        remedy = "add some, or remove the class from dataset.yaml"
+        if found.total() == len(listed):
+            start = "add some"
+        remedy = f"{start}, or remove the class from dataset.yaml"
         raise DarkroomError(f"{folder} has no images of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
         raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.")
@@ -136,9 +147,12 @@ def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
 
 
 def _check_groups(dataset: ImageFolder, listed: Iterable[Listed]) -> None:
-    """Raise DarkroomError if a group is in two splits; an image without a split belongs to training."""
+    """Raise DarkroomError if a group is in two splits; an image without a split belongs to training.
+
+    Unlabelled images of a group that is held out are left out later.
+    """
     first: dict[str, str] = {}
-    for one in listed:
+    for one in (one for one in listed if one.split != UNLABELLED):
         split = one.split or "train"
         if one.group and first.setdefault(one.group, split) != split:
             splits = f"{first[one.group]} and {split} (an empty split means train)"

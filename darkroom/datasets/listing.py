@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
+_UNLABELLED = ("unlabelled", "unlabeled")
 _SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
@@ -18,7 +19,7 @@ class Listed(NamedTuple):
     """An image as listed by a folder or a manifest."""
 
     path: str  # relative to the dataset's folder, with "/"
-    label: str
+    label: str  # "" if it is unlabelled; then the split is UNLABELLED
     split: str = ""
     group: str = ""
     columns: str = ""  # the other columns of a manifest, as a JSON object of texts; "" if there are none
@@ -28,6 +29,11 @@ def split_named(name: str) -> str:
     """The split that a name means, in any case; an empty string if it means none."""
     word = stripped(name).casefold()
     return next((split for split, names in _SPLITS.items() if word in names), "")
+
+
+def means_unlabelled(name: str) -> bool:
+    """Whether a folder or split of this name, in any case, holds images without a label."""
+    return stripped(name).casefold() in _UNLABELLED
 
 
 def stripped(text: str) -> str:

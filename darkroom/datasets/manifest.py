@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from darkroom.core.arrays import SPLITS
+from darkroom.core.arrays import SPLITS, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import closest
 from darkroom.datasets import listing
@@ -86,12 +86,10 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         where = f"{path}, row {number}"
         given = columns.read(row)
         values = {name: _text(given.pop(name), where, name) for name in _KNOWN if name in given}
-        for name in _REQUIRED:
-            if not listing.stripped(values.get(name, "")):
-                raise DarkroomError(f"{where} has no {name}: every row needs one.")
-        split = listing.stripped(values.get("split", ""))
-        if split and not listing.split_named(split):
-            raise DarkroomError(f"{where} has the split {split!r}: it must be {', '.join(SPLITS)} or empty.")
+        if not listing.stripped(values.get("path", "")):
+            raise DarkroomError(f"{where} has no path: every row needs one.")
+        label = listing.stripped(values.get("label", ""))
+        split = _split(listing.stripped(values.get("split", "")), label, where)
         file = _file(values["path"], path.parent, where)
         if file in rows:
             same = f"the same path {values['path']!r} as row {rows[file]}"
@@ -99,12 +97,25 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         rows[file] = number
         group = listing.stripped(values.get("group", ""))
         group = groups.setdefault(listing.key(group), group)  # groups that differ in case or blanks only are one
-        listed.append(Listed(file, listing.stripped(values["label"]), listing.split_named(split), group))
+        listed.append(Listed(file, label, split, group))
         others.append({name: _plain(value) for name, value in given.items()})
         long |= dict.fromkeys(name for name, text in others[-1].items() if len(text) > MAX_CELL)
     kept = ({name: text for name, text in other.items() if name not in long} for other in others)
     texts = (json.dumps(other, ensure_ascii=False) if other else "" for other in kept)
     return [row._replace(columns=text) for row, text in zip(listed, texts, strict=True)], list(long)
+
+
+def _split(given: str, label: str, where: str) -> str:
+    """The split of a row; a row without a label is unlabelled, and may be in no other split than training."""
+    split = listing.split_named(given)
+    if label and given and not split:
+        raise DarkroomError(f"{where} has the split {given!r}: it must be {', '.join(SPLITS)} or empty.")
+    if label:
+        return split
+    if given and split != "train" and not listing.means_unlabelled(given):
+        remedy = "give it a label, or leave the split empty"
+        raise DarkroomError(f"{where} has no label, but the split {given!r}: {remedy}.")
+    return UNLABELLED
 
 
 def columns(folder: Path) -> list[str]:

@@ -13,9 +13,9 @@ from darkroom.models.fitting import FAILURES, misfit, require_fit
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     """Build timm's `architecture` for images of `shape` (height, width, channels).
 
-    The attribute `last_layer_name` names its last layer, `adapted` the layers that depend on the classes. Raises
-    DarkroomError if timm has no such network, or none with a linear last layer, and ValueError if the image size does
-    not fit it.
+    The attribute `last_layer_name` names its last layer, `adapted` the layers that depend on the classes, and
+    `position_grids` the position embeddings, with the rows and columns of patches. Raises DarkroomError if timm has no
+    such network, or none with a linear last layer, and ValueError if the image size does not fit it.
     """
     height, width, channels = shape
     try:
@@ -24,6 +24,7 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
         raise misfit(error) from None
     _require_whole_patches(network, shape)
     network.adapted = (network.last_layer_name,)
+    network.position_grids = _position_grids(network)
     require_fit(network, shape, classes)
     return network
 
@@ -34,6 +35,12 @@ def published(architecture: str, channels: int) -> nn.Module:
     The attribute `last_layer_name` names its last layer. Raises DarkroomError like `adapt`.
     """
     return _create(architecture, in_chans=channels)
+
+
+def _position_grids(network: nn.Module) -> dict[str, tuple[int, int]]:
+    embeddings, grid = getattr(network, "pos_embed", None), getattr(network, "patch_embed", None)
+    grid = getattr(grid, "grid_size", None)
+    return {"pos_embed": grid} if isinstance(embeddings, nn.Parameter) and embeddings.ndim == 3 and grid else {}
 
 
 def _require_whole_patches(network: nn.Module, shape: tuple[int, ...]) -> None:

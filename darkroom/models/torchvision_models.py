@@ -14,7 +14,8 @@ from darkroom.models.fitting import require_fit
 SMALL = 64  # images with a side below this many pixels get a stem that keeps their size
 PATCH = 4  # pixels per side of a Vision Transformer's patch for small images
 INCEPTIONS = ("googlenet", "inception_v3")  # with auxiliary classifiers
-SIZE_DEPENDENT = ("encoder.pos_embedding", "aux1", "aux2", "AuxLogits")  # depend on the image size, or are removed
+POSITIONS = "encoder.pos_embedding"  # of Vision Transformers
+REMOVED = ("aux1", "aux2", "AuxLogits")
 
 
 def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
@@ -22,8 +23,9 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
 
     For small images the first convolution becomes 3 x 3 with stride 1 and the first pooling is removed, as is usual for
     residual networks on CIFAR-10; a Vision Transformer gets patches of 4 x 4. The attribute `last_layer_name` names
-    its last layer, `adapted` the layers that differ from torchvision's. Raises DarkroomError if torchvision has no such
-    model, and ValueError if the image size does not fit it.
+    its last layer, `adapted` the layers that differ from torchvision's, `position_grids` the position embeddings, with
+    the rows and columns of patches. Raises DarkroomError if torchvision has no such model, and ValueError if the image
+    size does not fit it.
     """
     import torchvision  # takes 3 s, so only when needed
 
@@ -35,8 +37,9 @@ def adapt(shape: tuple[int, ...], classes: int, architecture: str) -> nn.Module:
     is_transformer = architecture.startswith("vit_")
     if is_transformer:
         network.image_size, network.patch_size = height, PATCH if small else network.patch_size
+        network.position_grids = {POSITIONS: (height // network.patch_size, width // network.patch_size)}
     _adapt_stem(network, stem, channels, small, is_transformer)
-    network.adapted = (stem, _adapt_head(network, classes), *SIZE_DEPENDENT)
+    network.adapted = (stem, _adapt_head(network, classes), *REMOVED)
     require_fit(network, shape, classes)
     return network
 

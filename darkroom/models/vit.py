@@ -39,7 +39,9 @@ class Vit(nn.Module):
             convolution(STEM_CHANNELS, embed_dim // 2),
             convolution(embed_dim // 2, embed_dim, pool=True),
         )
-        self.positions = nn.Parameter(torch.empty(1, (height // 4) * (width // 4), embed_dim))
+        rows, columns = height // 4, width // 4
+        self.positions = nn.Parameter(torch.empty(1, rows * columns, embed_dim))
+        self.position_grids = {"positions": (rows, columns)}
         self.encoder = nn.Sequential(
             nn.Dropout(dropout),
             *(_Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth)),

@@ -15,7 +15,7 @@ import pandas as pd
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.preprocess.config import CleanConfig
-from darkroom.preprocess.samples import Samples
+from darkroom.preprocess.samples import NO_LABEL, Samples
 
 REMOVED, KEPT, RELABELLED, LABELLED = "removed", "kept", "relabelled", "labelled"  # the actions of a finding
 
@@ -201,7 +201,7 @@ def remove(
             f"{len(remaining)} of {counted(len(classes), 'class')} with enough training images, at least 2 are needed: "
             "lower preprocess.clean.min_class_size, or add images."
         )
-    labels = np.searchsorted(remaining, samples.labels)
+    labels = np.where(samples.labels == NO_LABEL, NO_LABEL, np.searchsorted(remaining, samples.labels))
     return replace(kept, labels=labels), tuple(classes[label] for label in remaining)
 
 

@@ -44,16 +44,31 @@ def find_pairs(pack: Pack, chosen: np.ndarray, max_difference: float, flip: bool
 
 
 def pair_table(pairs: pd.DataFrame, samples: Samples, classes: Sequence[str]) -> pd.DataFrame:
-    """The pairs by name: first, first_split, first_label, second, second_split, second_label, difference, mirrored."""
-    columns = {}
+    """The pairs by name: first, first_split, first_label, second, second_split, second_label, difference, mirrored.
+
+    The label of an unlabelled image is empty.
+    """
+    columns, titles = {}, np.array([*classes, ""])  # NO_LABEL, -1, is the last one
     for name in ("first", "second"):
         indices = pairs[name].to_numpy()
         columns |= {
             name: samples.ids[indices],
             f"{name}_split": samples.splits[indices],
-            f"{name}_label": np.array(classes)[samples.labels[indices]],
+            f"{name}_label": titles[samples.labels[indices]],
         }
     return pd.DataFrame({**columns, "difference": pairs["difference"].round(4), "mirrored": pairs["mirrored"]})
+
+
+def by_name(table: pd.DataFrame) -> pd.DataFrame:
+    """The result of `pair_table` with the lower id first, and in an order that depends on names only.
+
+    That of the dataset may follow the classes, and so reveal the class of an unlabelled image.
+    """
+    swapped, names = table["first"] > table["second"], ["", "_split", "_label"]
+    first, second = [f"first{name}" for name in names], [f"second{name}" for name in names]
+    ordered = table.copy()
+    ordered.loc[swapped, first + second] = table.loc[swapped, second + first].to_numpy()
+    return ordered.sort_values(["difference", "first", "second"], ignore_index=True)
 
 
 def _compare(pack: Pack, pairs: np.ndarray, mirrored: bool = False) -> pd.DataFrame:

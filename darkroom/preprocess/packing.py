@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from darkroom.core.arrays import SPLITS, Manifest
+from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest
 from darkroom.core.cropping import centre
 from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
 from darkroom.datasets.descriptions import Dataset
@@ -81,8 +81,10 @@ def write(
 
     `pack` holds the images in the order of `samples`, resized as by `settings`. Images whose split is "" are skipped.
     `classes` are the remaining classes of `dataset`. `shape` is that of a network's input: the centre of an image. Only
-    training images are written whole. `intensity_range` is that of `intensities.measure`.
+    training and unlabelled images are written whole; the latter in the order of their ids, because that of the dataset
+    may follow the classes. `intensity_range` is that of `intensities.measure`.
     """
+    unlabelled = samples.indices(UNLABELLED)
     indices = {name: samples.indices(name) for name in SPLITS}
     counts = {name: len(indices[name]) for name in SPLITS}
     with new_folder(folder) as temporary:
@@ -96,6 +98,10 @@ def write(
             examples[name] = labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes()
             digests[name].update(examples[name])
         test.update(examples["test"])
+        if len(unlabelled):
+            unlabelled = unlabelled[np.argsort(samples.ids[unlabelled])]
+            digests[UNLABELLED] = _write_unlabelled(temporary, pack, samples, unlabelled)
+            counts[UNLABELLED] = len(unlabelled)
         mean, std = channel_statistics(levels)
         written = Manifest(
             dataset=dataset.name,
@@ -107,7 +113,7 @@ def write(
             mean=mean,
             std=std,
             counts=counts,
-            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
+            sha256=hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest(),
             intensity_range=intensity_range,
             test_sha256=test.hexdigest(),
             test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
@@ -117,6 +123,28 @@ def write(
         )
         write_json(temporary / "manifest.json", asdict(written))
     return written
+
+
+def _write_unlabelled(folder: Path, pack: Pack, samples: Samples, indices: np.ndarray) -> Any:
+    """Write the unlabelled images at `indices` (n,), in this order; return a running SHA-256 of all that is written."""
+    with (folder / f"{UNLABELLED}.inputs.npy").open("wb") as file:
+        digest = _start_inputs(file, len(indices), pack.shape)
+        step = max(1, _BLOCK_BYTES // int(np.prod(pack.shape)))
+        for start in tqdm(range(0, len(indices), step), desc="pack", unit="block", leave=False, disable=None):
+            images = pack.take(indices[start : start + step])
+            file.write(images.data)
+            digest.update(images.data)
+    _write_columns(folder / f"{UNLABELLED}.columns.csv", samples, indices, digest)
+    write_json(folder / f"{UNLABELLED}.ids.json", samples.ids[indices].tolist())
+    digest.update((folder / f"{UNLABELLED}.ids.json").read_bytes())
+    return digest
+
+
+def _start_inputs(file: BinaryIO, count: int, shape: tuple[int, ...]) -> Any:
+    """Write the header of `count` inputs of this `shape`; return a running SHA-256."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    return hashlib.sha256(repr(header).encode())
 
 
 def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: Any) -> None:
@@ -142,9 +170,7 @@ def _write_inputs(
         for name in SPLITS:
             files[name] = stack.enter_context((folder / f"{name}.inputs.npy").open("wb"))
             stored = pack.shape if name == "train" else shape
-            header = {"descr": "|u1", "fortran_order": False, "shape": (counts[name], *stored)}
-            np.lib.format.write_array_header_1_0(files[name], header)
-            digests[name] = hashlib.sha256(repr(header).encode())
+            digests[name] = _start_inputs(files[name], counts[name], stored)
         start = 0
         for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
             for name in SPLITS:

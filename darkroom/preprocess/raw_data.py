@@ -22,7 +22,7 @@ from darkroom.inputs import image, resizing
 from darkroom.preprocess import intensities, sizes
 from darkroom.preprocess.config import PreprocessConfig
 from darkroom.preprocess.intensities import NO_INTENSITIES, Intensities
-from darkroom.preprocess.samples import Samples, published_samples
+from darkroom.preprocess.samples import NO_LABEL, Samples, published_samples
 
 _BLOCK = 1024  # images decoded, or index entries read, at a time; fewer images if they have more bytes than this
 _BLOCK_BYTES = 2**26
@@ -164,7 +164,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:
     """Ids, labels, splits, groups, digests, problems, sizes (height, width, channels) and bits of the entries."""
-    labels = {name: label for label, name in enumerate(classes)}
+    labels = {"": NO_LABEL} | {name: label for label, name in enumerate(classes)}
     return (
         np.array([entry.path for entry in entries], dtype=TEXT),
         np.array([labels[entry.label] for entry in entries]),

@@ -17,10 +17,9 @@ from darkroom.core.errors import DarkroomError
 from darkroom.datasets import answers
 from darkroom.datasets.answers import FILE, UNCLEAR
 from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
-from darkroom.preprocess.samples import Samples
+from darkroom.preprocess.samples import NO_LABEL, Samples
 
 AUTO, NONE = "auto", "none"
-NO_LABEL = -1  # of an unlabelled example
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Verdict:
     detail: str
 
 
-def read(samples: Samples, folder: Path, name: str, classes: Sequence[str]) -> dict[int, Verdict]:
-    """What the CSV file `name` in `folder` says of each example, by index.
+def read(ids: Iterable[str], folder: Path, name: str, classes: Sequence[str]) -> dict[int, Verdict]:
+    """What the CSV file `name` in `folder` says of each of the examples with these `ids`, by index.
 
     "auto": labels.csv if there is one; "none": nothing. A file of corrections has the columns id and label, and an
     empty label removes the example. Raises DarkroomError if the file is missing or invalid, if it names an unknown
@@ -42,7 +41,7 @@ def read(samples: Samples, folder: Path, name: str, classes: Sequence[str]) -> d
     path = folder / (FILE if name == AUTO else name)
     if name == NONE or (name == AUTO and not path.exists()):
         return {}
-    indices = {example: index for index, example in enumerate(samples.ids.tolist())}
+    indices = {example: index for index, example in enumerate(ids)}
     numbers = {title: label for label, title in enumerate(classes)}
     try:
         text = path.read_bytes().decode("utf-8-sig")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import asdict, astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from darkroom.core import arrays
-from darkroom.core.arrays import SPLITS, Manifest, Split
+from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest, Split
 from darkroom.core.outputs import new_folder, write_csv
 from darkroom.core.randomness import numpy_generator
 from darkroom.figures import drawing, fonts
 from darkroom.figures.images import to_rgb
 from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
+from darkroom.preprocess.samples import NO_LABEL
+from darkroom.preprocess.shift import Shift
 
 MAX_CLASSES, MAX_IMAGES = 30, 12  # rows of the sample sheet, and images per row
 
@@ -29,21 +31,27 @@ _GAP = 3
 _LEFT, _BOTTOM, _RIGHT, _TOP = 160, 8, 8, 40
 _MIN_WIDTH = 640  # so that the title fits
 
+_ROW = "(unlabelled)"  # a class may have the name without brackets
 
-def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Finding]) -> dict[str, float]:
+
+def summary(
+    manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Finding], shift: Shift | None = None
+) -> dict[str, float]:
     """The numbers of metrics/preprocess.json.
 
     Class fractions, mean_<channel> and std_<channel> are of the training split; the last two are on the scale 0..1.
-    `relabelled` is there if labels were corrected, `labelled` if unlabelled examples got one.
+    `unlabelled` is there if there are such examples, `relabelled` if labels were corrected, `labelled` if unlabelled
+    examples got one. `unlabelled_auc` and the keys that start with it are the result of `shift.measure`.
     """
     actions = Counter(finding.action for finding in findings)
     fractions = np.bincount(train_labels, minlength=len(manifest.classes)) / len(train_labels)
     height, width, channels = manifest.shape
     return {
-        **{name: manifest.counts[name] for name in SPLITS},
+        **manifest.counts,
         "removed": actions[REMOVED],
         "suspect_kept": actions[KEPT],
         **{action: actions[action] for action in (RELABELLED, LABELLED) if actions[action]},
+        **_shift_numbers(shift),
         "classes": len(manifest.classes),
         "smallest_class_fraction": round(float(fractions.min()), 6),
         "largest_class_fraction": round(float(fractions.max()), 6),
@@ -55,12 +63,19 @@ def summary(manifest: Manifest, train_labels: np.ndarray, findings: Sequence[Fin
     }
 
 
+def _shift_numbers(shift: Shift | None) -> dict[str, float]:
+    if shift is None:
+        return {}
+    values = {"": shift.auc, "_low": shift.low, "_high": shift.high, "_p_value": shift.p_value}
+    return {f"unlabelled_auc{name}": round(value, 6) for name, value in values.items()}
+
+
 def summary_line(manifest: Manifest, findings: Sequence[Finding]) -> str:
     """Counts in one line: `Toy: 4 train, 2 val, 3 test images; 3 removed (2 leak, 1 unusable); 1 suspect kept`.
 
     With corrected labels, `; 6 relabelled` is appended; with labels of unlabelled examples, `; 6 labelled`.
     """
-    sizes = ", ".join(f"{manifest.counts[name]} {name}" for name in SPLITS)
+    sizes = ", ".join(f"{count} {name}" for name, count in manifest.counts.items())
     rules = Counter(finding.rule for finding in findings if finding.action == REMOVED)
     by_rule = ", ".join(f"{count} {rule}" for rule, count in rules.most_common())
     removed = f"{rules.total()} removed" + (f" ({by_rule})" if by_rule else "")
@@ -79,23 +94,29 @@ def write(
     near_duplicates: pd.DataFrame,
     dominant_groups: pd.DataFrame,
     seed: int,
+    shift: Shift | None = None,
 ) -> None:
     """Write the report atomically to `folder`.
 
-    counts.csv: images per class and split.
+    counts.csv: images per class and split; unlabelled ones, if there are any, have a row and a column.
     findings.csv: one row per problem: image, rule, detail, action.
     near_duplicates.csv: the table of `duplicates.pair_table`.
     dominant_groups.csv: the table of `groups.dominant`, unless it is empty.
-    samples.png: random training images of each class, drawn with `seed`.
+    unlabelled.csv: the result of `shift.measure` in one row, unless it is None.
+    samples.png: random training images of each class, and unlabelled images, drawn with `seed`.
     """
     table = pd.DataFrame([astuple(finding) for finding in findings], columns=[field.name for field in fields(Finding)])
+    unlabelled = splits.get(UNLABELLED)
     with new_folder(folder) as temporary:
-        write_csv(temporary / "counts.csv", counts(splits, manifest.classes))
+        write_csv(temporary / "counts.csv", _with_unlabelled(counts(splits, manifest.classes), unlabelled))
         write_csv(temporary / "findings.csv", table)
         write_csv(temporary / "near_duplicates.csv", near_duplicates)
         if len(dominant_groups):
             write_csv(temporary / "dominant_groups.csv", dominant_groups)
-        sample_sheet(splits["train"], manifest, seed).save(temporary / "samples.png", optimize=True)
+        if shift:
+            write_csv(temporary / "unlabelled.csv", pd.DataFrame([asdict(shift)]))
+        sheet = sample_sheet(splits["train"], manifest, seed, unlabelled)
+        sheet.save(temporary / "samples.png", optimize=True)
 
 
 def counts(splits: Mapping[str, Split], classes: Sequence[str]) -> pd.DataFrame:
@@ -104,8 +125,15 @@ def counts(splits: Mapping[str, Split], classes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"class": list(classes), **columns})
 
 
-def sample_sheet(train: Split, manifest: Manifest, seed: int) -> Image.Image:
-    """One row per class: its name and random training images, drawn with `seed`.
+def _with_unlabelled(table: pd.DataFrame, unlabelled: Split | None) -> pd.DataFrame:
+    if unlabelled is None:
+        return table
+    row = dict.fromkeys(SPLITS, 0) | {"class": _ROW, UNLABELLED: len(unlabelled)}
+    return pd.concat([table.assign(**{UNLABELLED: 0}), pd.DataFrame([row])], ignore_index=True)
+
+
+def sample_sheet(train: Split, manifest: Manifest, seed: int, unlabelled: Split | None = None) -> Image.Image:
+    """One row per class: its name and random training images, drawn with `seed`; then a row of unlabelled images.
 
     The sheet is grey, or has a palette of 256 colours. With more than MAX_CLASSES classes, only the first ones are
     shown, and the title says so.
@@ -114,20 +142,22 @@ def sample_sheet(train: Split, manifest: Manifest, seed: int) -> Image.Image:
     height, width, _ = manifest.shape
     shrink = min(1, _MAX_SIDE / max(height, width))
     height, width = max(1, round(height * shrink)), max(1, round(width * shrink))
-    columns = int(np.clip(_TOTAL_PIXELS // (len(shown) * height * width), 4, MAX_IMAGES))
+    names = [*shown, *([_ROW] if unlabelled is not None else [])]
+    columns = int(np.clip(_TOTAL_PIXELS // (len(names) * height * width), 4, MAX_IMAGES))
     enlarge = max(1, round(_ENLARGED_SIDE / max(height, width)))
-    cells = np.full((len(shown), height * enlarge + _GAP, columns, width * enlarge + _GAP, 3), 255, dtype=np.uint8)
-    for label, name in enumerate(shown):
-        indices = np.flatnonzero(train.labels == label)
+    cells = np.full((len(names), height * enlarge + _GAP, columns, width * enlarge + _GAP, 3), 255, dtype=np.uint8)
+    for row, name in enumerate(names):
+        split, label = (train, row) if row < len(shown) else (unlabelled, NO_LABEL)
+        indices = np.flatnonzero(split.labels == label)
         indices = numpy_generator(seed, "samples", name).permutation(indices)[:columns]
         images = np.empty((len(indices), *manifest.shape), np.uint8)
-        arrays.read_into(images, train.inputs, indices)
+        arrays.read_into(images, split.inputs, indices)
         for column, image in enumerate(images):
             small = np.asarray(Image.fromarray(to_rgb(image)).resize((width, height), Image.Resampling.BOX))
-            cells[label, :-_GAP, column, :-_GAP] = small.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
-    pixels = cells.reshape(len(shown) * cells.shape[1], -1, 3)
+            cells[row, :-_GAP, column, :-_GAP] = small.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
+    pixels = cells.reshape(len(names) * cells.shape[1], -1, 3)
     subset = "" if len(shown) == len(manifest.classes) else f", first {len(shown)} of {len(manifest.classes)} classes"
-    return _label_rows(pixels, shown, f"{manifest.title}: training images{subset}")
+    return _label_rows(pixels, names, f"{manifest.title}: training images{subset}")
 
 
 def _label_rows(pixels: np.ndarray, names: Sequence[str], title: str) -> Image.Image:

@@ -1,19 +1,25 @@
-"""Select the images of each split: correct labels, split, clean, and check that the result can be used."""
+"""Select the images of each split: correct labels, split, clean, and check that the result can be used.
+
+The labelled images are selected first, as if there were no others: unlabelled ones change neither the validation and
+test split nor what is removed from them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
-from darkroom.preprocess import cleaning, duplicates, relabel
+from darkroom.preprocess import cleaning, duplicates, hiding, relabel, unlabelled
 from darkroom.preprocess.cleaning import REMOVED, Finding, PixelScan
-from darkroom.preprocess.config import PreprocessConfig
+from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.raw_data import Raw
-from darkroom.preprocess.samples import Samples
+from darkroom.preprocess.relabel import Verdict
+from darkroom.preprocess.samples import NO_LABEL, Samples
 from darkroom.preprocess.splits import hold_out
 
 # Near leaks are rare. If there are more, the images share a scene, or are copies of each other.
@@ -37,6 +43,7 @@ class Selection:
     classes: tuple[str, ...]  # without rare ones; the labels are numbered accordingly
     findings: Sequence[Finding]
     near_duplicates: pd.DataFrame  # see `duplicates.pair_table`
+    warning: str = ""  # what is wrong with the unlabelled images
 
 
 def select(
@@ -45,12 +52,47 @@ def select(
     """Select the images of each split from `raw`, whose pixels are in `pack`; `scan` is that of all pixels.
 
     Raises DarkroomError if a class has no training images left, if the validation or test split has fewer than two
-    classes left, or if there are too many near leaks. A split that the dataset has is never replaced by another one.
+    classes left, if there are too many near leaks, or if there are fewer labels than `labels_per_class`. A split that
+    the dataset has is never replaced by another one.
     """
+    hides = settings.labels_per_class != "all"
+    names = hiding.hidden_ids(raw.samples.ids, seed) if hides else raw.samples.ids[:0]
+    known = [*raw.samples.ids.tolist(), *names.tolist()]
+    verdicts = relabel.read(known, raw.description.folder, settings.relabel, raw.description.classes)
+    own = {index: verdict for index, verdict in verdicts.items() if index < len(raw.samples)}
+    without = relabel.leave_out(relabel.apply(raw.samples, own), own).indices(UNLABELLED)
+    selected, last = _select_labelled(raw, pack, scan, undecodable, own, settings, seed)
+    selected = replace(selected, samples=selected.samples.move(without, UNLABELLED))
+    hidden = without[:0]
+    if hides:
+        left_out = [index for index, verdict in own.items() if verdict.label == NO_LABEL]
+        candidates = np.setdiff1d(np.flatnonzero(last == "train"), left_out)
+        wanted = settings.labels_per_class, selected.classes, seed
+        hidden = hiding.choose(selected.samples, candidates, scan.first_equal, *wanted)
+        ids = set(selected.samples.ids[hidden].tolist())
+        visible = [finding for finding in selected.findings if finding.id not in ids]
+        selected = replace(selected, samples=hiding.hide(selected.samples, hidden, names), findings=visible)
+    if len(without) or len(hidden):
+        selected = _clean_unlabelled(selected, raw, pack, scan, undecodable, settings.clean)
+        selected = replace(selected, samples=hiding.forget_groups(selected.samples, hidden))
+    answers = {index - len(raw.samples): verdict for index, verdict in verdicts.items() if index not in own}
+    return _label_hidden(selected, {index: answers[index] for index in hidden.tolist() if index in answers}, raw)
+
+
+def _select_labelled(
+    raw: Raw,
+    pack: Pack,
+    scan: PixelScan,
+    undecodable: Mapping[int, str],
+    verdicts: Mapping[int, Verdict],
+    settings: PreprocessConfig,
+    seed: int,
+) -> tuple[Selection, np.ndarray]:
+    """Select among the labelled images; also returns the last split (N,) of each image. The others are in no split."""
     dataset, classes, rules = raw.description, raw.description.classes, settings.clean
     given = set(np.unique(raw.samples.splits).tolist())
-    verdicts = relabel.read(raw.samples, dataset.folder, settings.relabel, classes)
     relabelled = relabel.apply(raw.samples, verdicts)
+    relabelled = relabelled.move(relabelled.indices(UNLABELLED), "")
     newly_labelled = relabel.newly_labelled(raw.samples, verdicts)
     fixed = {*undecodable, *newly_labelled.tolist()}  # never held out
     tested = relabelled
@@ -74,10 +116,52 @@ def select(
     near_duplicates = duplicates.pair_table(pairs, samples, remaining)
     leaks = cleaning.find_near_leaks(samples, scan, pairs)
     check_near_leaks(samples, leaks, remaining, rules.near_leak_difference)
+    last = _last_splits(raw.samples, tested, samples)
     samples, remaining = cleaning.remove(samples, leaks, remaining)
     findings += leaks.values()
     check_splits(samples, findings, remaining)
-    return Selection(samples, remaining, findings, near_duplicates)
+    return Selection(samples, remaining, findings, near_duplicates), last
+
+
+def _clean_unlabelled(
+    selected: Selection,
+    raw: Raw,
+    pack: Pack,
+    scan: PixelScan,
+    undecodable: Mapping[int, str],
+    rules: CleanConfig,
+) -> Selection:
+    """Remove unlabelled images that should not be learned from, and list near duplicates among all images."""
+    total = len(selected.samples.indices(UNLABELLED))
+    problems = unlabelled.find_problems(selected.samples, scan, undecodable, raw.aspects, rules)
+    samples = selected.samples.move(np.array([*problems], dtype=np.int64), "")
+    flip = raw.description.augmentation.flip
+    pairs = duplicates.find_pairs(pack, cleaning.unique_indices(samples, scan), rules.near_leak_difference, flip)
+    leaks = unlabelled.find_near_leaks(samples, scan, pairs)
+    left, found = len(samples.indices(UNLABELLED)), [*problems.values(), *leaks.values()]
+    _refuse_many_near_leaks("unlabelled images", len(leaks), left, rules.near_leak_difference)
+    return replace(
+        selected,
+        samples=samples.move(np.array([*leaks], dtype=np.int64), ""),
+        findings=[*selected.findings, *found],
+        near_duplicates=duplicates.by_name(duplicates.pair_table(pairs, samples, selected.classes)),
+        warning=unlabelled.warning(total, found),
+    )
+
+
+def _label_hidden(selected: Selection, verdicts: Mapping[int, Verdict], raw: Raw) -> Selection:
+    """Give hidden examples the labels that people gave to them, as far as their class remains."""
+    number = {raw.description.classes.index(name): label for label, name in enumerate(selected.classes)}
+    before = selected.samples
+    verdicts = {
+        index: replace(verdict, label=number.get(verdict.label, NO_LABEL))
+        for index, verdict in verdicts.items()
+        if before.splits[index] == UNLABELLED and verdict.label in (NO_LABEL, *number)
+    }
+    after = relabel.leave_out(relabel.apply(before, verdicts), verdicts)
+    found = relabel.findings(before, after, verdicts, _last_splits(before, after), selected.classes)
+    findings = [*selected.findings, *sorted(found.values(), key=lambda finding: finding.id)]
+    return replace(selected, samples=after, findings=findings)
 
 
 def check_splits(samples: Samples, findings: Iterable[Finding], classes: Sequence[str]) -> None:
@@ -109,13 +193,17 @@ def check_near_leaks(
     names = [f"training images of the class {name!r}" for name in classes]
     counts = (np.bincount(samples.labels[chosen], minlength=len(classes)) for chosen in (found & is_train, is_train))
     for name, count, total in (*groups, *zip(names, *counts, strict=True)):
-        if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
-            raise DarkroomError(
-                f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
-                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
-                f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
-                "copies, give each image and its copies one group in a manifest."
-            )
+        _refuse_many_near_leaks(name, count, total, max_difference)
+
+
+def _refuse_many_near_leaks(name: str, count: int, total: int, max_difference: float) -> None:
+    if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
+        raise DarkroomError(
+            f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
+            f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
+            f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
+            "copies, give each image and its copies one group in a manifest."
+        )
 
 
 def _last_splits(*tables: Samples) -> np.ndarray:

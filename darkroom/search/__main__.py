@@ -101,7 +101,8 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     study.pruner = sampling.pruner(opened.search.prunes)
     if opened.url is None and (count := storage.recover(study) + storage.recover(finals)):
         print(f"search: {count} interrupted before they had finished are tried again")
-    data = trials.Data(manifest, *(arrays.read_split(ARRAYS, name) for name in ("train", "val")))
+    splits = (arrays.read_split(ARRAYS, name) for name in ("train", "val"))
+    data = trials.Data(manifest, *splits, arrays.read_unlabelled(ARRAYS))
     opened.folder.mkdir(parents=True, exist_ok=True)
     objective = trials.Trials(opened.search, opened.space, data, opened.folder, winner.origin(manifest.sha256))
     saver = _experiments(opened)
@@ -147,7 +148,7 @@ def _apply(opened: Opened, manifest: arrays.Manifest, number: int, dry_run: bool
     complete = {trial.number: trial for trial in storage.in_state(study, optuna.trial.TrialState.COMPLETE)}
     if number < 0:
         again = results.retrained(study, finals, opened.search.seeds)
-        if (best := results.winner(again, study, opened.search)) is None:
+        if (best := results.winner(again, study, finals, opened.search)) is None:
             raise DarkroomError("there is no winner yet: run the search to its end, or name a trial: --apply 7.")
         number = best
     if number not in complete:

@@ -73,7 +73,9 @@ class Search(Section):
             raise ValueError("seeds must be distinct")
         if self.cost != "none" and self.pruning and "pruning" in self.model_fields_set:
             raise ValueError(f"pruning needs a single objective: with cost = {self.cost} set pruning: false")
-        if self.prunes and "train.epochs" in self.parameters:
+        epochs = self.parameters.get("train.epochs")
+        choices = epochs.get("choices") if isinstance(epochs, dict) else epochs
+        if self.prunes and epochs is not None and not (isinstance(choices, list) and len(choices) == 1):
             raise ValueError(
                 "trials of different length cannot be compared epoch by epoch: with pruning: true, "
                 "train.epochs must have one value; set pruning: false to search it"

@@ -60,10 +60,11 @@ class Experiments:
     def _write(self, name: str, trial: FrozenTrial) -> None:
         scratch = self.index.with_name("index-of-trial")
         shutil.copyfile(self.index, scratch)
+        seconds = trial.user_attrs[trials.SECONDS]
         contents = {
             str(params.PATH): with_values(self.base, trial.user_attrs[trials.SAMPLE]),
             "metrics/train.json": _json(metrics(trial)),
-            "metrics/cost/train.json": _json({trials.SECONDS: trial.user_attrs[trials.SECONDS]}),
+            "metrics/cost/train.json": _json({"seconds": seconds, "training_seconds": seconds}),
             "metrics/curves/curves.csv": pd.DataFrame(trial.user_attrs[trials.RECORDS]).to_csv(index=False),
         }
         lines = []

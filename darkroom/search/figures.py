@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, shorten
 from darkroom.search.results import COSTS, accuracy, pareto
@@ -20,7 +21,7 @@ def draw(found: Mapping[str, Any]) -> dict[str, Figure]:
     figures = {}
     if rows:
         figures["history"] = history(rows)
-        figures["slices"] = slices(rows, [row["parameter"] for row in found["importances"]][:_MOST])
+        figures["slices"] = slices(rows, {row["parameter"]: row["log"] for row in found["importances"][:_MOST]})
     if measured := [row for row in found["importances"] if row["importance"] is not None]:
         figures["importances"] = importances(measured)
     costs = [cost for cost in COSTS if len(pareto(rows, cost)) > 1]
@@ -36,13 +37,15 @@ def history(rows: Sequence[Mapping[str, Any]]) -> Figure:
     _points(axes, rows, [row["trial"] for row in rows], labelled=True)
     complete = [row for row in rows if row["state"] == "complete"]
     best = [max(other["score"] for other in complete[: index + 1]) for index in range(len(complete))]
-    axes.step([row["trial"] for row in complete], best, where="post", color=INK, linewidth=1, label="best so far")
+    if complete:
+        numbers = [*(row["trial"] for row in complete), rows[-1]["trial"]]
+        axes.step(numbers, [*best, best[-1]], where="post", color=INK, linewidth=1, label="best so far")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
 
-def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
-    """One panel per parameter: scores by its value."""
+def slices(rows: Sequence[Mapping[str, Any]], names: Mapping[str, bool]) -> Figure:
+    """One panel per parameter: scores by its value; `names` says whether its axis is logarithmic."""
     height = -(-len(names) // _COLUMNS)
     figure = Figure(figsize=(9, 2.6 * height), dpi=100, layout="constrained")
     panels = figure.subplots(height, _COLUMNS, squeeze=False, sharey=True).flat
@@ -52,13 +55,14 @@ def slices(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
         numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         if numeric:
             _points(axes, active, values)
-            if values and min(values) > 0 and max(values) / min(values) > 8:
+            if names[name]:
                 axes.set_xscale("log")
                 axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             shown = list(dict.fromkeys(map(str, values)))
             _points(axes, active, [shown.index(str(value)) for value in values])
             axes.set_xticks(range(len(shown)), [shorten(text, 14) for text in shown])
+            axes.set_xlim(-0.5, len(shown) - 0.5)
         axes.set_xlabel(name, fontsize=8)
         axes.tick_params(labelsize=7)
     for axes in list(panels):
@@ -105,10 +109,18 @@ def against_costs(rows: Sequence[Mapping[str, Any]], costs: Sequence[str], knees
                 text = f"knee: trial {row['trial']}"
                 axes.annotate(text, place, (8, -14), textcoords="offset points", color=INCORRECT, fontsize=9)
         axes.set(xscale="log", xlabel=COSTS[cost])
+        ticks = np.geomspace(*axes.get_xlim(), 6)[1:-1]
+        axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+        axes.minorticks_off()
         axes.set_ylabel("accuracy of the int8 model" if cost == "latency_int8_ms" else "validation accuracy")
     for axes in list(panels):
         axes.set_visible(False)
     return figure
+
+
+def _short(value: float) -> str:
+    """A cost in few characters: 0.039, 61.0k, 4.5M."""
+    return EngFormatter(places=1, sep="")(value) if value >= 1000 else f"{value:.2g}"
 
 
 def _points(axes: Axes, rows: Sequence[Mapping[str, Any]], places: Sequence[float], labelled: bool = False) -> None:

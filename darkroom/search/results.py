@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from darkroom.search import storage, trials
-from darkroom.search.description import Search
+from darkroom.search.description import Choices, Range, Search
 from darkroom.search.importance import importances
 from darkroom.search.running import hours
 from darkroom.search.space import Space
@@ -23,6 +23,8 @@ COSTS = {  # of a network: key of a trial's measurements -> what it is
     "latency_ms": "latency, ms",
     "latency_int8_ms": "latency in int8, ms",
 }
+
+WIDE = 8  # ratio of numeric choices from which a figure shows them on a logarithmic axis
 
 
 def collect(
@@ -53,12 +55,12 @@ def collect(
         "validation_examples": validation,
         "seeds": search.seeds,
         "finalists": list(again.values()),
-        "winner": winner(again, study, search),
+        "winner": winner(again, study, finals, search),
         "front": sorted(trial.number for trial in trials.leading(study, 10**9)) if search.cost != "none" else [],
         "knees": {cost: knee(rows, cost) for cost in COSTS if any(cost in row for row in rows)},
         "importances": [
             {"parameter": one.name, "importance": one.value, "chance": one.chance, "matters": one.matters}
-            | {"trials": one.trials, "when": one.when}
+            | {"trials": one.trials, "when": one.when, "log": _is_logarithmic(space.parameters[one.name])}
             for one in importances(study, space)
         ],
         "rows": rows,
@@ -69,42 +71,58 @@ def retrained(study: optuna.Study, finals: optuna.Study, seeds: Sequence[int]) -
     """The finalists with results of at least two of `seeds`, by trial, best mean first.
 
     `low` and `high` bound the mean over seeds (95 %). `gap` is by how much the score in the search exceeds the mean.
+    `failed` holds the seeds with which the training failed.
     """
     scores: dict[int, dict[int, float]] = {}
     for trial in storage.in_state(finals, TrialState.COMPLETE):
         if trial.params["seed"] in seeds:
             scores.setdefault(trial.params["trial"], {})[trial.params["seed"]] = trial.value
+    tried = _tried(finals)
     searched = {trial.number: trial.values[0] for trial in storage.in_state(study, TrialState.COMPLETE)}
     rows = []
     for number, of_seed in scores.items():
         if len(of_seed) > 1 and number in searched:
             values = np.array(list(of_seed.values()))
-            low, high = mean_interval(values).tolist()
+            low, high = mean_interval(values).clip(0.0, 1.0).tolist()
             mean = statistics.fmean(of_seed.values())
             rows.append(
                 {"trial": number, "score": searched[number], "mean": mean, "low": low, "high": high}
                 | {"std": statistics.stdev(of_seed.values()), "gap": searched[number] - mean}
                 | {"scores": {str(seed): value for seed, value in sorted(of_seed.items())}}
+                | {"failed": [seed for seed in seeds if seed not in of_seed and (number, seed) in tried]}
             )
     return {row["trial"]: row for row in sorted(rows, key=lambda row: (-row["mean"], row["trial"]))}
 
 
-def winner(again: Mapping[int, Mapping], study: optuna.Study, search: Search) -> int | None:
+def winner(again: Mapping[int, Mapping], study: optuna.Study, finals: optuna.Study, search: Search) -> int | None:
     """The finalist with the best mean, or with two objectives the knee of the front; without finalists the best trial.
 
-    None as long as not all finalists are trained.
+    A finalist that failed with one of the seeds cannot win. None as long as not all finalists are trained with all
+    seeds, or if none of them can win.
     """
     chosen = [trial.number for trial in trials.leading(study, max(1, search.finalists))]
-    if not chosen or (search.finalists and any(len(again.get(n, {"scores": {}})["scores"]) < 2 for n in chosen)):
-        return None
+    sure = chosen
+    if search.finalists:
+        tried = _tried(finals)
+        if any((number, seed) not in tried for number in chosen for seed in search.seeds):
+            return None
+        sure = [number for number in again if number in chosen and len(again[number]["scores"]) == len(search.seeds)]
     if search.cost == "none":
-        return next((number for number in again if number in chosen), chosen[0])
-    front = {trial.number: trial.values for trial in study.best_trials}
+        return next(iter(sure), None)
+    possible = [trial for trial in study.best_trials if trial.number in sure or trial.number not in chosen]
+    front = {trial.number: trial.values for trial in possible}
     rows = [
         {"trial": number, "accuracy": again[number]["mean"] if number in again else accuracy, "cost": cost}
         for number, (accuracy, cost) in front.items()
     ]
     return knee(rows, "cost")
+
+
+def _tried(finals: optuna.Study) -> set[tuple[int, int]]:
+    """The trainings of finalists that have ended and that no process repeats: trial and seed."""
+    begun = storage.in_state(finals, TrialState.RUNNING)
+    running = {(trial.params.get("trial"), trial.params.get("seed")) for trial in begun}
+    return {(trial.params["trial"], trial.params["seed"]) for trial in storage.finished(finals)} - running
 
 
 def knee(rows: Sequence[Mapping[str, Any]], cost: str) -> int | None:
@@ -147,6 +165,14 @@ def saved(pruned: Sequence[FrozenTrial], complete: Sequence[FrozenTrial]) -> flo
     epochs = statistics.median(len(trial.user_attrs[trials.RECORDS]) for trial in complete)
     per_epoch = ((trial.user_attrs[trials.SECONDS], len(trial.user_attrs[trials.RECORDS])) for trial in pruned)
     return round(sum(seconds / done * max(0, epochs - done) for seconds, done in per_epoch), 1)
+
+
+def _is_logarithmic(entry: Range | Choices) -> bool:
+    """Whether a figure should show a parameter on a logarithmic axis."""
+    if isinstance(entry, Range):
+        return entry.log
+    numbers = [value for value in entry.choices if isinstance(value, int | float)]
+    return len(numbers) == len(entry.choices) and min(numbers) > 0 and max(numbers) / min(numbers) > WIDE
 
 
 def _row(trial: FrozenTrial, again: Mapping[str, Any] | None, search: Search, validation: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Run the trials of a search, then its finalists, until the budget is spent."""
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -90,12 +91,17 @@ def outcome(trial: FrozenTrial) -> str:
     """What became of a trial."""
     seconds = f"{trial.user_attrs.get(trials.SECONDS, 0):.1f} s"
     if trial.state == TrialState.COMPLETE:
-        cost = f", cost {trial.values[1]:.4g}" if len(trial.values) > 1 else ""
+        cost = f", cost {number(trial.values[1])}" if len(trial.values) > 1 else ""
         return f"{trial.values[0]:.2%}{cost}, {seconds}"
     if trial.state == TrialState.PRUNED:
         records = trial.user_attrs[trials.RECORDS]
         return f"pruned at {records[-1]['val_accuracy']:.2%} after epoch {len(records)}, {seconds}"
     return f"failed: {trial.user_attrs.get(storage.REASON, 'interrupted')}"
+
+
+def number(value: float) -> str:
+    """A cost for people: four significant digits, or a whole number."""
+    return f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"
 
 
 def _pairs(finals: optuna.Study) -> list[dict[str, int]]:
@@ -113,6 +119,16 @@ def _loop(study: optuna.Study, objective: Callable, is_spent: Callable[[], bool]
         current[:] = [trial.number]
         return objective(trial)
 
+    gc.freeze()  # so that the collection after each trial looks only at what the trials left
+    try:
+        _repeat(study, numbered, current, is_spent, after)
+    finally:
+        gc.unfreeze()
+
+
+def _repeat(
+    study: optuna.Study, numbered: Callable, current: list[int], is_spent: Callable[[], bool], after: After
+) -> None:
     while True:
         while not is_spent():
             try:

@@ -1,6 +1,7 @@
 """The space of a search: which parameters are active, what is sampled, and the params.yaml that a sample stands for."""
 
 import copy
+import functools
 import itertools
 import random
 import types
@@ -277,9 +278,10 @@ def _names(kind: type[Section], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _types(name: str) -> set[type]:
+@functools.cache
+def _types(name: str) -> frozenset[type]:
     """The types of a parameter's values."""
-    return set(_plain(_names(schema.Params)[name]))
+    return frozenset(_plain(_names(schema.Params)[name]))
 
 
 def _plain(kind: Any) -> Iterator[type]:

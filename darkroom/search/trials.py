@@ -19,6 +19,7 @@ from darkroom.search import exported, storage
 from darkroom.search.description import Search
 from darkroom.search.space import Space
 from darkroom.train import augmented, curves, distillation
+from darkroom.train.processes import ALONE
 from darkroom.train.setup import build_trainer, describe_training
 from darkroom.train.trainer import Trainer
 
@@ -39,6 +40,7 @@ class Data:
     manifest: Manifest
     train: Split
     val: Split
+    unlabelled: Split | None = None
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,9 @@ class Trials:
         records: list[dict[str, float]] = []
         seconds = 0.0
         try:
-            trainer = build_trainer(
-                chosen.seed, chosen.model, chosen.train, self.data.manifest, self.data.train, self.data.val
-            )
+            data = self.data
+            splits = data.manifest, data.train, data.val, ALONE, data.unlabelled
+            trainer = build_trainer(chosen.seed, chosen.model, chosen.train, *splits)
             for record in trainer.epochs():
                 records.append(record.curves())
                 seconds += record.seconds

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.core.spelling import counted
+from darkroom.search import running
 from darkroom.search.importance import LEAST
 from darkroom.search.results import COSTS, accuracy
 from darkroom.statistics.intervals import mean_interval
@@ -31,7 +32,7 @@ def _effort(found: Mapping[str, Any]) -> Iterator[str]:
 def _winner(found: Mapping[str, Any]) -> Iterator[str]:
     number = found["winner"]
     if number is None:
-        yield "There is no winner yet: the finalists are not all trained with new seeds."
+        yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
         return
     again = {row["trial"]: row for row in found["finalists"]}
     if number not in again:
@@ -55,7 +56,10 @@ def _winner(found: Mapping[str, Any]) -> Iterator[str]:
     else:
         yield f"In the search it scored {row['score']:.2%}, so the search has not overfitted validation."
     for other in found["finalists"]:
-        if other["trial"] != number and found["cost"] == "none":
+        if other["failed"]:
+            failures = ", ".join(map(str, other["failed"]))
+            yield f"Trial {other['trial']} cannot win: its training failed with {failures} as seed."
+        elif other["trial"] != number and found["cost"] == "none":
             yield _compared(row, other)
 
 
@@ -101,7 +105,7 @@ def _size(found: Mapping[str, Any]) -> Iterator[str]:
             continue
         row = rows[number]
         yield (
-            f"Accuracy against {COSTS[cost]}: the knee is trial {number} with {row[cost]:,.4g} and "
+            f"Accuracy against {COSTS[cost]}: the knee is trial {number} with {running.number(row[cost])} and "
             f"{accuracy(row, cost):.2%}. More brings little, less costs much."
         )
     complete = [row for row in found["rows"] if "accuracy" in row]

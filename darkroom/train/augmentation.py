@@ -14,9 +14,16 @@ from darkroom.train.config import AugmentConfig
 class Augmenter:
     """Augments the inputs of a step as `settings` say; the manifest says what "auto" means for the dataset."""
 
-    def __init__(self, settings: AugmentConfig, manifest: Manifest, seed: int, device: torch.device):
-        self.settings = _resolve(settings, manifest.augmentation)
-        self.manifest, self.seed, self.device = manifest, seed, device
+    def __init__(
+        self,
+        settings: AugmentConfig,
+        manifest: Manifest,
+        seed: int,
+        device: torch.device,
+        stream: str = "augment",  # of random numbers: a name for each view of an input
+    ):
+        self.settings = resolve(settings, manifest.augmentation)
+        self.manifest, self.seed, self.device, self.stream = manifest, seed, device, stream
         if (settings.color_jitter or settings.policy != "none") and manifest.shape[-1] not in (1, 3):
             raise DarkroomError(
                 f"train.augment.color_jitter and policy need images of 1 or 3 channels, and the dataset's have "
@@ -35,7 +42,7 @@ class Augmenter:
         for the whole batch, so an input does not depend on which others are members. `step` counts from the start of
         the training. If `crops`, the inputs may be larger than those of the network.
         """
-        n, settings, generator = len(indices), self.settings, self._generator("augment", step)
+        n, settings, generator = len(indices), self.settings, self._generator(self.stream, step)
 
         def own(drawn: Tensor) -> Tensor:
             return drawn[members].to(self.device)
@@ -68,7 +75,7 @@ class Augmenter:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))
 
 
-def _resolve(wanted: AugmentConfig, suitable: Augmentation) -> AugmentConfig:
+def resolve(wanted: AugmentConfig, suitable: Augmentation) -> AugmentConfig:
     """Replace every "auto" by what suits the dataset."""
     flip = ("alternating" if suitable.flip else "none") if wanted.flip == "auto" else wanted.flip
     shift = suitable.shift if wanted.shift == "auto" else wanted.shift

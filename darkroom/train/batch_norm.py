@@ -49,3 +49,35 @@ def in_parts(network: nn.Module, processes: Processes) -> Iterator[Callable[[], 
         buffer.copy_(updated)
     for layer, count in zip(layers, seen, strict=True):
         layer.num_batches_tracked.copy_(count + len(gathered))
+
+
+@contextmanager
+def without_statistics(network: nn.Module) -> Iterator[None]:
+    """Let forward passes in training mode leave the running statistics as they are."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    for layer in layers:
+        if layer.training:
+            layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+@contextmanager
+def predicting(network: nn.Module, with_batch: bool) -> Iterator[None]:
+    """Evaluation mode; `with_batch`, those batch norms that train normalise by the batch, and update their statistics.
+
+    At the end each module has the mode that it had.
+    """
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    for module, was_training in modes.items():
+        if with_batch and was_training and isinstance(module, _BatchNorm):
+            module.train()
+    try:
+        yield
+    finally:
+        for module, was_training in modes.items():
+            module.training = was_training

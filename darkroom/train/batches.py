@@ -5,9 +5,7 @@ the number of processes that share it, nor on whether the inputs are held in mem
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from itertools import chain, pairwise
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,15 +17,14 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed, numpy_generator
 from darkroom.models.normalisation import normalise
-from darkroom.train import memory, mixing
+from darkroom.train import mixing
 from darkroom.train.augmentation import Augmenter
 from darkroom.train.config import AugmentConfig
+from darkroom.train.length import steps_per_epoch
+from darkroom.train.loading import Loader
 from darkroom.train.mixing import Mixing
 from darkroom.train.objective import Batch
-
-MAX_MEMORY_FRACTION = 0.5  # of the free memory; inputs that need more are read from disk batch by batch
-BLOCK_BYTES = 2**24  # of host memory through which inputs are copied to a GPU
-READERS = 8  # threads that read from disk: a disk answers many requests at a time, each with some latency
+from darkroom.train.unlabelled import PartlyLabelled, Unlabelled, shuffled
 
 
 class _Share(NamedTuple):
@@ -45,7 +42,11 @@ class _Share(NamedTuple):
 
 
 class Batches:
-    """Epochs of batches of the training split; its inputs are held on the device if they fit, else prefetched."""
+    """Epochs of batches of the training split; its inputs are held on the device if they fit, else prefetched.
+
+    With unlabelled examples, each labelled one comes with `unlabelled.ratio` of them. An epoch then shows all examples
+    of both kinds: the kind that takes fewer steps is shown repeatedly, each time in a new order.
+    """
 
     def __init__(
         self,
@@ -56,17 +57,19 @@ class Batches:
         seed: int,
         device: torch.device,
         local_count: int = 1,  # processes of this machine, each with its own copy of the inputs
+        unlabelled: Unlabelled | None = None,
     ):
         self.train, self.manifest, self.seed, self.device = train, manifest, seed, device
         self.batch_size = min(batch_size, len(train))
-        self.steps = math.ceil(len(train) / self.batch_size)  # per epoch
+        self.unlabelled = unlabelled
+        more = (len(unlabelled), unlabelled.ratio) if unlabelled else ()
+        self.steps = steps_per_epoch(len(train), self.batch_size, *more)
+        repeats = self.steps > steps_per_epoch(len(train), self.batch_size)
+        self.examples = self.steps * self.batch_size if repeats else len(train)  # labelled ones that an epoch shows
+        self.learned = self.examples * (1 + unlabelled.ratio if unlabelled else 1)  # inputs with a gradient, per epoch
         self.augmenter = Augmenter(augment, manifest, seed, device)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
-        self.stored = train.uncropped if self.augmenter.crops else train.inputs  # (N, ..., C)
-        # A process that has read its copy leaves less for the next, which may choose otherwise: the bits are the same.
-        copies = local_count if device.type == "cpu" else 1
-        fits = copies * self.stored.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
-        self.in_memory = self._read_whole() if fits else None
+        self.loader = Loader(train.uncropped if self.augmenter.crops else train.inputs, device, local_count)
 
     def sample(self, n: int, pixels: int) -> Tensor:
         """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
@@ -97,15 +100,23 @@ class Batches:
     def epoch(self, epoch: int, first: int, last: int, part: tuple[int, int] = (0, 1)) -> Iterator[Batch]:
         """The batches of the steps `first` (inclusive) to `last` (exclusive) of an epoch, all counted from 0.
 
-        All batches of an epoch have the same size, or one example less. With `part` = (rank, size), only the part
-        `Batch.split(size)[rank]` of each batch, bit for bit; no more inputs are read and augmented than it needs.
+        All batches of an epoch have the same number of labelled examples, or one less. With `part` = (rank, size), only
+        the part `Batch.split(size)[rank]` of each batch, bit for bit; no more inputs are read and augmented than it
+        needs.
         """
-        order = torch.randperm(len(self.labels), generator=self._generator("order", epoch))
+        order = shuffled(len(self.labels), self.examples, self._generator("order", epoch))
         batches = torch.tensor_split(order, self.steps)[first:last]
         shares = (self._share(indices, step, part) for step, indices in enumerate(batches, epoch * self.steps + first))
-        for share, stored in self._load(shares):
-            inputs = self.augmenter(stored, share.indices, share.members, epoch, share.step)
-            yield self._mix(share, inputs)
+        labelled = (
+            self._mix(share, self.augmenter(stored, share.indices, share.members, epoch, share.step))
+            for share, stored in self.loader.load((share, share.examples()) for share in shares)
+        )
+        if self.unlabelled is None:
+            yield from labelled
+            return
+        views = self.unlabelled.epoch(epoch, self.examples, self.steps, first, last, part)
+        for batch, (weak, strong) in zip(labelled, views, strict=True):
+            yield PartlyLabelled(*batch, weak, strong)
 
     def _share(self, indices: Tensor, step: int, part: tuple[int, int]) -> _Share:
         """What one process needs of the batch of the examples `indices` (N,) int64."""
@@ -119,35 +130,6 @@ class Batches:
         own, partners = found.tensor_split(2)
         return _Share(step, indices, members, own, mixed._replace(partners=partners))
 
-    def _read_whole(self) -> Tensor:
-        """All inputs (N, ..., C) on the device, as they are stored."""
-        if self.device.type == "cpu":
-            return torch.from_numpy(arrays.read_whole(self.stored))
-        inputs = torch.empty(self.stored.shape, dtype=_dtype(self.stored), device=self.device)
-        fill(inputs, self.stored)
-        return inputs
-
-    def _load(self, shares: Iterable[_Share]) -> Iterator[tuple[_Share, Tensor]]:
-        """Each share, and the inputs (M, ..., C) of its members on the device, as they are stored."""
-        if self.in_memory is not None:
-            yield from ((share, self.in_memory[share.examples().to(self.device)]) for share in shares)
-            return
-        with ThreadPoolExecutor(READERS) as pool:
-            started = ((share, *self._start_reading(share.examples(), pool)) for share in shares)
-            for (share, inputs, parts), _ in pairwise(chain(started, [None])):  # the next one is being read already
-                for part in parts:
-                    part.result()
-                yield share, inputs.to(self.device, non_blocking=True)
-
-    def _start_reading(self, indices: Tensor, pool: Executor) -> tuple[Tensor, list[Future]]:
-        """The inputs (N, ..., C) at `indices` (N,), as they are stored; complete when all futures are done."""
-        shape = (len(indices), *self.stored.shape[1:])
-        inputs = torch.empty(shape, dtype=_dtype(self.stored), pin_memory=self.device.type == "cuda")
-        parts = zip(inputs.tensor_split(READERS), indices.tensor_split(READERS), strict=True)
-        return inputs, [
-            pool.submit(arrays.read_into, part.numpy(), self.stored, chosen.numpy()) for part, chosen in parts
-        ]
-
     def _mix(self, share: _Share, inputs: Tensor) -> Batch:
         """The batch of the own examples, blended with their partners; `inputs` (M, C, ...) are those of the members."""
         labels = self.labels[share.examples().to(self.device)]
@@ -160,20 +142,3 @@ class Batches:
 
     def _generator(self, *counters: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))
-
-
-def fill(out: Tensor, inputs: np.ndarray) -> None:
-    """Copy the inputs (N, ...) of a split into `out` (N, ...) of the same dtype, on any device.
-
-    Only a block of BLOCK_BYTES, or of one input, is in host memory at a time.
-    """
-    size = max(1, BLOCK_BYTES // inputs[0].nbytes)
-    for start in range(0, len(inputs), size):
-        chosen = np.arange(start, min(start + size, len(inputs)))
-        block = np.empty((len(chosen), *inputs.shape[1:]), inputs.dtype)
-        arrays.read_into(block, inputs, chosen)
-        out[start : start + size] = torch.from_numpy(block)
-
-
-def _dtype(inputs: np.ndarray) -> torch.dtype:
-    return torch.from_numpy(np.empty(0, inputs.dtype)).dtype

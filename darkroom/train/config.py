@@ -66,7 +66,7 @@ class SemiSupervisedConfig(Section):
     weight: Annotated[float, Field(ge=0, le=100)]
     threshold: Annotated[float, Field(ge=0, lt=1)]
     ramp_up: Annotated[float, Field(ge=0, le=1)]
-    teacher: Literal["network", "ema"]
+    pseudo_labels_from: Literal["network", "ema"]
 
 
 class TrainConfig(Section):
@@ -129,7 +129,18 @@ class TrainConfig(Section):
             raise ValueError("precision = fp16 needs a GPU: with device = cpu choose fp32 or bf16")
         if self.tune == "head" and self.distill.teacher != "none":
             raise ValueError("tune = head trains on features, without images for a teacher: use all or lora")
+        if self.semi_supervised.method != "none":
+            self._require_views()
         return self
+
+    def _require_views(self) -> None:
+        given = f"semi_supervised.method = {self.semi_supervised.method}"
+        if self.tune == "head":
+            raise ValueError(f"tune = head trains on features, without views of images for {given}: use all or lora")
+        if self.distill.teacher != "none":
+            raise ValueError(f"{given} does not go with distill.teacher = {self.distill.teacher}: set one to none")
+        if self.semi_supervised.pseudo_labels_from == "ema" and not self.ema_decay:
+            raise ValueError("semi_supervised.pseudo_labels_from = ema needs ema_decay, for example 0.99")
 
 
 SECTIONS = {"train": TrainConfig}

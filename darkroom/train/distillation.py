@@ -13,10 +13,10 @@ from darkroom.core.arrays import Manifest
 from darkroom.teachers import descriptions, ensemble
 from darkroom.teachers.descriptions import Teacher
 from darkroom.train.config import DistillConfig
-from darkroom.train.objective import Batch, Supervised
+from darkroom.train.objective import Batch, Objective, Supervised
 
 
-class Distillation:
+class Distillation(Objective):
     """Supervised loss, and the Kullback-Leibler divergence of the student's answers from the teacher's.
 
     (1 - weight) supervised + weight T^2 KL(teacher || student), both with logits divided by the temperature T. The

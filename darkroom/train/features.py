@@ -40,13 +40,13 @@ class _Features(nn.Module):
         hook.remove()
         if not torch.isfinite(logits).all():
             raise DarkroomError(
-                "train.tune = head: the network gives logits that are not finite for these images: choose other "
-                "weights (model.pretrained)."
+                "The network gives logits that are not finite for these images, so its features cannot be used: choose "
+                "other weights (model.pretrained)."
             )
         if not torch.equal(last(found[-1]), logits):
             raise DarkroomError(
-                "train.tune = head: the logits of this network are not the output of its last layer alone: set "
-                "train.tune to all or lora."
+                "The logits of this network are not the output of its last layer alone, so its features cannot be "
+                "used: set train.tune to all or lora, and use `python -m darkroom.acquire --features images`."
             )
         return found[-1]
 

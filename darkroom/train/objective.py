@@ -4,6 +4,7 @@ The trainer draws batches, splits them for gradient accumulation and takes steps
 loss.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
@@ -22,14 +23,43 @@ class Batch(NamedTuple):
 
 
 class Objective(Protocol):
-    """Turns a batch into a loss."""
+    """Turns a batch into a loss.
+
+    The hooks are for an objective with a state of its own. They are called in this order: `before_step`; `loss` for
+    each part of the batch; `after_step`, when `sums` have been summed over the processes; `observe` and `measured`
+    when an epoch ends.
+    """
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The mean loss over the batch, and the number of correct predictions; scalars on the device."""
         ...
 
+    def before_step(self, progress: float, average: nn.Module | None) -> None:
+        """Prepare for a step, when this fraction of the training is done; `average` is that of the weights, if any."""
 
-class Supervised:
+    def sums(self) -> list[Tensor]:
+        """What the parts of this step have added up, to be summed over the processes in place: float32."""
+        return []
+
+    def after_step(self) -> None:
+        """Update the state by `sums`."""
+
+    def observe(self, logits: Tensor, labels: Tensor) -> None:
+        """Measure the predictions (N, K) float32 on the validation split, with its labels (N,) int64."""
+
+    def measured(self) -> dict[str, float | None]:
+        """What was measured in this epoch, by column name; resets it."""
+        return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """The state that later steps depend on."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned."""
+
+
+class Supervised(Objective):
     """Cross-entropy with label smoothing.
 
     Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.

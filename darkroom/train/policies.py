@@ -85,19 +85,19 @@ def draw(n: int, policy: Policy, generator: torch.Generator) -> Tensor:
 def apply(images: Tensor, drawn: Tensor, policy: Policy) -> Tensor:
     """New images (N, H, W, C) uint8, of one or three channels, with the operations `drawn` (N, count, 2)."""
     functions, (height, width) = _functions(), images.shape[1:3]
-    changed = torch.empty_like(images)
-    for number, chosen in enumerate(drawn.tolist()):
-        image = images[number].movedim(2, 0)
-        for index, level in chosen:
-            name = OPERATIONS[index]
-            image = functions[name](image, policy.magnitude(name, level, height, width))
-        changed[number] = image.movedim(0, 2)
-    return changed
+    changed = images.movedim(3, 1).clone(memory_format=torch.contiguous_format)
+    for chosen in drawn.unbind(1):
+        for index, level in chosen.unique(dim=0).tolist():  # images with the same operation are changed at once
+            name, members = OPERATIONS[index], (chosen == torch.tensor([index, level])).all(1).nonzero()[:, 0]
+            if name != "identity":
+                members = members.to(images.device)
+                changed[members] = functions[name](changed[members], policy.magnitude(name, level, height, width))
+    return changed.movedim(1, 3)
 
 
 @cache
 def _functions() -> dict[str, Callable[[Tensor, float], Tensor]]:
-    """The operations, each on one image (C, H, W) uint8 with a magnitude."""
+    """The operations, each on images (N, C, H, W) uint8 with a magnitude."""
     from torchvision.transforms.v2 import functional  # takes seconds
 
     def shear(image: Tensor, x: float, y: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The measurements of each epoch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from darkroom.train.gradients import LayerGradients
@@ -25,6 +25,7 @@ class Record:
     val_accuracy: float
     seconds: float  # of training, without these measurements
     layers: Mapping[str, LayerGradients]
+    objective: Mapping[str, float | None] = field(default_factory=dict)  # what it measures itself, by column name
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Record":
@@ -34,7 +35,7 @@ class Record:
 
     def curves(self) -> dict[str, float]:
         """The numbers to plot, by column name."""
-        return {name: value for name, value in vars(self).items() if name not in ("seconds", "layers")}
+        return {name: value for name, value in vars(self).items() if name not in ("seconds", "layers", "objective")}
 
     def __str__(self) -> str:
         return (

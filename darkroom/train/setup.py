@@ -14,11 +14,13 @@ from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
 from darkroom.models.layers import last_layer_name
 from darkroom.models.registry import build
-from darkroom.train import distillation, initial_weights, length
+from darkroom.train import distillation, gradients, initial_weights, length, semi_supervised
 from darkroom.train.config import TrainConfig
 from darkroom.train.head import HeadTrainer
 from darkroom.train.objective import Objective, Supervised
 from darkroom.train.processes import ALONE, Processes
+from darkroom.train.records import Record
+from darkroom.train.semi_supervised import SemiSupervised
 from darkroom.train.trainer import Trainer
 from darkroom.weights import pretrained
 
@@ -33,16 +35,22 @@ def build_trainer(
     train: Split,
     val: Split,
     processes: Processes = ALONE,
+    unlabelled: Split | None = None,
 ) -> Trainer:
     """A trainer for a new network on the splits `train` and `val` of the data that `manifest` describes.
 
-    Its `settings` hold the batch size and the number of epochs that suit the number of training examples.
+    A semi-supervised method trains on the split `unlabelled` too; others ignore it. The trainer's `settings` hold the
+    batch size and the number of epochs that suit the number of training examples.
     Sets the number of CPU threads of this process and makes it keep freed memory, so call it before large allocations.
     Raises DarkroomError if the machine lacks the device or precision, if the network cannot take such inputs, or if
     another process has other parameters or data.
     """
     processes.require_same([seed, model.model_dump(), settings.model_dump(), asdict(manifest)])
-    settings = length.resolve(settings, len(train))
+    if settings.semi_supervised.method == semi_supervised.NONE:
+        unlabelled = None
+    elif not unlabelled:
+        raise semi_supervised.nothing_unlabelled(settings.semi_supervised)
+    settings = length.resolve(settings, len(train), len(unlabelled or ()))
     hardware.keep_freed_memory()
     hardware.use_threads(settings.threads, processes.local_count)
     device = hardware.choose_device(settings.device)
@@ -62,9 +70,9 @@ def build_trainer(
         built = {"family": model.name, "arguments": arguments}
         trainer = HeadTrainer(network, objective, train, val, manifest, settings, seed, device, built)
     else:
-        fit_stem = not weights
+        more = semi_supervised.batches(unlabelled, settings, manifest, seed, device, processes.local_count)
         trainer = Trainer(
-            network, objective, train, val, manifest, settings, seed, device, precision, fit_stem, processes
+            network, objective, train, val, manifest, settings, seed, device, precision, not weights, processes, more
         )
     trainer.remarks = remarks
     return trainer
@@ -72,6 +80,8 @@ def build_trainer(
 
 def _objective(settings: TrainConfig, manifest: Manifest, device: torch.device) -> Objective:
     supervised, teacher = Supervised(settings.label_smoothing), distillation.find(settings.distill)
+    if settings.semi_supervised.method != semi_supervised.NONE:
+        return SemiSupervised(supervised, settings.semi_supervised, manifest.classes, device)
     if teacher is None:
         return supervised
     return distillation.build(teacher, settings.distill, supervised, manifest, device)
@@ -101,6 +111,7 @@ def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
             f"teacher {teacher.name}: {teacher}, test accuracy {teacher.accuracy:.2%}; "
             f"{settings.distill.weight:.0%} of the loss, at temperature {settings.distill.temperature:g}"
         )
+    yield from semi_supervised.notices(settings.semi_supervised, trainer.batches.unlabelled, trainer.data)
     count = trainer.processes.count
     if settings.processes not in ("auto", count):
         reason = " (train.tune = head)" if settings.tune == "head" else ""
@@ -111,6 +122,12 @@ def notices(settings: TrainConfig, trainer: Trainer) -> Iterator[str]:
         yield (
             f"hint: {counted(steps, 'step')} rarely train a network well: set train.min_steps to at least {FEW_STEPS}"
         )
+
+
+def warnings(record: Record, trainer: Trainer) -> list[str]:
+    """What went wrong in an epoch, with advice."""
+    labels = trainer.batches.train.labels
+    return [*gradients.warnings(record.layers), *semi_supervised.warnings(record.objective, labels)]
 
 
 def describe_training(seed: int, model: ModelConfig, trainer: Trainer) -> Description:

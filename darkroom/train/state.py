@@ -26,6 +26,7 @@ def collect(trainer: "Trainer") -> State:
             tensors |= {f"optimiser/{number}/{index}/{name}": whole(tensor) for name, tensor in entries.items()}
     tuned, tuning = trainer.tuning.state()
     tensors |= {f"tuning/{name}": tensor for name, tensor in tuned.items()}
+    tensors |= {f"objective/{name}": tensor for name, tensor in trainer.objective.state().items()}
     tensors |= {"losses": trainer.losses, "correct": trainer.correct, "gradients": trainer.monitor.sums}
     values = {
         "records": [asdict(record) for record in trainer.records],
@@ -65,6 +66,7 @@ def restore(trainer: "Trainer", tensors: Mapping[str, Tensor], values: Mapping[s
             entries.setdefault(int(index), {})[name] = tensor
         member.load_state_dict({"state": entries, "param_groups": member.state_dict()["param_groups"]})
     trainer.tuning.restore(part("tuning/"), values["tuning"])
+    trainer.objective.restore(part("objective/"))
     trainer.losses, trainer.correct = tensors["losses"].to(trainer.device), tensors["correct"].to(trainer.device)
     trainer.monitor.sums = tensors["gradients"]
     trainer.records = [Record.read(fields) for fields in values["records"]]

@@ -20,7 +20,7 @@ from darkroom.core.randomness import derive_seed, numpy_generator
 from darkroom.core.stage import peak_memory_mb
 from darkroom.models import hardware
 from darkroom.models.inference import batch_size, predict
-from darkroom.train import batch_norm, flops, records, sharding, state, tuning
+from darkroom.train import batch_norm, flops, mixed_precision, records, sharding, state, tuning
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
 from darkroom.train.gradients import GradientMonitor
@@ -28,6 +28,7 @@ from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
 from darkroom.train.processes import ALONE, Processes
 from darkroom.train.records import Record
+from darkroom.train.unlabelled import Unlabelled
 
 DIVERGED = 50  # times the loss of guessing: a training does not recover from a larger loss
 MAX_SAMPLE = 5000  # training examples that are measured after each epoch; at most as many as in validation
@@ -56,9 +57,11 @@ class Trainer:
         precision: str,
         fit_stem: bool = True,  # compute the filters of a whitening stem from the data; False keeps loaded ones
         processes: Processes = ALONE,
+        unlabelled: Unlabelled | None = None,
     ):
         self.processes, local_count = processes, processes.local_count
-        self.batches = Batches(train, manifest, settings.augment, settings.batch_size, seed, device, local_count)
+        sizes = settings.batch_size, seed, device, local_count
+        self.batches = Batches(train, manifest, settings.augment, *sizes, unlabelled)
         self._require_divisible_batches()
         network = network.to(device, memory_format=torch.channels_last)
         self.objective, self.settings, self.manifest, self.val = objective, settings, manifest, val
@@ -135,7 +138,7 @@ class Trainer:
     def costs(self) -> dict[str, float]:
         """Seconds of training, images per second, and MFU: FLOPs as a fraction of a large matrix product's."""
         seconds = sum(record.seconds for record in self.records)
-        speed = min(len(self.records), self.settings.epochs) * len(self.batches.labels) / seconds
+        speed = min(len(self.records), self.settings.epochs) * self.batches.learned / seconds
         _, training_flops = flops.count(self.ordinary, self.manifest.shape)
         peak = flops.matrix_peak(self.device, self.dtype) * self.processes.count
         costs = {
@@ -172,7 +175,7 @@ class Trainer:
 
     def _require_divisible_batches(self) -> None:
         """Raise DarkroomError unless every process gets a part of every batch."""
-        smallest, count = len(self.batches.labels) // self.batches.steps, self.processes.count
+        smallest, count = self.batches.examples // self.batches.steps, self.processes.count
         if smallest < count:
             raise DarkroomError(
                 f"train.processes = {count}: must be at most {smallest}, the number of examples in the smallest batch; "
@@ -222,13 +225,15 @@ class Trainer:
         """Take one optimiser step on a batch, of which `batch` is this process's part."""
         size, count, step = self._batch_size(self.step), self.processes.count, epoch * self.batches.steps + self.step
         self.tuning.before_step(step)
+        progress = step / (self.settings.epochs * self.batches.steps)
+        self.objective.before_step(progress, self.average.module if self.average else None)
         number = min(math.ceil(self.settings.grad_accumulation / count), size // count)  # of parts in each process
         totals = torch.zeros(2, device=self.device)  # loss, correct predictions
         is_split = number * count > 1
         with batch_norm.in_parts(self.network, self.processes) if is_split else nullcontext(lambda: None) as end_part:
             for index, part in enumerate(batch.split(number), self.processes.rank * number):
                 torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
-                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                with mixed_precision.autocast(self.device, self.dtype):
                     loss, correct = self._loss(part)
                     loss = loss * (len(part.inputs) / size)
                 end_part()
@@ -236,7 +241,9 @@ class Trainer:
                 totals += torch.stack([loss.detach().float(), correct.float()])
         gradients = [parameter.grad for parameter in self.optimisers.parameters if parameter.grad is not None]
         # Sharded gradients are summed by the backward pass.
-        self.processes.sum([*(gradient for gradient in gradients if not sharding.is_sharded(gradient)), totals])
+        unsharded = (gradient for gradient in gradients if not sharding.is_sharded(gradient))
+        self.processes.sum([*unsharded, totals, *self.objective.sums()])
+        self.objective.after_step()
         self.losses[self.step] = totals[0]
         self.correct += totals[1].long()
         for member in self.optimisers.members:
@@ -272,7 +279,7 @@ class Trainer:
 
     def _batch_size(self, step: int) -> int:
         """The number of examples of one batch of an epoch, in all processes together."""
-        examples, steps = len(self.batches.labels), self.batches.steps
+        examples, steps = self.batches.examples, self.batches.steps
         return examples // steps + (step < examples % steps)
 
     def _end_epoch(self, epoch: int, lr: float, steps: int) -> None:
@@ -281,9 +288,10 @@ class Trainer:
         measured = (
             *self._measure(network, self._read_sample, self.batches.train.labels[self.sample]),
             *(self.losses[:steps].mean().item(), self.correct.item() / sum(map(self._batch_size, range(steps)))),
-            *self._measure(network, lambda indices: self.val.inputs[indices], self.val.labels),
+            *self._measure(network, lambda indices: self.val.inputs[indices], self.val.labels, self.objective.observe),
         )
-        self.records.append(Record(epoch + 1, lr, *measured, self.seconds, self.monitor.layers()))
+        of_objective = self.objective.measured()
+        self.records.append(Record(epoch + 1, lr, *measured, self.seconds, self.monitor.layers(), of_objective))
         if self.settings.keep_weights == "last" or records.best(self.records) is self.records[-1]:
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         self._begin_epoch()
@@ -293,7 +301,11 @@ class Trainer:
         return next(self.batches.blocks(self.sample[indices], len(indices)))
 
     def _measure(
-        self, network: nn.Module, read: Callable[[np.ndarray], np.ndarray], labels: np.ndarray
+        self,
+        network: nn.Module,
+        read: Callable[[np.ndarray], np.ndarray],
+        labels: np.ndarray,
+        observe: Callable[[Tensor, Tensor], None] = lambda logits, labels: None,
     ) -> tuple[float, float]:
         """Loss and accuracy of `network` in evaluation mode on the inputs of `labels` (N,).
 
@@ -312,6 +324,7 @@ class Trainer:
                 logits[block] = torch.from_numpy(found)
         self.processes.sum([logits])  # each row is 0 in all processes but one
         targets = torch.from_numpy(np.array(labels))
+        observe(logits, targets)
         return cross_entropy(logits, targets).item(), (logits.argmax(1) == targets).double().mean().item()
 
     def _should_stop_early(self) -> bool:

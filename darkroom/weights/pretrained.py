@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, read_json, write_json
+from darkroom.weights import positions
 
 FOLDER = "models/pretrained"
 _DESCRIPTION, _WEIGHTS = "pretrained.json", "pretrained.safetensors"
@@ -58,11 +59,12 @@ def load(folder: str | Path, network: nn.Module) -> list[str]:
     """Load the weights in `folder` into `network`, and return the names of those that keep their random values.
 
     Only layers that were replaced to fit these inputs and classes may keep them: the attribute `adapted` of a library's
-    network names them; of other networks it is the last layer, `head`. Raises DarkroomError if the weights are damaged,
-    or belong to another network; the network is then unchanged.
+    network names them; of other networks it is the last layer, `head`. Position embeddings of another image size are
+    resampled. Raises DarkroomError if the weights are damaged, or belong to another network; the network is then
+    unchanged.
     """
     try:
-        loaded = load_file(Path(folder) / _WEIGHTS)
+        loaded = positions.fitted(load_file(Path(folder) / _WEIGHTS), network)
     except (SafetensorError, OSError) as error:
         raise DarkroomError(f"{folder} cannot be read ({error}): run `dvc repro --force pretrained`.") from None
     own = network.state_dict()

@@ -166,6 +166,20 @@ def test_ids_and_classes_may_look_like_numbers(tmp_path: Path, monkeypatch: pyte
     assert "<em>" not in html
 
 
+def test_hidden_examples_are_shown(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = shutil.copytree(project, tmp_path / "project")
+    change(folder, preprocess={"labels_per_class": 3, "max_bad_fraction": 0.5})
+    subprocess.run([sys.executable, "-m", "stages.preprocess"], cwd=folder, check=True, capture_output=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["audit"])
+    command.main()
+    html = Path("data/audit.html").read_text(encoding="utf-8")
+    unlabelled = arrays.read_unlabelled("data/arrays")
+    assert f"{len(unlabelled)} unlabelled" in html and "hidden/" in section(html, "Problems found")
+    assert section(html, "Problems found").count("<img") >= 1 and "AUC" not in section(html, "Drift")
+    assert len(re.findall("unlabelled against train", section(html, "Drift"))) == 1
+
+
 def test_drift_has_the_limits_of_the_service(html: str):
     found = section(html, "Drift")
     assert f"below {stability.WARNING}" in found and f"above {stability.ALARM}" in found

@@ -8,10 +8,12 @@ from darkroom import __main__ as commands
 from tests.repository import ROOT
 
 NAMES = (
+    "acquire",
     "audit",
     "convert",
     "crossval",
     "label",
+    "learning_curve",
     "predict",
     "pretrained",
     "recipe",

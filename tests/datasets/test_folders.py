@@ -66,11 +66,51 @@ def test_an_empty_folder_is_ignored():
     assert [split for _, _, split in rows()] == ["test", "train", "train"]
 
 
-@pytest.mark.parametrize("odd", ["notes/readme.txt", "sample/1.png", "cat/1.png", "unlabelled/deep/1.png"])
+@pytest.mark.parametrize("odd", ["notes/readme.txt", "sample/1.png", "cat/1.png", "unlabelled2/deep/1.png"])
 @pytest.mark.parametrize("splits", [["train"], ["train", "test"], ["Training", "validation", "Test"]])
 def test_split_folders_beside_another_folder_are_an_error(odd: str, splits: list[str]):
     write_images(*(f"{split}/{label}/1.png" for split in splits for label in ("cat", "dog")), odd)
     assert repr(odd.split("/")[0]) in error_message()
+
+
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled", "UNLABELLED"])
+def test_a_folder_of_unlabelled_images_may_stand_beside_classes_or_splits(name: str):
+    write_images("cat/1.png", "dog/1.png", f"{name}/1.png", f"{name}/test/deep/2.png")
+    unlabelled = [(f"{name}/1.png", "", "unlabelled"), (f"{name}/test/deep/2.png", "", "unlabelled")]
+    assert sorted(rows()) == sorted([("cat/1.png", "cat", ""), ("dog/1.png", "dog", ""), *unlabelled])
+    assert "2 unlabelled images" in summary()
+    for label in ("cat", "dog"):
+        (FOLDER / label).rename(FOLDER / f"{label}s")
+        write_image(f"train/{label}/1.png"), os.rename(FOLDER / f"{label}s", FOLDER / "train" / f"{label}s")
+    write_image("train/unlabelled/3.png")
+    splits = {path: (label, split) for path, label, split in rows()}
+    assert splits["train/unlabelled/3.png"] == splits[f"{name}/1.png"] == ("", "unlabelled")
+    assert splits["train/cat/1.png"] == ("cat", "train")
+
+
+def test_the_description_may_list_unlabelled_as_a_class():
+    write_images("cat/1.png", "unlabelled/1.png")
+    (FOLDER / "dataset.yaml").write_text("classes: [cat, unlabelled]")
+    assert rows() == [("cat/1.png", "cat", ""), ("unlabelled/1.png", "unlabelled", "")]
+
+
+def test_validation_and_test_images_need_a_label():
+    write_images("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/unlabelled/1.png")
+    assert "test/unlabelled" in error_message()
+
+
+def test_an_empty_folder_of_unlabelled_images_is_named():
+    write_images("cat/1.png", "dog/1.png")
+    (FOLDER / "Unlabelled" / "deep").mkdir(parents=True)
+    assert "Unlabelled/ is empty" in summary()
+
+
+@pytest.mark.parametrize("paths", [["unlabelled/1.png"], ["unlabelled/1.png", "cat/1.png"]])
+def test_classes_without_a_labelled_image_are_an_error(paths: list[str]):
+    write_images(*paths)
+    (FOLDER / "dataset.yaml").write_text("classes: [cat, dog]")
+    message = error_message()
+    assert "at least 3 random images of each class" in message
 
 
 def test_classes_that_look_like_splits_are_accepted_if_the_description_lists_them():

@@ -128,6 +128,24 @@ def test_other_columns_are_kept(name: str):
     ]
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
+def test_rows_without_a_label_are_unlabelled(name: str):
+    write_images("a.png", "b.png", "c.png", "d.png", "e.png")
+    splits = {"c": "", "d": "train", "e": "Unlabeled"}
+    images = ({"path": f"{letter}.png", "label": " ", "split": split} for letter, split in splits.items())
+    manifest(*({"path": f"{letter}.png", "label": letter, "split": ""} for letter in "ab"), *images, name=name)
+    assert [(entry.label, entry.split) for entry in build()] == [("a", ""), ("b", ""), *[("", "unlabelled")] * 3]
+
+
+def test_unlabelled_rows_may_share_a_group_with_any_split():
+    write_images("a.png", "b.png", "c.png")
+    rows = [("a", "x", "train", "1"), ("b", "y", "test", "2"), ("c", "", "", "2")]
+    manifest(
+        *(dict(zip(("path", "label", "split", "group"), (f"{row[0]}.png", *row[1:]), strict=True)) for row in rows)
+    )
+    assert [entry.group for entry in build()] == ["1", "2", "2"]
+
+
 def test_a_column_of_long_values_is_not_kept():
     write_images("a.png", "b.png")
     manifest(*({"path": f"{name}.png", "label": name, "fold": 1, "caption": name * 101} for name in "ab"))
@@ -145,8 +163,10 @@ def test_a_column_of_long_values_is_not_kept():
         ("manifest.csv", "path,label,Split,split\na.png,x,,test\n", "'Split' and 'split'"),
         ("manifest.csv", "", "missing columns: path, label"),
         ("manifest.csv", "path label\na.png x\n", "missing columns: path, label"),
-        ("manifest.csv", "path,label\na.png,x\nb.png,\n", "manifest.csv, row 2 has no label"),
-        ("manifest.csv", "path,label\na.png,x\nb.png, \n", "manifest.csv, row 2 has no label"),
+        ("manifest.csv", "path,label\na.png,\nb.png, \n", "no image with a label"),
+        ("manifest.csv", "path,label,split\na.png,x,\nb.png,,test\n", "row 2 has no label, but the split 'test'"),
+        ("manifest.csv", "path,label,split\na.png,x,unlabelled\n", "row 1 has the split 'unlabelled'"),
+        ("manifest.csv", "path,label\na.png,x\n ,y\n", "row 2 has no path"),
         ("manifest.csv", "path,label\na.png,x\na,b.png,y\n", "row 2 has 3 values"),
         ("manifest.csv", "path,label\na.png,x\na.png,y\n", "row 2 has the same path 'a.png' as row 1"),
         ("manifest.csv", "path,label\na.png,x\n./a.png,y\n", "row 2 has the same path './a.png' as row 1"),
@@ -163,8 +183,7 @@ def test_a_column_of_long_values_is_not_kept():
         ("manifest.csv", "path,label\na.png,1e3\nb.png,1000\n", "'1000' and '1e3'"),
         ("manifest.jsonl", '{"path": "a.png"', "manifest.jsonl cannot be read ("),
         ("manifest.jsonl", "[1]", "row 1"),
-        ("manifest.jsonl", '{"path": "a.png", "label": null}', "row 1 has no label"),
-        ("manifest.jsonl", '{"path": "a.png", "label": NaN}', "row 1 has no label"),
+        ("manifest.jsonl", '{"path": "a.png", "label": null}', "no image with a label"),
         ("manifest.jsonl", '{"path": "a.png", "label": ["cat"]}', "row 1 has the label ['cat']"),
         ("manifest.jsonl", '{"path": "a.png", "label": "x", "group": {"id": 1}}', "row 1 has the group {'id': 1}"),
         ("manifest.jsonl", '{"path": "a.png", "label": "x", "splits": "test"}', "'splits'"),

@@ -21,7 +21,7 @@ PEOPLE = "id,label,by,at\n"
 
 def verdicts(folder: Path, text: str, samples: Samples = SAMPLES, name: str = NAME) -> dict[int, relabel.Verdict]:
     (folder / name).write_text(text, newline="")
-    return relabel.read(samples, folder, name, CLASSES)
+    return relabel.read(samples.ids, folder, name, CLASSES)
 
 
 def applied(samples: Samples, given: dict[int, relabel.Verdict]) -> Samples:
@@ -64,15 +64,15 @@ def test_corrections_are_listed(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["none", "auto"])
 def test_without_corrections_nothing_changes(tmp_path: Path, name: str):
-    assert relabel.read(SAMPLES, tmp_path, name, CLASSES) == {}
+    assert relabel.read(SAMPLES.ids, tmp_path, name, CLASSES) == {}
     found = applied(SAMPLES, {})
     assert (found.labels.tolist(), found.splits.tolist()) == (SAMPLES.labels.tolist(), SAMPLES.splits.tolist())
 
 
 def test_auto_reads_the_answers_of_the_label_page(tmp_path: Path):
     (tmp_path / "labels.csv").write_text(answered(("a", "dog", "anna")))
-    assert relabel.read(SAMPLES, tmp_path, "auto", CLASSES)[0].label == 1
-    assert relabel.read(SAMPLES, tmp_path, "none", CLASSES) == {}
+    assert relabel.read(SAMPLES.ids, tmp_path, "auto", CLASSES)[0].label == 1
+    assert relabel.read(SAMPLES.ids, tmp_path, "none", CLASSES) == {}
 
 
 def test_the_latest_answer_of_a_person_counts(tmp_path: Path):
@@ -148,4 +148,4 @@ def test_an_invalid_row_is_named(tmp_path: Path, text: str, facts: str):
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(DarkroomError, match=r"preprocess\.relabel = corrections\.csv"):
-        relabel.read(SAMPLES, tmp_path, NAME, CLASSES)
+        relabel.read(SAMPLES.ids, tmp_path, NAME, CLASSES)

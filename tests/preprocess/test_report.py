@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.preprocess import report
 from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
+from darkroom.preprocess.shift import Shift
 from tests.packs import AS_IS
 
 
@@ -46,6 +48,26 @@ FINDINGS = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak")
 def write(folder: Path, seed: int = 0, findings: tuple[Finding, ...] = ()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
     report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, seed)
+
+
+def test_unlabelled_images_are_counted_and_shown(tmp_path: Path):
+    splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
+    images = np.full((5, 4, 4, 1), 99, np.uint8)
+    splits["unlabelled"] = Split(images, np.full(5, -1), np.array([f"u/{index}" for index in range(5)]))
+    manifest = replace(make_manifest(2), counts={"train": 4, "val": 2, "test": 3, "unlabelled": 5})
+    shift = Shift(auc=0.75, low=0.7, high=0.8, p_value=0.001, labelled=4, unlabelled=5)
+    report.write(tmp_path / "data", splits, manifest, [], NEAR, GROUPS, 0, shift)
+    table = pd.read_csv(tmp_path / "data" / "counts.csv")
+    assert table.to_numpy().tolist() == [
+        ["class 0", 3, 1, 3, 0], ["class 1", 1, 1, 0, 0], ["(unlabelled)", 0, 0, 0, 5]
+    ]  # fmt: skip
+    assert pd.read_csv(tmp_path / "data" / "unlabelled.csv").to_dict("records") == [asdict(shift)]
+    summary = report.summary(manifest, splits["train"].labels, [], shift)
+    assert summary["unlabelled"] == 5 and summary["unlabelled_auc"] == 0.75
+    sheets = [report.sample_sheet(splits["train"], manifest, 0, part) for part in (None, splits["unlabelled"])]
+    assert sheets[1].height > sheets[0].height
+    assert [(np.asarray(sheet) == 99).sum() > 5 * 56**2 / 2 for sheet in sheets] == [False, True]
+    assert "5 unlabelled images" in report.summary_line(manifest, [])
 
 
 def test_the_summary_is_flat_and_strict_json():

@@ -31,6 +31,7 @@ SETTINGS = {
     "crop_fraction": 1.0,
     "denoise": "none",
     "relabel": "none",
+    "labels_per_class": "all",
     "max_pixels": 10_000,
     "max_bad_fraction": 1.0,
     "test_fraction": 0.2,

@@ -1,5 +1,6 @@
 """The stage as a user runs it: an unusable selection ends in one line, before anything is written."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.core import arrays
 from tests.repository import change, copy_project
 
 SIZE = 64
@@ -61,3 +63,37 @@ def test_an_unusable_selection_ends_in_one_line(tmp_path: Path, make, facts: lis
         "teachers",
     }
     assert {path.name for path in (folder / "metrics").rglob("*.*")} == {"fetch.json"}
+
+
+def test_no_file_tells_the_class_of_an_example_whose_label_is_hidden(tmp_path: Path):
+    """Ids, columns and groups name the class; some examples are undecodable, of one colour, or copies."""
+    folder = copy_project(tmp_path)
+    change(folder, data={"dataset": "mine"}, preprocess={"labels_per_class": 6, "max_bad_fraction": 0.5})
+    random, rows = np.random.default_rng(0), ["path,label,group,site"]
+    names = {"secretcat": "cat", "secretdog": "dog"}
+    for number in range(120):
+        secret = list(names)[number // 60]
+        path = folder / f"data/datasets/mine/{secret}/{number:03}.png"
+        write(path, np.full((8, 8), 9) if number % 30 == 5 else random.integers(256, size=(8, 8)))
+        if number % 30 == 7:
+            path.write_bytes((path.parent / f"{number - 1:03}.png").read_bytes())
+        if number % 30 == 9:
+            path.write_text("not an image")
+        rows.append(f"{secret}/{number:03}.png,{names[secret]},{secret}{number // 3},{secret} site")
+    (folder / "data/datasets/mine/manifest.csv").write_text("\n".join(rows))
+    for stage in ("fetch", "preprocess"):
+        subprocess.run([sys.executable, "-m", f"stages.{stage}"], cwd=folder, check=True, capture_output=True)
+    known = {name for split in arrays.SPLITS for name in arrays.read_split(folder / "data/arrays", split).ids.tolist()}
+    hidden = arrays.read_unlabelled(folder / "data/arrays")
+    assert len(known) < len(hidden) + 40 and len(hidden) > 40
+    assert set(arrays.read_columns(folder / "data/arrays", "unlabelled")["site"].tolist()) == {""}
+    secrets = [f"{secret}/{number:03}" for number in range(120) for secret in names]
+    secrets = [name for name in secrets if f"{name}.png" not in known]
+    written = [path for part in ("data/arrays", "metrics") for path in (folder / part).rglob("*") if path.is_file()]
+    texts = {path: path.read_text(errors="replace") for path in written if path.suffix != ".npy"}
+    assert not [path for path, text in texts.items() if any(name in text for name in secrets)]
+    assert "hidden/" in texts[folder / "metrics/data/findings.csv"]
+    for path in (folder / "metrics/data").glob("*.csv"):  # a hidden example may be a copy of one with a known label
+        lines = [set(re.findall(r"secret\w+/\d+\.png", line)) for line in texts[path].splitlines() if "hidden/" in line]
+        assert not [line for line in texts[path].splitlines() if "hidden/" in line and " site" in line]
+        assert set().union(*lines) <= known

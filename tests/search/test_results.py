@@ -4,12 +4,13 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.models import checkpoints
 from darkroom.search import exported, results, words
+from darkroom.search.description import Choices, Range, Search
 from darkroom.search.importance import importances
 from darkroom.search.space import Space
 from tests import trainings
@@ -47,6 +48,60 @@ def test_saved_seconds_are_those_of_the_epochs_not_trained():
     complete = [trial(TrialState.COMPLETE, 8, 8.0)]
     assert results.saved([trial(TrialState.PRUNED, 1, 1.0), trial(TrialState.PRUNED, 2, 4.0)], complete) == 7 + 12
     assert results.saved([trial(TrialState.PRUNED, 1, 1.0)], []) is None
+
+
+def finals_of(*trainings: tuple[int, int, float | None]) -> optuna.Study:
+    """A study of finalists: trial, seed and score; without a score it failed."""
+    finals, whole = optuna.create_study(direction="maximize"), IntDistribution(0, 99)
+    for number, seed, score in trainings:
+        state = TrialState.FAIL if score is None else TrialState.COMPLETE
+        attributes = {"reason": "diverged"} if score is None else {}
+        pair = {"params": {"trial": number, "seed": seed}, "distributions": {"trial": whole, "seed": whole}}
+        finals.add_trial(create_trial(state=state, value=score, user_attrs=attributes, **pair))
+    return finals
+
+
+def won(finals: optuna.Study) -> tuple[int | None, dict]:
+    """The winner of two finalists with the seeds 1, 2 and 3, and their rows."""
+    study = optuna.create_study(direction="maximize")
+    for score in (0.9, 0.8):
+        study.add_trial(create_trial(value=score))
+    search = Search(trials=2, finalists=2, seeds=[1, 2, 3], parameters={"train.lr": [0.1, 0.2]})
+    again = results.retrained(study, finals, search.seeds)
+    return results.winner(again, study, finals, search), again
+
+
+def test_a_finalist_without_all_seeds_does_not_win():
+    complete = [(0, seed, 0.7 + seed / 100) for seed in (1, 2, 3)]
+    assert won(finals_of(*complete, (1, 1, 0.9), (1, 2, 0.9)))[0] is None  # seed 3 is not trained yet
+    finals = finals_of(*complete, (1, 1, 0.9), (1, 2, 0.9), (1, 3, None))
+    number, again = won(finals)
+    assert number == 0 and again[1]["failed"] == [3] and again[0]["failed"] == []
+    assert won(finals_of(*complete, *((1, seed, 0.9) for seed in (1, 2, 3))))[0] == 1
+    finals.enqueue_trial({"trial": 1, "seed": 3})
+    finals.ask({"trial": IntDistribution(0, 99), "seed": IntDistribution(0, 99)})
+    assert won(finals)[0] is None  # another process repeats it
+
+
+def test_a_failed_seed_is_told():
+    _, again = won(finals_of(*((0, seed, 0.7) for seed in (1, 2, 3)), (1, 1, 0.9), (1, 2, 0.9), (1, 3, None)))
+    said = list(words._winner({"winner": 0, "finalists": list(again.values()), "rows": [], "cost": "none"}))
+    assert any("Trial 1 cannot win" in sentence and "3" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (Range(low=0.1, high=9, log=True), True),
+        (Range(low=0.1, high=9), False),
+        (Choices(choices=[4, 64]), True),
+        (Choices(choices=[4, 8]), False),
+        (Choices(choices=[0, 64]), False),
+        (Choices(choices=["a", 64]), False),
+    ],
+)
+def test_the_axis_of_a_parameter_is_logarithmic_if_it_is_searched_so(entry: Range | Choices, expected: bool):
+    assert results._is_logarithmic(entry) is expected
 
 
 def study_of(count: int) -> tuple[optuna.Study, Space]:

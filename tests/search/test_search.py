@@ -1,5 +1,6 @@
 """The command: searches with known best points, resumed, shared, reported and applied."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -303,6 +304,7 @@ def test_trials_are_experiments_and_the_workspace_is_untouched(monkeypatch: pyte
     for name in ("metrics/train.json", "metrics/evaluate.json", "metrics/evaluate/per_class.csv", "metrics/seeds.json"):
         Path(name).write_text("{}\n")
     file = toy.write(trials=10)
+    outputs = store_outputs()
     repository.commit_all(Path.cwd())
     head = repository.git(Path.cwd(), "rev-parse", "HEAD").strip()
     index = Path(".git/index").read_bytes()
@@ -326,8 +328,29 @@ def test_trials_are_experiments_and_the_workspace_is_untouched(monkeypatch: pyte
     repository.git(Path.cwd(), "update-ref", "-d", refs[0])
     command.main([file])  # one that was not saved, since the search was killed, is saved
     assert repository.git(Path.cwd(), "for-each-ref", "--format=%(refname)", "refs/exps").split() == refs
-    command.main([file, "--fresh", "--trials", "1"])
-    assert len(repository.git(Path.cwd(), "for-each-ref", "refs/exps").splitlines()) == 1
+    repository.dvc(Path.cwd(), "exp", "apply", names[0])
+    assert all(Path(path).read_text() == path for path in outputs)
+    assert yaml.safe_load(Path("params.yaml").read_text())["train"]["lr"] == found[0].user_attrs["sample"]["train.lr"]
+    experiments.remove("toy")
+    assert repository.git(Path.cwd(), "for-each-ref", "refs/exps/*/*/*") == ""
+
+
+def store_outputs() -> list[str]:
+    """Write a dvc.lock with all outputs of dvc.yaml that DVC caches, and put files for them into its cache."""
+    stages, paths = yaml.safe_load(Path("dvc.yaml").read_text())["stages"], []
+    locked = {}
+    for name, stage in stages.items():
+        outs = [out for out in stage.get("outs", ()) if isinstance(out, str)]
+        digests = [hashlib.md5(out.encode()).hexdigest() for out in outs]
+        for out, md5 in zip(outs, digests, strict=True):
+            stored = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_text(out)
+        entries = [{"path": out, "hash": "md5", "md5": md5} for out, md5 in zip(outs, digests, strict=True)]
+        locked[name] = {"cmd": stage["cmd"], "outs": entries}
+        paths += outs
+    Path("dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": locked}))
+    return paths
 
 
 def test_only_experiments_of_the_search_itself_are_removed():

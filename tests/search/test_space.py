@@ -40,6 +40,13 @@ def test_every_search_of_the_project_is_valid(path: Path, monkeypatch: pytest.Mo
         assert found.search.trials == len(found.space.points())
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_names_its_search(path: Path):
+    line = next(line for line in path.read_text().splitlines() if line.startswith("# search "))
+    source = line.split()[2].rstrip(":,")
+    assert source == "none" or (ROOT / source) in FILES
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -128,6 +135,13 @@ def test_wrong_settings_are_refused(settings: dict, message: str, tmp_path: Path
     monkeypatch.chdir(ROOT)
     with pytest.raises(DarkroomError, match=message):
         opened(tmp_path / "toy.yaml", {"train.lr": {"low": 0.01, "high": 0.1, "log": True}}, **settings)
+
+
+def test_one_number_of_epochs_can_be_set_with_pruning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    for epochs in ([2.0], {"choices": [2.0]}):
+        found = opened(tmp_path / "toy.yaml", {"train.lr": [0.1, 0.2], "train.epochs": epochs})
+        assert found.search.prunes and found.space.values("train.epochs", 8) == [2.0]
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -33,7 +33,7 @@ def test_the_sheet_holds_images_of_the_first_batch(tmp_path: Path, n: int, shape
     height, width, _ = shape
     assert sheet.shape == (rows * (height * scale + GAP) - GAP, columns * (width * scale + GAP) - GAP, 3)
     first = sheet[: height * scale : scale, : width * scale : scale]
-    assert sum(np.array_equal(first, np.broadcast_to(image, first.shape)) for image in batches.stored) == 1
+    assert sum(np.array_equal(first, np.broadcast_to(image, first.shape)) for image in batches.loader.stored) == 1
 
 
 def test_large_images_are_reduced_and_the_file_is_repeatable(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from darkroom.core import arrays
 from darkroom.core.arrays import Augmentation, Manifest, Split
 from darkroom.core.cropping import centre
-from darkroom.train import batches, memory
+from darkroom.train import loading, memory
 from darkroom.train.batches import Batches
 from darkroom.train.config import AugmentConfig
 from tests.packs import AS_IS
@@ -87,8 +87,8 @@ def test_batches_read_from_disk_equal_those_held_in_memory(monkeypatch: pytest.M
     held = make(ALL)
     monkeypatch.setattr(memory, "free", lambda device: 1000)
     read = make(ALL)
-    assert held.in_memory is not None
-    assert read.in_memory is None
+    assert held.loader.in_memory is not None
+    assert read.loader.in_memory is None
     for one, other in zip(epoch(held), epoch(read), strict=True):
         assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
@@ -97,17 +97,17 @@ def test_batches_read_from_disk_equal_those_held_in_memory(monkeypatch: pytest.M
 def test_inputs_are_held_in_memory_up_to_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch):
     size = 50 * 8 * 9 * 3
     monkeypatch.setattr(memory, "free", lambda device: 2 * size)
-    assert make(ALL).in_memory is not None
+    assert make(ALL).loader.in_memory is not None
     monkeypatch.setattr(memory, "free", lambda device: 2 * size - 2)
-    assert make(ALL).in_memory is None
+    assert make(ALL).loader.in_memory is None
 
 
 @pytest.mark.parametrize("local_count", [2, 3])
 def test_processes_of_a_machine_share_its_free_memory(local_count: int, monkeypatch: pytest.MonkeyPatch):
     size = 50 * 8 * 9 * 3
     monkeypatch.setattr(memory, "free", lambda device: 2 * size * local_count)
-    assert make(ALL, local_count=local_count).in_memory is not None
-    assert make(ALL, local_count=local_count + 1).in_memory is None
+    assert make(ALL, local_count=local_count).loader.in_memory is not None
+    assert make(ALL, local_count=local_count + 1).loader.in_memory is None
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -123,9 +123,9 @@ def test_inputs_are_copied_to_a_device_in_blocks(
     for inputs in (mapped, np.array(mapped), centre(mapped, (4, 3))):
         sizes.clear()
         limit = int(rows * inputs[0].nbytes)
-        monkeypatch.setattr(batches, "BLOCK_BYTES", limit)
+        monkeypatch.setattr(loading, "BLOCK_BYTES", limit)
         out = torch.zeros(inputs.shape, dtype=torch.from_numpy(inputs[:0].copy()).dtype)
-        batches.fill(out, inputs)
+        loading.fill(out, inputs)
         assert np.array_equal(out.numpy(), inputs)
         assert max(sizes) <= max(limit, inputs[0].nbytes)
 
@@ -191,7 +191,7 @@ def test_inputs_of_any_type_can_be_read_from_disk(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(memory, "free", lambda device: 10)
     features = np.linspace(0, 1, 24, dtype=np.float32).reshape(8, 3)
     source = make(NO_AUGMENTATION, n=8, shape=(3,))
-    source.stored = features
+    source.loader.stored = features
     source.augmenter.manifest = replace(source.manifest, mean=(0.0,) * 3, std=(1 / 255,) * 3)
     shown = torch.cat([inputs for inputs, _ in epoch(source)])
     assert np.array_equal(shown.sort(0).values.numpy(), features)
@@ -250,10 +250,10 @@ def test_blocks_are_the_inputs_as_they_are(shape: tuple[int, ...]):
 
 def test_random_crops_use_the_uncropped_images_and_the_network_sees_its_size():
     plain = make(NO_AUGMENTATION, larger=4)
-    assert plain.stored.shape == (50, 8, 9, 3)
+    assert plain.loader.stored.shape == (50, 8, 9, 3)
     assert torch.equal(epoch(plain)[0].inputs, epoch(make_like(plain))[0].inputs)
     cropped = make(NO_AUGMENTATION.model_copy(update={"min_crop_area": 0.9}), larger=4)
-    assert cropped.stored.shape == (50, 12, 13, 3)
+    assert cropped.loader.stored.shape == (50, 12, 13, 3)
     assert epoch(cropped)[0].inputs.shape == (13, 3, 8, 9)
 
 

@@ -168,7 +168,7 @@ def test_blocks_and_memory_do_not_change_the_training(monkeypatch: pytest.Monkey
     monkeypatch.setattr(features, "_BLOCK", 7)
     monkeypatch.setattr(memory, "free", lambda device: 0)
     again = head_trainer()
-    assert again.batches.in_memory is None and isinstance(again.val.inputs, np.memmap)
+    assert again.batches.loader.in_memory is None and isinstance(again.val.inputs, np.memmap)
     list(again.epochs())
     assert {path.name: path.read_bytes() for path in features.FOLDER.iterdir()}.keys() == whole.keys()
     for name, parameter in last_layer(again.whole).named_parameters():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkroom.train.objective import Batch, Supervised
+from darkroom.train.objective import Batch, Objective, Supervised
 from tests.trainings import recipe, trainer
 
 
@@ -32,7 +32,7 @@ def test_supervised_loss_takes_class_probabilities():
     assert correct.item() == 1
 
 
-class Imitation:
+class Imitation(Objective):
     """Another objective: the mean squared distance of the logits from fixed ones; it ignores the labels."""
 
     wanted = torch.tensor([3.0, -1.0])

@@ -23,6 +23,10 @@ SAME_BITS = {
         {"tune": "adalora", "lora": TRAIN.lora.model_copy(update={"rank": 1}), "freeze_epochs": 0.5},
         {"name": "resnet"},
     ),
+    "freematch": (
+        {"semi_supervised": TRAIN.semi_supervised.model_copy(update={"method": "freematch"}), "augment": MIXED},
+        {"name": "sprint"},
+    ),
     "bf16": ({"optimizer": "muon", "min_steps": 0}, {"name": "resnet", "precision": "bf16"}),
 }
 INTERRUPTED = recipe(checkpoint_steps=3)

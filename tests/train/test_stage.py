@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -10,11 +11,12 @@ import yaml
 
 from darkroom.core import params
 from darkroom.core.arrays import Augmentation
+from darkroom.core.errors import DarkroomError
 from darkroom.models import checkpoints
 from darkroom.train import curves, resume
 from stages import train
 from tests import packs
-from tests.trainings import PATH, split
+from tests.trainings import PATH, same, split
 
 KNOWN = {
     "dataset": "toy",
@@ -118,3 +120,21 @@ def test_training_set_smaller_than_a_batch_is_trained_on_as_one_batch(values: di
     assert "3 steps" in hint and "train.min_steps" in hint
     assert len(epochs) == 3
     assert checkpoints.load("models/trained")[1].params["train"]["batch_size"] == 256
+
+
+def test_unlabelled_examples_are_trained_on_if_a_method_is_given(values: dict, capsys: pytest.CaptureFixture):
+    values["train"]["epochs"] = 1
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    train.main()
+    alone = checkpoints.load("models/trained")[0].state_dict()
+    values["train"]["semi_supervised"] |= {"method": "freematch"}
+    Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(DarkroomError, match="unlabelled"):
+        train.main()
+    more = split(600, 3)
+    np.save("data/arrays/unlabelled.inputs.npy", more.inputs)
+    Path("data/arrays/unlabelled.ids.json").write_text(json.dumps(more.ids.tolist()), encoding="utf-8")
+    train.main()
+    assert "600 unlabelled examples" in capsys.readouterr().out
+    assert not same(checkpoints.load("models/trained")[0].state_dict(), alone)
+    assert pd.read_csv("metrics/curves/semi_supervised.csv")["epoch"].tolist() == [1]

@@ -1,7 +1,7 @@
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def predict_correctly(monkeypatch: pytest.MonkeyPatch, scales: Sequence[float]) 
     measure = Trainer._measure
 
     def measured(
-        self: Trainer, network: nn.Module, blocks: Iterable[np.ndarray], labels: np.ndarray
+        self: Trainer, network: nn.Module, blocks: Iterable[np.ndarray], labels: np.ndarray, *observe: Callable
     ) -> tuple[float, float]:
         if labels is not self.val.labels:
             return measure(self, network, blocks, labels)

@@ -1,0 +1,193 @@
+"""Choose the unlabelled examples to label next.
+
+    python -m darkroom.acquire --count 50
+    python -m darkroom.acquire --count 200 --strategy badge
+
+Writes .darkroom/queue/: queue.csv, sheet.png (the images), and queue.json for other tools. `python -m darkroom.label`
+then shows these examples first. Examples that labels.csv answers already are left out, and so are near duplicates of
+chosen ones. Features are those of models/trained; before the first training those of the pretrained weights, or of the
+images.
+"""
+
+import argparse
+import csv
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from darkroom.acquire import batch, embedding, queue
+from darkroom.acquire.embedding import SOURCES, TRAINED, Source
+from darkroom.acquire.strategies import NEED_LABELLED, NEED_MODEL, STRATEGIES, Pool
+from darkroom.core import arrays, params
+from darkroom.core.arrays import Manifest, Split
+from darkroom.core.errors import DarkroomError
+from darkroom.core.randomness import numpy_generator
+from darkroom.core.spelling import counted
+from darkroom.datasets import answers, descriptions
+from darkroom.models.config import ModelConfig
+
+FEW = 20  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
+COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
+_CLASSES = 20  # whose counts are printed
+_FEATURES = {
+    "trained": "features of models/trained",
+    "pretrained": "features of models/pretrained",
+    "images": "features of the images alone",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: exit code 1 if data or models are at fault, 2 if the command is wrong."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.count < 1:
+        parser.error(f"--count {chosen.count}: must be at least 1")
+    try:
+        _run(chosen)
+    except (DarkroomError, OSError) as error:
+        sys.exit(f"acquire: {error}")
+
+
+def strategy(wanted: str, has_model: bool, labelled: int, classes: int) -> str:
+    """The strategy; for "auto" it depends on whether there is a trained model and on the number of labels."""
+    if wanted != "auto":
+        return wanted
+    return WARM if has_model and labelled >= FEW * classes else COLD
+
+
+def _run(chosen: argparse.Namespace) -> None:
+    seed, model = params.load(seed=params.Seed, model=ModelConfig)
+    manifest = arrays.read_manifest("data/arrays")
+    train, unlabelled = arrays.read_split("data/arrays", "train"), arrays.read_unlabelled("data/arrays")
+    if unlabelled is None or not len(unlabelled):
+        raise DarkroomError(
+            f"{manifest.title} has no unlabelled examples: put images into the folder unlabelled/ of the data set and "
+            "run `dvc repro`; or hide labels with preprocess.labels_per_class."
+        )
+    known = _answered(manifest)
+    answered = np.array([example in known for example in unlabelled.ids.tolist()])
+    free = np.flatnonzero(~answered)
+    if chosen.count > len(free):
+        raise DarkroomError(
+            f"--count {chosen.count}: must be at most {len(free)}, the number of unlabelled examples"
+            + (f" without an answer in {answers.FILE}." if answered.any() else ".")
+        )
+    source = embedding.find(chosen.features, model)
+    name = strategy(chosen.strategy, source.name == TRAINED, len(train) + answered.sum(), len(manifest.classes))
+    if name in NEED_MODEL and source.name != TRAINED:
+        raise DarkroomError(
+            f"--strategy {name} needs the predictions of a trained model: run `dvc repro train` and use --features "
+            "trained, or choose typiclust, coreset or random."
+        )
+    random = numpy_generator(seed if chosen.seed is None else chosen.seed, "acquire")
+    pool = _pool(source, name, train, unlabelled, answered, random)
+    choices = STRATEGIES[name](pool, chosen.count, random)
+    found, skipped = batch.fill(
+        choices, chosen.count, lambda indices: unlabelled.inputs[free[indices]], manifest.augmentation.flip
+    )
+    indices = np.array([choice.index for choice in found])
+    predicted = [manifest.classes[label] for label in pool.predictions.label[indices]] if pool.predictions else []
+    rows = [
+        (rank, unlabelled.ids[free[choice.index]], choice.score, label, choice.reason)
+        for rank, (choice, label) in enumerate(zip(found, predicted or [""] * len(found), strict=True), 1)
+    ]
+    counts = {
+        "labelled": len(train),
+        "unlabelled": len(unlabelled),
+        "answered": int(answered.sum()),
+        "chosen": len(found),
+        "near_duplicates_left_out": skipped,
+    }
+    about = {
+        "strategy": name,
+        "asked": chosen.strategy,
+        "features": source.name,
+        "model_sha256": source.sha256,
+        "data_sha256": manifest.sha256,
+        "seed": seed if chosen.seed is None else chosen.seed,
+        "count": chosen.count,
+        "counts": counts,
+        "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predicted else None,
+    }
+    queue.write(rows, unlabelled.inputs[free[indices[: queue.SHOWN]]], about)
+    for line in _lines(about, manifest):
+        print(line)
+
+
+def _pool(
+    source: Source, name: str, train: Split, unlabelled: Split, answered: np.ndarray, random: np.random.Generator
+) -> Pool:
+    """What the strategy needs to know of the examples; `answered` (N,) bool are labelled but not packed so."""
+    rows, free = source.rows(unlabelled), np.flatnonzero(~answered)
+    axes = embedding.directions(rows, len(unlabelled), random)
+    labelled = []
+    if name in NEED_LABELLED:
+        parts = (source.rows(train), np.arange(len(train))), (rows, np.flatnonzero(answered))
+        labelled = [embedding.reduced(read, indices, axes) for read, indices in parts]
+    predictions = embedding.predict(source.network, rows, free, random) if source.name == TRAINED else None
+    features = embedding.reduced(rows, free, axes)
+    return Pool(features, np.concatenate([features[:0], *labelled]), predictions, source.manifest.classes)
+
+
+def _lines(about: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
+    """What was done, the balance of the predicted classes, and what to do next: lines for people."""
+    counts = about["counts"]
+    yield (
+        f"{queue.FOLDER}: {counts['chosen']} of {counted(counts['unlabelled'] - counts['answered'], 'example')} "
+        f"without a label, chosen by {about['strategy']} ({_FEATURES[about['features']]})"
+    )
+    if counts["near_duplicates_left_out"]:
+        yield f"{counted(counts['near_duplicates_left_out'], 'near duplicate')} of chosen examples left out"
+    if counts["chosen"] < about["count"]:
+        yield f"fewer than --count {about['count']}: all others are near duplicates of chosen examples"
+    if balance := about["predicted_classes"]:
+        found = sorted(balance.items(), key=lambda pair: -pair[1])
+        shown = ", ".join(f"{label} {number}" for label, number in found[:_CLASSES] if number)
+        missing = [label for label, number in found if not number]
+        none = f"; of {len(missing)} of the {len(manifest.classes)} classes none is predicted" if missing else ""
+        yield f"predicted classes: {shown}{', ...' if len(balance) - len(missing) > _CLASSES else ''}{none}"
+    yield "Label them: python -m darkroom.label"
+
+
+def _answered(manifest: Manifest) -> set[str]:
+    """The examples that labels.csv has an answer to, which the arrays may not have yet."""
+    path = descriptions.FOLDER / manifest.dataset / answers.FILE
+    if not path.exists():
+        return set()
+    try:
+        return set(answers.opinions(answers.parse(path.read_text(encoding="utf-8-sig"))))
+    except (ValueError, csv.Error) as error:
+        raise DarkroomError(f"{path} is invalid: {error}. Correct it.") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m darkroom.acquire", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=50, metavar="N", help="examples to choose (default: %(default)s)")
+    parser.add_argument(
+        "--strategy",
+        default="auto",
+        choices=("auto", *STRATEGIES),
+        help=f"auto (default): {COLD} with fewer than {FEW} labels per class or without a trained model, else {WARM}",
+    )
+    parser.add_argument(
+        "--features",
+        default="auto",
+        choices=("auto", *SOURCES),
+        help="auto (default): the first that there is of models/trained, models/pretrained and the images",
+    )
+    parser.add_argument("--seed", type=_seed, metavar="N", help="of random choices (default: that of params.yaml)")
+    return parser
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to 2^32 - 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What a strategy knows of each example: features, and the predictions of the trained model.
+
+In memory are, per example, at most WIDTH numbers of its features, and as many for its gradient: 512 bytes each. Wider
+features are read from the disk in blocks and reduced to their WIDTH principal directions, which keep the distances.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import entr
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+from tqdm import tqdm
+
+from darkroom.core import arrays
+from darkroom.core.arrays import Manifest, Split
+from darkroom.core.errors import DarkroomError
+from darkroom.models import checkpoints, hardware
+from darkroom.models.config import ModelConfig
+from darkroom.models.inference import probabilities
+from darkroom.models.layers import last_layer
+from darkroom.models.registry import build
+from darkroom.train import features, initial_weights
+from darkroom.weights import pretrained
+
+TRAINED, PRETRAINED, IMAGES = SOURCES = ("trained", "pretrained", "images")
+WIDTH = 128
+SAMPLE = 10_000  # examples that determine the principal directions
+CELLS = 16  # per side of an image without a network
+_BLOCK = 2000  # examples at a time
+
+Rows = Callable[[np.ndarray], np.ndarray]  # indices (n,) int64 -> features (n, D) float32
+
+
+@dataclass(frozen=True)
+class Source:
+    """What computes the features: a network on its device, or nothing but the images."""
+
+    name: str  # of SOURCES
+    manifest: Manifest  # with the normalisation of the network
+    sha256: str | None = None  # of the weights
+    network: nn.Module | None = None
+    built: Mapping[str, Any] = field(default_factory=dict)  # see `features.compute`
+
+    def rows(self, split: Split) -> Rows:
+        """The features of a split; those of a network are computed once and kept in .darkroom/features."""
+        if self.network is None:
+            return lambda indices: cells(split.inputs[indices])
+        found = features.compute(self.network, self.built, split, self.manifest).inputs
+
+        def read(indices: np.ndarray) -> np.ndarray:
+            block = np.empty((len(indices), *found.shape[1:]), found.dtype)
+            arrays.read_into(block, found, indices)
+            return block
+
+        return read
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the trained model says of N examples."""
+
+    label: np.ndarray  # (N,) int64: the most probable class
+    probability: np.ndarray  # (N,) float32: of that class
+    second_label: np.ndarray  # (N,) int64
+    second_probability: np.ndarray  # (N,) float32
+    entropy: np.ndarray  # (N,) float32, 0..1: of all probabilities, as a fraction of that of equal ones
+    residuals: np.ndarray  # (N, at most WIDTH) float32: probabilities minus the predicted label, one-hot
+
+
+def find(wanted: str, model: ModelConfig) -> Source:
+    """What computes the features: of SOURCES the one that is `wanted`, or for "auto" the first that there is.
+
+    Raises DarkroomError if there is none, or if the trained model is of other data than data/arrays.
+    """
+    if wanted == TRAINED or (wanted == "auto" and Path("models/trained/model.json").exists()):
+        return _trained()
+    if wanted == PRETRAINED or (wanted == "auto" and model.pretrained != "none"):
+        return _pretrained(model)
+    return Source(IMAGES, arrays.read_manifest("data/arrays"))
+
+
+def _trained() -> Source:
+    opened = checkpoints.open_trained()
+    network = opened.network.to(opened.device, memory_format=torch.channels_last)
+    digest = sha256(Path("models/trained/model.safetensors").read_bytes()).hexdigest()
+    built = {"family": opened.description.name, "arguments": dict(opened.description.arguments)}
+    return Source(TRAINED, opened.manifest, digest, network, built)
+
+
+def _pretrained(model: ModelConfig) -> Source:
+    weights = initial_weights.find(model)
+    if weights is None:
+        raise DarkroomError(
+            "there are no pretrained weights (model.pretrained = none): set model.pretrained and run "
+            "`dvc repro pretrained`, or use --features images."
+        )
+    hardware.use_threads("auto")
+    hardware.keep_freed_memory()
+    manifest = initial_weights.normalised(weights, arrays.read_manifest("data/arrays"))
+    arguments = initial_weights.arguments(model, weights)
+    network = build(model.name, arguments, manifest.shape, len(manifest.classes))
+    pretrained.load(pretrained.FOLDER, network)
+    network = network.eval().to(hardware.choose_device("auto"), memory_format=torch.channels_last)
+    return Source(PRETRAINED, manifest, weights.sha256, network, {"family": model.name, "arguments": arguments})
+
+
+def cells(images: np.ndarray) -> np.ndarray:
+    """Features (N, D) float32 of images (N, H, W, C) uint8: the means of at most CELLS x CELLS cells, 0..1."""
+    pixels = torch.from_numpy(np.moveaxis(images, 3, 1).astype(np.float32)) / 255
+    size = [min(CELLS, side) for side in pixels.shape[2:]]
+    return adaptive_avg_pool2d(pixels, size).flatten(1).numpy()
+
+
+def directions(rows: Rows, count: int, random: np.random.Generator) -> np.ndarray | None:
+    """The WIDTH principal directions (D, WIDTH) float32 of `count` rows, by a sample; None if they are not wider.
+
+    They are those of the second moments: not only distances but also inner products are kept.
+    """
+    chosen = np.sort(random.permutation(count)[:SAMPLE])
+    if rows(chosen[:1]).shape[1] <= WIDTH:
+        return None
+    moments = sum(block.T.astype(np.float64) @ block for _, block in _blocks(rows, chosen, "directions"))
+    return np.linalg.eigh(moments)[1][:, -WIDTH:].astype(np.float32)
+
+
+def reduced(rows: Rows, indices: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
+    """The rows at `indices` (n,) in the directions `axes` (D, W), or as they are: (n, W) float32."""
+    width = rows(indices[:1]).shape[1] if axes is None else axes.shape[1]
+    found = np.empty((len(indices), width), np.float32)
+    for start, block in _blocks(rows, indices, "read features"):
+        found[start : start + len(block)] = block if axes is None else block @ axes
+    if not np.isfinite(found).all():
+        raise DarkroomError("the features are not finite: train the model again, or use --features images.")
+    return found
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, rows: Rows, indices: np.ndarray, random: np.random.Generator) -> Predictions:
+    """The predictions for the examples at `indices` (n,), by the last layer of the network from their features."""
+    last, device = last_layer(network), next(network.parameters()).device
+
+    def predicted(chosen: np.ndarray) -> np.ndarray:
+        return probabilities(last(torch.from_numpy(rows(chosen)).to(device)).float().cpu().numpy())
+
+    return summarised(predicted, indices, random)
+
+
+def summarised(predicted: Rows, indices: np.ndarray, random: np.random.Generator) -> Predictions:
+    """The same, from a function that gives the probabilities (n, K) of the examples at some indices (n,)."""
+
+    def residual(chosen: np.ndarray) -> np.ndarray:
+        found = predicted(chosen)
+        found[np.arange(len(found)), found.argmax(1)] -= 1
+        return found
+
+    axes = directions(lambda chosen: residual(indices[chosen]), len(indices), random)
+    parts = []
+    for _, found in _blocks(predicted, indices, "predict"):
+        number = np.arange(len(found))
+        first, second = np.argsort(-found, axis=1, kind="stable")[:, :2].T
+        top, next_best = found[number, first], found[number, second]
+        disorder = entr(found).sum(1) / np.log(found.shape[1])
+        found[number, first] -= 1
+        rest = (found if axes is None else found @ axes).astype(np.float32)
+        floats = (part.astype(np.float32) for part in (next_best, disorder))
+        parts.append((first, top.astype(np.float32), second, *floats, rest))
+    return Predictions(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _blocks(rows: Rows, indices: np.ndarray, what: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of the rows at `indices` (n,), each with its start."""
+    for start in tqdm(range(0, len(indices), _BLOCK), what, unit="block", leave=False, disable=None):
+        yield start, rows(indices[start : start + _BLOCK])

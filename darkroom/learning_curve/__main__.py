@@ -1,0 +1,163 @@
+"""Measure accuracy by the number of labels, and extrapolate it.
+
+    python -m darkroom.learning_curve
+    python -m darkroom.learning_curve --fractions 1/64 1/32 1/16 1/8 1/4 --seeds 5
+
+Trains with the parameters of params.yaml on growing parts of the training split, each with all classes and contained
+in the next, and measures on the validation split. Run it after `dvc repro preprocess`. Interrupt it at any time: the
+same command goes on after the last finished training. Writes metrics/learning_curve.json, .csv and .png.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from darkroom.audit import freshness
+from darkroom.core import arrays, params
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_csv, write_json
+from darkroom.core.spelling import counted
+from darkroom.figures import drawing
+from darkroom.learning_curve import figure, power_law, trainings
+from darkroom.models.config import ModelConfig
+from darkroom.review import lock
+from darkroom.review.revision import WORKSPACE
+from darkroom.train.config import TrainConfig
+
+SUMMARY, TABLE, FIGURE = (Path(f"metrics/learning_curve.{suffix}") for suffix in ("json", "csv", "png"))
+FRACTIONS = tuple(Fraction(1, 2**power) for power in range(4, -1, -1))
+FACTORS = (1, 2, 4, 10)  # times the labels, for which the accuracy is extrapolated
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: exit code 1 if data, parameters or a training fail, 2 if the command is wrong."""
+    parser = argparse.ArgumentParser(
+        "python -m darkroom.learning_curve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--fractions",
+        type=_fraction,
+        nargs="+",
+        default=FRACTIONS,
+        metavar="F",
+        help=f"parts of the training split (default: {' '.join(map(str, FRACTIONS))})",
+    )
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings with each (default: %(default)s)")
+    chosen = parser.parse_args(arguments)
+    if len(set(chosen.fractions)) < 3:
+        parser.error("--fractions: the extrapolation needs at least 3 different ones")
+    if chosen.seeds < 1:
+        parser.error(f"--seeds {chosen.seeds}: must be at least 1")
+    try:
+        _run(sorted(set(chosen.fractions)), chosen.seeds)
+    except (DarkroomError, OSError) as error:
+        sys.exit(f"learning_curve: {error}")
+
+
+def _fraction(text: str) -> Fraction:
+    try:
+        found = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        found = Fraction(0)
+    if not 0 < found <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a fraction of the labels such as 1/8 or 0.125, at most 1")
+    return found
+
+
+def _run(fractions: Sequence[Fraction], seeds: int) -> None:
+    model, settings = params.load(model=ModelConfig, train=TrainConfig)
+    recipe = trainings.find_recipe(model, settings)
+    if notice := freshness.notice():
+        print(f"learning_curve: {notice}", file=sys.stderr, flush=True)
+    groups = arrays.read_columns("data/arrays", "train").get("group")
+    planned = trainings.plan(recipe.train, groups, fractions, seeds)
+    if len({len(training.indices) for training in planned}) < 3:
+        raise DarkroomError(
+            f"the training split has only {counted(len(recipe.train), 'example')}: the fractions "
+            f"{', '.join(map(str, fractions))} have fewer than 3 different numbers of labels; choose larger fractions."
+        )
+    rows, total = [], len(recipe.val)
+    with tqdm(total=len(planned), desc="trainings", unit="training", disable=None) as bar:
+        for training, incorrect, kept in trainings.run(recipe, planned):
+            rows.append([str(training.fraction), len(training.indices), training.seed, 1 - incorrect / total])
+            note = " (kept)" if kept else ""
+            bar.write(f"{training}: validation accuracy {rows[-1][-1]:.2%}{note}", file=sys.stdout)
+            bar.update()
+    table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", "accuracy"])
+    _write(table, total, recipe.manifest.title, {"recipe": _current_recipe()})
+
+
+def summarise(table: pd.DataFrame, measured: int) -> dict[str, Any]:
+    """Accuracy by number of labels, the law, and the accuracy to expect with more labels, as JSON.
+
+    `table` has one row per training: labels, accuracy. `measured` examples determined each accuracy.
+    """
+    labels, incorrect = table["labels"].to_numpy(), ((1 - table["accuracy"]) * measured).round().to_numpy()
+    found = power_law.fit(labels, incorrect, measured, [factor * labels.max() for factor in FACTORS])
+    accuracies = table.groupby("labels")["accuracy"]
+    by_labels = zip(accuracies.mean().items(), accuracies.std(), accuracies.size(), strict=True)
+    return {
+        "validation_examples": measured,
+        "measured": {
+            str(number): {"mean": mean, "std": None if size == 1 else std, "n": int(size)}
+            for (number, mean), std, size in by_labels
+        },
+        "law": {"a": found.curve.a, "b": found.curve.b, "c": found.curve.c},
+        "expected": {
+            str(factor): {
+                "labels": int(factor * labels.max()),
+                "accuracy": float(1 - found.median[number]),
+                "low": float(1 - found.high[number]),
+                "high": float(1 - found.low[number]),
+            }
+            for number, factor in enumerate(FACTORS)
+        },
+    }
+
+
+def _write(table: pd.DataFrame, measured: int, title: str, known: dict[str, Any]) -> None:
+    summary = summarise(table, measured)
+    labels = table["labels"].to_numpy()
+    wanted = np.geomspace(labels.max(), FACTORS[-1] * labels.max(), 12)
+    incorrect = ((1 - table["accuracy"]) * measured).round().to_numpy()
+    found = power_law.fit(labels, incorrect, measured, wanted)
+    drawn = figure.draw(labels, np.maximum(incorrect, 0.5) / measured, wanted, found, title)
+    write_csv(TABLE, table)
+    drawing.save(drawn, FIGURE)
+    write_json(SUMMARY, {**known, **summary})  # last: it names what is complete
+    for line in lines(summary):
+        print(line)
+    print(f"Written: {SUMMARY}, {TABLE}, {FIGURE}")
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """What the curve says, for people."""
+    law, expected = summary["law"], summary["expected"]
+    now = expected["1"]["accuracy"]
+    found = [f"error(n) = {law['a']:.3g} n^-{law['b']:.2f} + {law['c']:.3g}, n labels"]
+    for factor, point in expected.items():
+        if factor != "1":
+            found.append(
+                f"{factor} times the labels ({point['labels']:,}): accuracy {point['accuracy']:.2%} "
+                f"({point['accuracy'] - now:+.2%}), 95 % interval {point['low']:.2%} to {point['high']:.2%}"
+            )
+    return found
+
+
+def _current_recipe() -> str | None:
+    """The recipe of dvc.lock, if the data and parameters here are its own: then a review can cite the curve."""
+    try:
+        return lock.require_current_recipe(WORKSPACE)
+    except (DarkroomError, OSError):
+        return None
+
+
+if __name__ == "__main__":
+    main()
