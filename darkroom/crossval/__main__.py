@@ -71,9 +71,7 @@ def _run(count: int, output: str) -> None:
     learned = held_out.sum(0) - held_out
     unlabelled = arrays.read_unlabelled("data/arrays")
     of_train, of_val = np.empty((len(train), classes)), np.zeros((len(val), classes))
-    for indices, logits, val_logits in out_of_sample(
-        train, val, manifest, seed, model, settings, fold, unlabelled
-    ):
+    for indices, logits, val_logits in out_of_sample(train, val, manifest, seed, model, settings, fold, unlabelled):
         of_train[indices] = probabilities(logits)
         of_val += probabilities(val_logits) / count
     with new_folder(output) as folder:

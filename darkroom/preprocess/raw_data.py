@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from darkroom.core.arrays import TEXT
+from darkroom.core.arrays import TEXT, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import descriptions, index
@@ -109,13 +109,16 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
         name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
         for name in names
     }
-    usable = problems == ""
+    # Unlabelled images choose neither the size nor the channels: they must not change the other splits.
+    labelled = splits != UNLABELLED
+    usable = labelled & (problems == "")
     if not usable.any():
+        first, total = np.argmax(labelled), counted(np.count_nonzero(labelled), "labelled file")
         raise DarkroomError(
-            f"{description.folder}: none of its {counted(len(ids), 'file')} is a usable image; {ids[0]}: {problems[0]}."
+            f"{description.folder}: none of its {total} is a usable image; {ids[first]}: {problems[first]}."
         )
     size, size_notice = sizes.choose(settings.image_size, originals[usable, :2])
-    channels = _channels(settings, originals[:, 2].max().item())
+    channels = _channels(settings, originals[usable, 2].max().item())
     shape = (*resizing.uncropped(size, settings.crop_fraction), channels)
 
     def contents(number: int) -> bytes:

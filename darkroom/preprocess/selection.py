@@ -138,15 +138,23 @@ def _clean_unlabelled(
     flip = raw.description.augmentation.flip
     pairs = duplicates.find_pairs(pack, cleaning.unique_indices(samples, scan), rules.near_leak_difference, flip)
     leaks = unlabelled.find_near_leaks(samples, scan, pairs)
+    table = duplicates.pair_table(pairs, samples, selected.classes)
     left, found = len(samples.indices(UNLABELLED)), [*problems.values(), *leaks.values()]
     _refuse_many_near_leaks("unlabelled images", len(leaks), left, rules.near_leak_difference)
     return replace(
         selected,
         samples=samples.move(np.array([*leaks], dtype=np.int64), ""),
         findings=[*selected.findings, *found],
-        near_duplicates=duplicates.by_name(duplicates.pair_table(pairs, samples, selected.classes)),
+        near_duplicates=duplicates.by_name(pd.concat([table, _pairs_of_removed(selected)])),
         warning=unlabelled.warning(total, found),
     )
+
+
+def _pairs_of_removed(selected: Selection) -> pd.DataFrame:
+    """The near duplicates with a labelled image that was removed, without images whose labels are hidden."""
+    ids, pairs = selected.samples.ids, selected.near_duplicates
+    names, left = pairs[["first", "second"]], ids[selected.samples.splits != ""]
+    return pairs[names.isin(ids.tolist()).all(axis=1) & ~names.isin(left.tolist()).all(axis=1)]
 
 
 def _label_hidden(selected: Selection, verdicts: Mapping[int, Verdict], raw: Raw) -> Selection:

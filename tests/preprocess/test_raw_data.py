@@ -188,7 +188,19 @@ def test_an_image_that_changed_after_it_was_indexed_stops_the_run(folder: Path):
 def test_a_folder_without_any_usable_image_is_an_error(folder: Path):
     for path in folder.rglob("*.png"):
         path.write_text("not an image")
-    with pytest.raises(DarkroomError, match=r"none of its 12 files .*a/00\.png"):
+    with pytest.raises(DarkroomError, match=r"none of its 12 labelled files .*a/00\.png"):
+        indexed()
+
+
+def test_unlabelled_images_choose_neither_size_nor_colours(folder: Path):
+    for path in folder.rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    (folder / "unlabelled").mkdir()
+    Image.new("RGB", (40, 30)).save(folder / "unlabelled" / "0.png")
+    assert indexed()[0].shape == (10, 8, 1)
+    for path in folder.glob("[ab]/*.png"):
+        path.write_text("not an image")
+    with pytest.raises(DarkroomError, match=r"none of its 12 labelled files .*a/00\.png"):
         indexed()
 
 

@@ -104,6 +104,19 @@ def test_unlabelled_images_change_no_other_split(tmp_path: Path, split: str):
     assert len(beside.samples.indices(UNLABELLED)) == 20
 
 
+def test_unlabelled_images_and_hidden_labels_leave_all_near_duplicates_in_the_table(tmp_path: Path):
+    rows = [*labelled(), (0, "train", 10, 1), (1, "train", 20, 0), (1, "train", 20, 1)]  # the scene 10 is in the test
+    alone = select(tmp_path, rows).near_duplicates
+    beside = select(tmp_path, [*rows, *without((30, 0), (30, 1))]).near_duplicates
+    names = {frozenset(pair) for pair in alone[["first", "second"]].to_numpy().tolist()}
+    assert len(names) == 2
+    found = {frozenset(pair) for pair in beside[["first", "second"]].to_numpy().tolist()}
+    assert found == {*names, frozenset(["x/17", "x/18"])}
+    assert len(beside) == 3 and beside["difference"].is_monotonic_increasing
+    hidden = select(tmp_path, rows, labels_per_class=3).near_duplicates
+    assert not {"cat/14", "dog/14"} & set(hidden[["first", "second"]].to_numpy().ravel().tolist())
+
+
 def test_a_selection_without_any_unlabelled_image_left_is_explained(tmp_path: Path):
     found = select(tmp_path, labelled() + without((0, 0), (-1, 0)))
     assert not len(found.samples.indices(UNLABELLED)) and "all of 2" in found.warning
