@@ -23,6 +23,7 @@ from darkroom.core.errors import DarkroomError
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
+HIDDEN = "hidden/"  # begins the ids of examples whose labels `preprocess.labels_per_class` hides
 TEXT = np.dtypes.StringDType()  # texts of any length: one of 1,000 characters must not widen all others
 _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 

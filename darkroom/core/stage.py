@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,6 +38,7 @@ _MEMORY_REMEDY = (
     "close other programs, lower train.batch_size, raise train.grad_accumulation, or lower preprocess.image_size"
 )
 _RERUN = "Run the same command again to resume."
+_SECONDS_TO_LEAVE = 0.05  # a destructor, before a signal is sent again
 
 
 def guard(name: str) -> None:
@@ -49,7 +51,7 @@ def guard(name: str) -> None:
         sys.__excepthook__(kind, error, trace)
 
     signal.signal(signal.SIGTERM, _terminate)
-    sys.excepthook = end
+    sys.excepthook, sys.unraisablehook = end, _send_again
 
 
 def run(name: str, main: Callable[[], Mapping[str, float] | None], measure_cost: bool = True) -> None:
@@ -60,6 +62,7 @@ def run(name: str, main: Callable[[], Mapping[str, float] | None], measure_cost:
     """
     _check_arguments(name, sys.modules[main.__module__].__doc__ or "")
     signal.signal(signal.SIGTERM, _terminate)
+    sys.unraisablehook = _send_again
     try:
         costs = dict(main() or {})
         seconds = round(time.time() - psutil.Process().create_time(), 2)  # includes the time for imports
@@ -96,6 +99,17 @@ class _Terminated(BaseException):
 
 def _terminate(*_: object) -> None:
     raise _Terminated
+
+
+def _send_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Send the signal again if its exception was raised in a destructor, where Python ignores exceptions."""
+    if isinstance(ignored.exc_value, _Terminated | KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(ignored.exc_value, _Terminated) else signal.SIGINT
+        again = threading.Timer(_SECONDS_TO_LEAVE, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _explain(error: BaseException) -> tuple[str, int] | None:

@@ -104,6 +104,13 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
         listed, long = manifest.read(path)
         reason = f"values of more than {manifest.MAX_CELL} characters"
         remarks = [f"columns of {path.name} that are not kept ({reason}): {', '.join(long)}"] if long else []
+        named = {one.path.split("/")[0] for one in listed}
+        beside = sorted(one.name for one in dataset.folder.iterdir() if one.is_dir() and one.name not in named)
+        remarks += [
+            f"{name}/ is not used: {path.name} names no image in it"
+            for name in beside
+            if listing.means_unlabelled(name)
+        ]
     else:
         listed, unused = folders.walk(dataset.folder, dataset.classes)
         files = f"{counted(len(unused), 'file')} outside of the class folders"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from darkroom.core.arrays import HIDDEN
 from darkroom.datasets import index
 from darkroom.inputs import image
 from darkroom.inputs.image import Unusable
@@ -26,8 +27,10 @@ class Images:
     max_pixels: int
 
     def contents(self, example: str) -> bytes | None:
-        """The original file; None if the data set has none. Raises Unusable if it cannot be read."""
-        return None if self.folder is None else index.contents_of(self.folder, example)
+        """The original file; None if there is none, or if its name is hidden. Raises Unusable if it cannot be read."""
+        if self.folder is None or example.startswith(HIDDEN):
+            return None
+        return index.contents_of(self.folder, example)
 
     def pixels(self, example: str) -> tuple[np.ndarray, str]:
         """The image (H, W, C) uint8, and why it is not that of the original file, if it is not."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from darkroom.core.arrays import TEXT, UNLABELLED
+from darkroom.core.arrays import HIDDEN, TEXT, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
 from darkroom.core.spelling import counted
@@ -24,7 +24,7 @@ def hidden_ids(ids: np.ndarray, seed: int) -> np.ndarray:
     """
     places = np.empty(len(ids), dtype=np.int64)
     places[np.argsort(_ranks(ids, seed, "hidden"))] = np.arange(len(ids))
-    return np.array([f"hidden/{place:06}" for place in places.tolist()], dtype=TEXT)
+    return np.array([f"{HIDDEN}{place:06}" for place in places.tolist()], dtype=TEXT)
 
 
 def choose(
@@ -60,7 +60,7 @@ def hide(samples: Samples, indices: np.ndarray, names: np.ndarray) -> Samples:
     ids, labels = samples.ids.astype(TEXT), samples.labels.copy()
     ids[indices], labels[indices] = names[indices], NO_LABEL
     columns = {name: _emptied(column, indices) for name, column in samples.columns.items()}
-    return replace(samples, ids=ids, labels=labels, columns=columns).move(indices, UNLABELLED)
+    return replace(samples, ids=ids, labels=labels, columns=columns, hidden=indices).move(indices, UNLABELLED)
 
 
 def forget_groups(samples: Samples, indices: np.ndarray) -> Samples:

@@ -55,6 +55,12 @@ class Pack:
             self._file.readinto(image.data)
         return images
 
+    def take_blocks(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        """The images at `indices` (n,), in that order, in blocks (m, H, W, C) uint8."""
+        step = max(1, _BLOCK_BYTES // self._image_bytes)
+        for start in tqdm(range(0, len(indices), step), desc="pack", unit="block", leave=False, disable=None):
+            yield self.take(indices[start : start + step])
+
     def blocks(self) -> Iterator[np.ndarray]:
         """All images in order, in blocks (n, H, W, C) uint8."""
         size, start = max(1, _BLOCK_BYTES // self._image_bytes) * self._image_bytes, 0
@@ -81,14 +87,18 @@ def write(
 
     `pack` holds the images in the order of `samples`, resized as by `settings`. Images whose split is "" are skipped.
     `classes` are the remaining classes of `dataset`. `shape` is that of a network's input: the centre of an image. Only
-    training and unlabelled images are written whole; the latter in the order of their ids, because that of the dataset
-    may follow the classes. `intensity_range` is that of `intensities.measure`.
+    training and unlabelled images are written whole. Unlabelled images are in the order of their ids, because that of
+    the dataset may follow the classes. So are training images whose labels were hidden, after all others.
+    `intensity_range` is that of `intensities.measure`.
     """
     unlabelled = samples.indices(UNLABELLED)
     indices = {name: samples.indices(name) for name in SPLITS}
+    last = np.intersect1d(indices["train"], samples.hidden)
+    last = last[np.argsort(samples.ids[last])]
+    indices["train"] = np.concatenate([np.setdiff1d(indices["train"], last), last])
     counts = {name: len(indices[name]) for name in SPLITS}
     with new_folder(folder) as temporary:
-        digests, levels = _write_inputs(temporary, pack, samples.splits, counts, shape)
+        digests, levels = _write_inputs(temporary, pack, samples.splits, counts, shape, last)
         examples, test = {}, digests["test"].copy()
         for name in SPLITS:
             _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
@@ -129,9 +139,7 @@ def _write_unlabelled(folder: Path, pack: Pack, samples: Samples, indices: np.nd
     """Write the unlabelled images at `indices` (n,), in this order; return a running SHA-256 of all that is written."""
     with (folder / f"{UNLABELLED}.inputs.npy").open("wb") as file:
         digest = _start_inputs(file, len(indices), pack.shape)
-        step = max(1, _BLOCK_BYTES // int(np.prod(pack.shape)))
-        for start in tqdm(range(0, len(indices), step), desc="pack", unit="block", leave=False, disable=None):
-            images = pack.take(indices[start : start + step])
+        for images in pack.take_blocks(indices):
             file.write(images.data)
             digest.update(images.data)
     _write_columns(folder / f"{UNLABELLED}.columns.csv", samples, indices, digest)
@@ -157,16 +165,27 @@ def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: An
 
 
 def _write_inputs(
-    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int], shape: tuple[int, ...]
+    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int], shape: tuple[int, ...], last: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Write <split>.inputs.npy in one pass over the pack.
+    """Write <split>.inputs.npy in one pass over the pack, and then the training images at `last` (n,), in this order.
 
     Returns a running SHA-256 by split, and the levels (C, 256) of the training inputs of this `shape`, which are the
     centres of the images; see `count_levels`.
     """
     levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
+    splits = splits.copy()
+    splits[last] = ""
+    files, digests = {}, {}
+
+    def add(name: str, images: np.ndarray) -> None:
+        inputs = images if shape == pack.shape else centre(images, shape[:2])
+        chosen = np.ascontiguousarray(images if name == "train" else inputs)
+        files[name].write(chosen.data)
+        digests[name].update(chosen.data)
+        if name == "train":
+            np.add(levels, count_levels(inputs), out=levels)
+
     with ExitStack() as stack:
-        files, digests = {}, {}
         for name in SPLITS:
             files[name] = stack.enter_context((folder / f"{name}.inputs.npy").open("wb"))
             stored = pack.shape if name == "train" else shape
@@ -174,14 +193,10 @@ def _write_inputs(
         start = 0
         for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
             for name in SPLITS:
-                images = block[splits[start : start + len(block)] == name]
-                inputs = images if shape == pack.shape else centre(images, shape[:2])
-                chosen = np.ascontiguousarray(images if name == "train" else inputs)
-                files[name].write(chosen.data)
-                digests[name].update(chosen.data)
-                if name == "train":
-                    levels += count_levels(inputs)
+                add(name, block[splits[start : start + len(block)] == name])
             start += len(block)
+        for images in pack.take_blocks(last):
+            add("train", images)
     return digests, levels
 
 

@@ -12,13 +12,14 @@ NO_LABEL = -1  # of an unlabelled example
 
 @dataclass(frozen=True)
 class Samples:
-    """The table; each field is a column."""
+    """The table; each field but the last is a column."""
 
     ids: np.ndarray  # (N,) TEXT, unique: where the image came from
     labels: np.ndarray  # (N,) int64: index into the dataset's classes, or NO_LABEL
     splits: np.ndarray  # (N,) unicode: one of SPLITS, UNLABELLED, or "" if the image was removed
     groups: np.ndarray  # (N,) TEXT: images that must share a split, such as those of one person; "" if in no group
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # the manifest's other columns, each (N,) TEXT
+    hidden: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # indices (n,) of those `hiding` changed
 
     def __len__(self) -> int:
         return len(self.labels)

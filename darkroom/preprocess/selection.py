@@ -140,7 +140,7 @@ def _clean_unlabelled(
     leaks = unlabelled.find_near_leaks(samples, scan, pairs)
     table = duplicates.pair_table(pairs, samples, selected.classes)
     left, found = len(samples.indices(UNLABELLED)), [*problems.values(), *leaks.values()]
-    _refuse_many_near_leaks("unlabelled images", len(leaks), left, rules.near_leak_difference)
+    _refuse_many_near_leaks("unlabelled images", len(leaks), left, rules.near_leak_difference, "remove them")
     return replace(
         selected,
         samples=samples.move(np.array([*leaks], dtype=np.int64), ""),
@@ -201,16 +201,17 @@ def check_near_leaks(
     names = [f"training images of the class {name!r}" for name in classes]
     counts = (np.bincount(samples.labels[chosen], minlength=len(classes)) for chosen in (found & is_train, is_train))
     for name, count, total in (*groups, *zip(names, *counts, strict=True)):
-        _refuse_many_near_leaks(name, count, total, max_difference)
+        remedy = "give each image and its copies one group in a manifest"
+        _refuse_many_near_leaks(name, count, total, max_difference, remedy)
 
 
-def _refuse_many_near_leaks(name: str, count: int, total: int, max_difference: float) -> None:
+def _refuse_many_near_leaks(name: str, count: int, total: int, max_difference: float, remedy: str) -> None:
     if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
         raise DarkroomError(
             f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
             f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
             f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
-            "copies, give each image and its copies one group in a manifest."
+            f"copies, {remedy}."
         )
 
 

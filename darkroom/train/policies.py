@@ -92,7 +92,7 @@ def apply(images: Tensor, drawn: Tensor, policy: Policy) -> Tensor:
             if name != "identity":
                 members = members.to(images.device)
                 changed[members] = functions[name](changed[members], policy.magnitude(name, level, height, width))
-    return changed.movedim(1, 3)
+    return changed.movedim(1, 3).contiguous()
 
 
 @cache

@@ -22,9 +22,10 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     monkeypatch.setattr(sys, "argv", ["stages/train.py"])
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     yield
     signal.signal(signal.SIGTERM, before)
+    sys.unraisablehook = hook
 
 
 def failing(error: BaseException):
@@ -77,12 +78,24 @@ def test_a_bug_shows_its_traceback():
             run("train", failing(bug()))
 
 
-def test_sigterm_ends_the_stage_with_143():
-    lines = (
-        "import os, signal",
-        "from darkroom.core.stage import run",
-        "run('train', lambda: os.kill(os.getpid(), signal.SIGTERM))",
-    )
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("run('train', lambda: os.kill(os.getpid(), signal.SIGTERM))",),
+        (
+            "class Late:",
+            "    def __del__(self):",  # Python ignores an exception in it
+            "        os.kill(os.getpid(), signal.SIGTERM)",
+            "def main():",
+            "    Late()",
+            "    time.sleep(60)",
+            "run('train', main)",
+        ),
+    ],
+    ids=["anywhere", "in a destructor"],
+)
+def test_sigterm_ends_the_stage_with_143(lines: tuple[str, ...]):
+    lines = ("import os, signal, time", "from darkroom.core.stage import run", *lines)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "\n".join(lines)]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

@@ -128,6 +128,15 @@ def test_other_columns_are_kept(name: str):
     ]
 
 
+def test_a_folder_of_unlabelled_images_that_the_manifest_does_not_name_is_reported():
+    write_images("a.png", "b.png", "Unlabelled/c.png")
+    rows = [{"path": f"{letter}.png", "label": letter} for letter in "ab"]
+    manifest(*rows)
+    assert "Unlabelled/ is not used: manifest.csv names no image in it" in summary()
+    manifest(*rows, {"path": "Unlabelled/c.png", "label": ""})
+    assert "not used" not in summary()
+
+
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.jsonl"])
 def test_rows_without_a_label_are_unlabelled(name: str):
     write_images("a.png", "b.png", "c.png", "d.png", "e.png")

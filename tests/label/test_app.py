@@ -131,6 +131,10 @@ def test_the_packed_image_stands_in_for_an_unusable_file(page: Page):
     assert np.array_equal(found, page.images.packed.pixels(name))
 
 
+def test_the_packed_image_is_shown_if_the_name_of_the_file_is_hidden(page: Page):
+    assert page.images.contents("hidden/000000") is None
+
+
 def test_no_other_file_is_sent(page: Page):
     for path in ("/page/", "/page/../app.py", "/page/%2e%2e/app.py", "/v1/image/..%2f..%2fparams.yaml", "/docs"):
         assert page("GET", path).status_code == 404

@@ -124,7 +124,7 @@ def test_a_selection_without_any_unlabelled_image_left_is_explained(tmp_path: Pa
 
 def test_unlabelled_images_of_one_scene_with_the_test_set_are_refused(tmp_path: Path):
     held_out = [row for row in labelled() if row[1] != "train"]
-    with pytest.raises(DarkroomError, match="8 of 8 unlabelled images nearly equal"):
+    with pytest.raises(DarkroomError, match=r"8 of 8 unlabelled images nearly equal .* copies, remove them\."):
         select(tmp_path, labelled() + without(*((scene, 1) for *_, scene, _ in held_out)))
 
 
@@ -253,3 +253,26 @@ def test_unlabelled_images_are_packed_whole_and_in_the_order_of_their_ids(tmp_pa
     assert (written.mean, written.test_sha256) == (without_any.mean, without_any.test_sha256)
     assert written.sha256 != without_any.sha256 and arrays.read_unlabelled(tmp_path / "plain") is None
     assert "unlabelled" not in json.loads((tmp_path / "plain" / "manifest.json").read_text())["counts"]
+
+
+@pytest.mark.parametrize("size", [4, 6])
+def test_hidden_examples_that_were_labelled_are_packed_last(tmp_path: Path, size: int):
+    """Their place in the dataset would tell their class."""
+    images = np.random.default_rng(0).integers(0, 256, (7, 6, 6, 1), dtype=np.uint8)
+    splits = np.array(["train", "train", "train", "train", "val", "train", "test"])
+    samples = Samples(np.array(list("abcdefg"), TEXT), np.array([0, 0, 0, 1, 0, 1, 1]), splits, np.full(7, "", TEXT))
+    names = np.array([f"hidden/{6 - number}" for number in range(7)], TEXT)
+    hidden = hiding.hide(samples, np.array([1, 2, 5]), names)
+    labels = np.where(hidden.labels == NO_LABEL, [1, 0, 1, 0, 1, 0, 1], hidden.labels)
+    answered = replace(hidden, labels=labels).move(np.array([1, 2]), "train")
+    dataset = SimpleNamespace(name="toy", **{key: DESCRIBED[key] for key in ("title", "licence", "augmentation")})
+    with packing.Pack(tmp_path, (6, 6, 1)) as pack:
+        for _ in pack.keep([images]):
+            pass
+        written = packing.write(
+            tmp_path / "arrays", pack, answered, dataset, ("a", "b"), (size, size, 1), PREPROCESSING
+        )
+    train, unlabelled = (arrays.read_split(tmp_path / "arrays", name) for name in ("train", UNLABELLED))
+    assert train.ids.tolist() == ["a", "d", "hidden/4", "hidden/5"] and train.labels.tolist() == [0, 1, 1, 0]
+    assert (train.uncropped == images[[0, 3, 2, 1]]).all() and unlabelled.ids.tolist() == ["hidden/1"]
+    assert written.mean[0] == pytest.approx(train.inputs.mean() / 255)

@@ -84,7 +84,7 @@ class _Sum(nn.Module):
 
 @pytest.mark.parametrize(("offset", "fact"), [(0.0, "last layer alone.*all or lora"), (float("nan"), "not finite")])
 def test_a_network_whose_features_are_no_use_is_refused_with_the_reason(offset: float, fact: str):
-    with pytest.raises(DarkroomError, match=rf"train\.tune = head: .*{fact}"):
+    with pytest.raises(DarkroomError, match=fact):
         compute(_Sum(offset))
 
 
