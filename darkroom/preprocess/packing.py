@@ -1,22 +1,22 @@
-"""Write the packed arrays of a dataset; `darkroom/core/arrays.py` reads them."""
+"""Pack images; `darkroom/core/arrays.py` reads them."""
 
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from darkroom.core.arrays import SPLITS, Manifest
 from darkroom.core.cropping import centre
-from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
+from darkroom.core.outputs import TEMPORARY
 from darkroom.datasets.descriptions import Dataset
 from darkroom.inputs.config import ImageConfig
+from darkroom.preprocess import arrays_folder
+from darkroom.preprocess.arrays_folder import Packed
 from darkroom.preprocess.samples import Samples
 
 _BLOCK_BYTES = 2**22  # of pixels in memory at a time
@@ -83,49 +83,16 @@ def write(
     `classes` are the remaining classes of `dataset`. `shape` is that of a network's input: the centre of an image. Only
     training images are written whole. `intensity_range` is that of `intensities.measure`.
     """
-    indices = {name: samples.indices(name) for name in SPLITS}
-    counts = {name: len(indices[name]) for name in SPLITS}
-    with new_folder(folder) as temporary:
+
+    def pack_inputs(temporary: Path, counts: Mapping[str, int]) -> Packed:
         digests, levels = _write_inputs(temporary, pack, samples.splits, counts, shape)
-        examples, test = {}, digests["test"].copy()
-        for name in SPLITS:
-            _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
-            labels = samples.labels[indices[name]]
-            np.save(temporary / f"{name}.labels.npy", labels, allow_pickle=False)
-            write_json(temporary / f"{name}.ids.json", samples.ids[indices[name]].tolist())
-            examples[name] = labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes()
-            digests[name].update(examples[name])
-        test.update(examples["test"])
         mean, std = channel_statistics(levels)
-        written = Manifest(
-            dataset=dataset.name,
-            title=dataset.title,
-            licence=dataset.licence,
-            classes=tuple(classes),
-            augmentation=dataset.augmentation,
-            shape=shape,
-            mean=mean,
-            std=std,
-            counts=counts,
-            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in SPLITS)).hexdigest(),
-            intensity_range=intensity_range,
-            test_sha256=test.hexdigest(),
-            test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
-            resize=settings.resize,
-            interpolation=settings.interpolation,
-            crop_fraction=settings.crop_fraction,
+        resizing = {name: getattr(settings, name) for name in ("resize", "interpolation", "crop_fraction")}
+        return Packed(
+            digests, {"shape": shape, "mean": mean, "std": std, **resizing, "intensity_range": intensity_range}
         )
-        write_json(temporary / "manifest.json", asdict(written))
-    return written
 
-
-def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: Any) -> None:
-    """Write the group and the manifest's other columns of the examples at `indices`, if the dataset has any."""
-    columns = {"group": samples.groups} if (samples.groups != "").any() else {}
-    columns |= samples.columns
-    if columns:
-        write_csv(path, pd.DataFrame({name: column[indices] for name, column in columns.items()}))
-        digest.update(path.read_bytes())
+    return arrays_folder.write(folder, samples, dataset, classes, pack_inputs)
 
 
 def _write_inputs(

@@ -1,23 +1,23 @@
-"""Select the images of each split: correct labels, split, clean, and check that the result can be used."""
+"""Select the examples of each split: correct labels, split, clean, and check that the result can be used."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
+from darkroom.datasets.descriptions import Dataset
 from darkroom.preprocess import cleaning, duplicates, relabel
-from darkroom.preprocess.cleaning import REMOVED, Finding, PixelScan
+from darkroom.preprocess.cleaning import REMOVED, Finding, Scan
 from darkroom.preprocess.config import PreprocessConfig
-from darkroom.preprocess.packing import Pack
-from darkroom.preprocess.raw_data import Raw
 from darkroom.preprocess.samples import Samples
 from darkroom.preprocess.splits import hold_out
 
 # Near leaks are rare. If there are more, the images share a scene, or are copies of each other.
-MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the training images of a class
+MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the training examples of a class
 MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits keep two classes
 
 _REMEDIES = {
@@ -39,38 +39,51 @@ class Selection:
     near_duplicates: pd.DataFrame  # see `duplicates.pair_table`
 
 
-def select(
-    raw: Raw, pack: Pack, scan: PixelScan, undecodable: Mapping[int, str], settings: PreprocessConfig, seed: int
-) -> Selection:
-    """Select the images of each split from `raw`, whose pixels are in `pack`; `scan` is that of all pixels.
+class Examples(Protocol):
+    """The examples of a dataset, of any kind, after one pass over their contents."""
 
-    Raises DarkroomError if a class has no training images left, if the validation or test split has fewer than two
+    description: Dataset
+    samples: Samples
+    scan: Scan
+    unusable: Mapping[int, str]  # index -> why the contents cannot be used
+    aspects: np.ndarray  # (N,) float64: longer side of an image / shorter side, or 1
+
+    def near_duplicates(self, chosen: np.ndarray, max_difference: float) -> pd.DataFrame:
+        """Pairs of the examples at `chosen` (n,) that nearly equal each other, as `duplicates.find_pairs` has them."""
+        ...
+
+
+def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selection:
+    """Select the examples of each split.
+
+    Raises DarkroomError if a class has no training examples left, if the validation or test split has fewer than two
     classes left, or if there are too many near leaks. A split that the dataset has is never replaced by another one.
     """
-    dataset, classes, rules = raw.description, raw.description.classes, settings.clean
-    given = set(np.unique(raw.samples.splits).tolist())
-    verdicts = relabel.read(raw.samples, dataset.folder, settings.relabel, classes)
-    relabelled = relabel.apply(raw.samples, verdicts)
-    newly_labelled = relabel.newly_labelled(raw.samples, verdicts)
+    dataset, classes, rules = examples.description, examples.description.classes, settings.clean
+    listed, scan, undecodable = examples.samples, examples.scan, examples.unusable
+    given = set(np.unique(listed.splits).tolist())
+    verdicts = relabel.read(listed, dataset.folder, settings.relabel, classes)
+    relabelled = relabel.apply(listed, verdicts)
+    newly_labelled = relabel.newly_labelled(listed, verdicts)
     fixed = {*undecodable, *newly_labelled.tolist()}  # never held out
     tested = relabelled
     if "test" not in given:
         fraction = settings.test_fraction
         tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, fixed)
     tested = relabel.leave_out(tested, verdicts)
-    problems = cleaning.find_problems(tested, scan, undecodable, raw.aspects, classes, rules)
+    problems = cleaning.find_problems(tested, scan, undecodable, examples.aspects, classes, rules)
     samples, remaining = cleaning.remove(tested, problems, classes)
     if "val" not in given:
         samples = hold_out(samples, "val", settings.val_fraction, remaining, seed, unusable=fixed)
     shared = relabel.group_leaks(samples, newly_labelled)
     samples, remaining = cleaning.remove(samples, shared, remaining)
-    last = _last_splits(raw.samples, tested, samples)
-    corrections = relabel.findings(raw.samples, tested, verdicts, last, classes)
+    last = _last_splits(listed, tested, samples)
+    corrections = relabel.findings(listed, tested, verdicts, last, classes)
     findings = [*corrections.values(), *problems.values(), *shared.values()]
     check_splits(samples, findings, remaining)
 
     unique = cleaning.unique_indices(samples, scan)
-    pairs = duplicates.find_pairs(pack, unique, rules.near_leak_difference, dataset.augmentation.flip)
+    pairs = examples.near_duplicates(unique, rules.near_leak_difference)
     near_duplicates = duplicates.pair_table(pairs, samples, remaining)
     leaks = cleaning.find_near_leaks(samples, scan, pairs)
     check_near_leaks(samples, leaks, remaining, rules.near_leak_difference)
@@ -89,32 +102,32 @@ def check_splits(samples: Samples, findings: Iterable[Finding], classes: Sequenc
             continue
         rules = Counter(found.rule for found in findings if (found.split, found.action) == (split, REMOVED))
         reasons = ", ".join(f"{count} {rule}" for rule, count in rules.most_common()) or "0"
-        left = f"only images of the class {classes[labels[0]]!r}" if labels else "no images"
+        left = f"only examples of the class {classes[labels[0]]!r}" if labels else "no examples"
         remedies = [_REMEDIES.get(rule, f"set preprocess.clean.{rule} to false") for rule in rules]
         raise DarkroomError(
-            f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs images of at "
-            f"least two classes: {', '.join([*remedies, 'or add images' if remedies else 'add images'])}."
+            f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs examples of "
+            f"at least two classes: {', '.join([*remedies, 'or add examples' if remedies else 'add examples'])}."
         )
 
 
 def check_near_leaks(
     samples: Samples, leaks: Mapping[int, Finding], classes: Sequence[str], max_difference: float
 ) -> None:
-    """Raise DarkroomError if a large fraction of a split, or of the training images of a class, are near leaks."""
+    """Raise DarkroomError if a large fraction of a split, or of the training examples of a class, are near leaks."""
     found = np.zeros(len(samples), dtype=bool)
     found[list(leaks)] = True
     is_train, is_val = (samples.splits == split for split in ("train", "val"))
-    groups = [("training images", (found & is_train).sum(), is_train.sum())]
-    groups += [("validation images", (found & is_val).sum(), is_val.sum())]
-    names = [f"training images of the class {name!r}" for name in classes]
+    groups = [("training examples", (found & is_train).sum(), is_train.sum())]
+    groups += [("validation examples", (found & is_val).sum(), is_val.sum())]
+    names = [f"training examples of the class {name!r}" for name in classes]
     counts = (np.bincount(samples.labels[chosen], minlength=len(classes)) for chosen in (found & is_train, is_train))
     for name, count, total in (*groups, *zip(names, *counts, strict=True)):
         if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
             raise DarkroomError(
-                f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
-                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
+                f"{count} of {total} {name} nearly equal one that is held out, which is more than "
+                f"{MAX_NEAR_LEAK_FRACTION:.0%}. If images show one scene, lower "
                 f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
-                "copies, give each image and its copies one group in a manifest."
+                "copies, give each and its copies one group."
             )
 
 

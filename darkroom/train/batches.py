@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed, numpy_generator
+from darkroom.models import sequences
 from darkroom.models.normalisation import normalise
 from darkroom.train import memory, mixing
 from darkroom.train.augmentation import Augmenter
@@ -63,6 +64,7 @@ class Batches:
         self.augmenter = Augmenter(augment, manifest, seed, device)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
         self.stored = train.uncropped if self.augmenter.crops else train.inputs  # (N, ..., C)
+        self.lengths = sequences.lengths(self.stored) if sequences.are(self.stored) else None
         # A process that has read its copy leaves less for the next, which may choose otherwise: the bits are the same.
         copies = local_count if device.type == "cpu" else 1
         fits = copies * self.stored.nbytes <= MAX_MEMORY_FRACTION * memory.free(device)
@@ -100,12 +102,18 @@ class Batches:
         All batches of an epoch have the same size, or one example less. With `part` = (rank, size), only the part
         `Batch.split(size)[rank]` of each batch, bit for bit; no more inputs are read and augmented than it needs.
         """
-        order = torch.randperm(len(self.labels), generator=self._generator("order", epoch))
-        batches = torch.tensor_split(order, self.steps)[first:last]
+        batches = self._drawn(epoch)[first:last]
         shares = (self._share(indices, step, part) for step, indices in enumerate(batches, epoch * self.steps + first))
         for share, stored in self._load(shares):
             inputs = self.augmenter(stored, share.indices, share.members, epoch, share.step)
             yield self._mix(share, inputs)
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, ...]:
+        """The examples of each batch of an epoch, as indices into the split."""
+        generator = self._generator("order", epoch)
+        if self.lengths is not None:
+            return sequences.shuffled(self.lengths, self.steps, generator)
+        return torch.tensor_split(torch.randperm(len(self.labels), generator=generator), self.steps)
 
     def _share(self, indices: Tensor, step: int, part: tuple[int, int]) -> _Share:
         """What one process needs of the batch of the examples `indices` (N,) int64."""
