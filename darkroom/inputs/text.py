@@ -48,6 +48,7 @@ class Tokenizer:
             raise DarkroomError(
                 f"{source}: the token {PADDING} must be the padding, but is {found!r}: use another one."
             )
+        self.special = sorted(number for number, token in added.items() if token.special)  # ids of tokens without text
         self._unknown = {self._tokenizer.token_to_id(token) for token in _UNKNOWN_TOKENS} - {None}
 
     def ids(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

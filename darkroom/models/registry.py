@@ -2,8 +2,9 @@
 
 Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), or sequences (N, L)
 int64 such as texts, and returns logits (N, classes). Its last layer is called `head`; an adapted network of a library
-names its own in the attribute `last_layer_name`, so that optimisers and fine-tuning can tell it from the rest (`layers.last_layer`). A network whose
-first filters are computed from the data has a method `fit_stem(inputs)`, called once before training.
+names its own in the attribute `last_layer_name`, so that optimisers and fine-tuning can tell it from the rest
+(`layers.last_layer`). A network whose first filters are computed from the data has a method `fit_stem(inputs)`, called
+once before training.
 """
 
 from collections.abc import Mapping
