@@ -1,4 +1,4 @@
-"""A page of texts whose tokens are coloured by how much they support the predicted class; texts are shown, never run."""
+"""A page of texts whose tokens are coloured by how much they support the predicted class."""
 
 import html as markup
 from collections.abc import Iterator, Mapping, Sequence

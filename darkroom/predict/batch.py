@@ -34,7 +34,8 @@ from typing import get_args
 import numpy as np
 from tqdm import tqdm
 
-from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, SetKind, decode_image, read, run
+from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, decode_image, read, run
+from darkroom.bundle.manifest import Manifest, SetKind
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
 from darkroom.core.spelling import counted

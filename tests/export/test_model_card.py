@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from darkroom.bundle import classifier
-from darkroom.bundle.classifier import FORMAT, Conformal, Manifest
+from darkroom.bundle.classifier import FORMAT
+from darkroom.bundle.manifest import Conformal, Manifest
 from darkroom.export.model_card import card
 from tests import bundles
 
