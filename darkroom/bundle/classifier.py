@@ -242,5 +242,6 @@ def _require_signature(session: InferenceSession, manifest: Manifest, path: Path
     free = (None,) * min(2, len(shape))  # any height and width, or any length
     if found != [(name, f"tensor({dtype})", None, *free, *shape[2:]), *outputs]:
         raise DarkroomError(
-            f"{path} has other inputs or outputs than {MANIFEST} describes ({len(manifest.classes)} classes): {_REMEDY}."
+            f"{path} has other inputs or outputs than {MANIFEST} describes, for {manifest.kind}s of "
+            f"{len(manifest.classes)} classes: {_REMEDY}."
         )

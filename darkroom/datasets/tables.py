@@ -43,22 +43,23 @@ def found_in(folder: Path) -> bool:
     return bool(find(folder)) and not others and manifest.find(folder) is None
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path, labelled: bool = True) -> Iterator[dict[str, Any]]:
     """The rows of a table; those of COLUMNS have these names, others the given ones.
 
-    Raises DarkroomError that names what is wrong, where, and how to correct it.
+    Unless `labelled`, there need not be labels. Raises DarkroomError that names what is wrong, where, and how to
+    correct it.
     """
     names: dict[str, str] = {}
     for row in _rows(path):
-        names = names or _named(row, path)
+        names = names or _named(row, path, labelled)
         yield {names.get(name, name): value for name, value in row.items()}
 
 
-def _named(row: Mapping[str, Any], path: Path) -> dict[str, str]:
+def _named(row: Mapping[str, Any], path: Path, labelled: bool) -> dict[str, str]:
     """The columns of a table by the names as given: text, label, id, split and group."""
     plain = {listing.stripped(str(name)).casefold(): name for name in row}
     found = {plain[name]: name for name in COLUMNS[2:] if name in plain}
-    for column, allowed in (("text", TEXT), ("label", LABEL)):
+    for column, allowed in (("text", TEXT), ("label", LABEL)) if labelled else (("text", TEXT),):
         name = next((name for name in allowed if name in plain), None)
         if name is None:
             given = ", ".join(map(repr, row))[:200]

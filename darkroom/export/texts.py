@@ -23,7 +23,6 @@ from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
-from darkroom.datasets import descriptions
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
@@ -162,7 +161,7 @@ def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str
 
 def _answers(dataset: str, classes: tuple[str, ...]) -> dict[str, str]:
     """The answers in answers.csv of the dataset's folder, by class; empty if there is no such file."""
-    path = descriptions.FOLDER / dataset / "answers.csv"
+    path = Path("data/datasets", dataset, "answers.csv")
     try:
         rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True))
         found = {row["intent"]: row["answer"] for row in rows}

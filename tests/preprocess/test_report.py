@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
-from darkroom.preprocess import report
+from darkroom.preprocess import report, sample_sheet
 from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
 from tests.packs import AS_IS
 
@@ -45,11 +46,13 @@ FINDINGS = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak")
 
 def write(folder: Path, seed: int = 0, findings: tuple[Finding, ...] = ()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
-    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, seed)
+    samples = partial(sample_sheet.write, splits=splits, manifest=make_manifest(2), seed=seed)
+    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, samples)
 
 
 def test_the_summary_is_flat_and_strict_json():
-    summary = report.summary(make_manifest(2, (4, 5, 3)), np.array([0, 0, 0, 1]), FINDINGS)
+    manifest = make_manifest(2, (4, 5, 3))
+    summary = report.summary(manifest, np.array([0, 0, 0, 1]), FINDINGS, sample_sheet.facts(manifest, {}))
     assert summary == {
         "train": 4,
         "val": 2,
@@ -83,9 +86,9 @@ def test_corrected_labels_are_counted():
     found = [*FINDINGS, *(finding(name, "relabelled", RELABELLED) for name in "efg"), finding("h", "relabelled")]
     line = report.summary_line(make_manifest(2), found)
     assert line.endswith("; 4 removed (2 leak, 1 unusable, 1 relabelled); 1 suspect kept; 3 relabelled")
-    summary = report.summary(make_manifest(2), np.array([0, 1]), found)
+    summary = report.summary(make_manifest(2), np.array([0, 1]), found, {})
     assert (summary["removed"], summary["suspect_kept"], summary["relabelled"]) == (4, 1, 3)
-    assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS)
+    assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS, {})
 
 
 def test_tables_hold_counts_findings_and_near_duplicates(tmp_path: Path):
@@ -113,7 +116,7 @@ def test_the_report_is_reproducible_and_the_samples_depend_on_the_seed(tmp_path:
     ("shape", "mode"), [((28, 28, 1), "L"), ((32, 32, 3), "P"), ((200, 100, 3), "P"), ((1, 1, 1), "L")]
 )
 def test_the_sample_sheet_has_the_colours_of_the_images_and_limited_size(shape: tuple[int, int, int], mode: str):
-    sheet = report.sample_sheet(make_split([5, 2], shape), make_manifest(2, shape), 0)
+    sheet = sample_sheet.sample_sheet(make_split([5, 2], shape), make_manifest(2, shape), 0)
     assert sheet.mode == mode
     assert 100 <= sheet.height <= 200
     assert 640 <= sheet.width <= 1000
@@ -122,7 +125,7 @@ def test_the_sample_sheet_has_the_colours_of_the_images_and_limited_size(shape: 
 def test_the_sample_sheet_shows_unaltered_images_one_row_per_class():
     images = np.stack([np.full((28, 28, 1), 60, np.uint8), np.full((28, 28, 1), 120, np.uint8)])
     train = Split(images, np.array([0, 1]), np.array(["a", "b"]))
-    sheet = np.asarray(report.sample_sheet(train, make_manifest(2, (28, 28, 1)), 0))
+    sheet = np.asarray(sample_sheet.sample_sheet(train, make_manifest(2, (28, 28, 1)), 0))
     assert (sheet == 60).sum() >= 56 * 56  # enlarged twofold without smoothing
     assert (sheet == 120).sum() >= 56 * 56
     first, second = (np.flatnonzero((sheet == value).sum(1) >= 56) for value in (60, 120))
@@ -136,9 +139,9 @@ def test_a_sample_sheet_of_many_classes_shows_the_first_ones(monkeypatch: pytest
         drawn.append((len(names), title))
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr(report, "_label_rows", label_rows)
-    report.sample_sheet(make_split([1] * 47), make_manifest(47), 0)
-    report.sample_sheet(make_split([1] * 30), make_manifest(30), 0)
+    monkeypatch.setattr(sample_sheet, "_label_rows", label_rows)
+    sample_sheet.sample_sheet(make_split([1] * 47), make_manifest(47), 0)
+    sample_sheet.sample_sheet(make_split([1] * 30), make_manifest(30), 0)
     assert [count for count, _ in drawn] == [30, 30]
     assert "first 30 of 47 classes" in drawn[0][1] and "first" not in drawn[1][1]
 
@@ -146,4 +149,4 @@ def test_a_sample_sheet_of_many_classes_shows_the_first_ones(monkeypatch: pytest
 def test_names_are_not_parsed_as_formulas():
     names = ("$\\frac{$", "a" * 200)
     manifest = Manifest(**{**vars(make_manifest(2)), "classes": names, "title": "$x$ " * 100})
-    report.sample_sheet(make_split([1, 1]), manifest, 0)
+    sample_sheet.sample_sheet(make_split([1, 1]), manifest, 0)

@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
-from darkroom.preprocess import cleaning, packing, selection
+from darkroom.preprocess import cleaning, duplicates, packing, selection
 from darkroom.preprocess.cleaning import REMOVED
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from darkroom.preprocess.raw_data import Raw
@@ -33,6 +34,8 @@ SETTINGS = {
     "relabel": "none",
     "max_pixels": 10_000,
     "max_bad_fraction": 1.0,
+    "labels_per_class": "all",
+    "text": {"tokenizer": "none", "vocabulary": 500, "max_tokens": 16},
     "test_fraction": 0.2,
     "val_fraction": 0.2,
 }
@@ -64,7 +67,15 @@ def select(
     )
     with packing.Pack(folder, SHAPE) as pack:
         scan = cleaning.scan_pixels(pack.keep([images]))
-        return selection.select(raw, pack, scan, dict.fromkeys(unusable, "truncated"), chosen, 0)
+        examples = SimpleNamespace(
+            description=description,
+            samples=samples,
+            scan=scan,
+            unusable=dict.fromkeys(unusable, "truncated"),
+            aspects=raw.aspects,
+            near_duplicates=partial(duplicates.find_pairs, pack),
+        )
+        return selection.select(examples, chosen, 0)
 
 
 def rows_of(**splits: str) -> list[tuple]:
