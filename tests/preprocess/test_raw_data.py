@@ -27,7 +27,6 @@ SETTINGS = PreprocessConfig(
     val_fraction=0.1,
     denoise="none",
     relabel="none",
-    labels_per_class="all",
     clean=CleanConfig(**RULES, max_aspect=0.0, min_class_size=0),
     max_pixels=10_000,
     max_bad_fraction=0.5,
