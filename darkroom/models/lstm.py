@@ -84,7 +84,8 @@ class _ExportableLstm(nn.LSTM):
 
     def forward(self, rows: Tensor, lengths: Tensor | None = None) -> Tensor:
         """States (N, L, 2 H) of rows (N, L, D); behind the lengths (N,), if given, they are 0."""
-        if not torch.onnx.is_in_onnx_export():
+        # Packed sequences cannot be traced, so sequences with lengths are always traced as the operator.
+        if not torch.onnx.is_in_onnx_export() and (lengths is None or not torch.compiler.is_exporting()):
             if lengths is None or rows.is_meta:
                 return super().forward(rows)[0]
             packed = pack_padded_sequence(rows, lengths.cpu(), batch_first=True, enforce_sorted=False)
