@@ -14,8 +14,8 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from darkroom.bundle.classifier import OUTPUTS, TOKENS, Bundle
-from darkroom.inputs import text
-from darkroom.inputs.text import PADDING, Tokenizer
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
 
 ANSWERS = "answers.json"
 _MAX_TOKENS = 4096  # of a batch with its padding

@@ -15,8 +15,8 @@ from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
 from darkroom.datasets import index, listing, tables
 from darkroom.datasets.descriptions import DESCRIPTION, TextFolder
-from darkroom.inputs import text as texts
-from darkroom.inputs.unusable import Unusable
+from darkroom.tokens import text as texts
+from darkroom.tokens.text import Unusable
 
 FILE = "texts.jsonl"  # in the folder of raw files
 

@@ -14,8 +14,8 @@ from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
 from darkroom.evaluate.contact_sheet import mistakes
 from darkroom.evaluate.out_of_distribution import LIMIT
-from darkroom.inputs import text
-from darkroom.inputs.text import PADDING, Tokenizer
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 

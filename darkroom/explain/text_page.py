@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.explain.verdict import TITLES
-from darkroom.inputs.text import Token
+from darkroom.tokens.text import Token
 
 SUPPORTS, OPPOSES = "230, 97, 1", "94, 60, 153"  # red, green, blue: orange and purple, as in the figures of images
 _STYLE = """

@@ -20,10 +20,10 @@ from darkroom.core.randomness import numpy_generator
 from darkroom.explain import text_page, work
 from darkroom.explain.budget import BACKWARD, SECONDS
 from darkroom.explain.faithfulness import RANDOM
-from darkroom.inputs import text
-from darkroom.inputs.text import PADDING, Tokenizer
 from darkroom.models.inference import predict, probabilities
 from darkroom.models.sequences import SequenceNetwork
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 GRADIENT_STEPS, CURVE_STEPS = 32, 10

@@ -26,7 +26,7 @@ def seconds(network: nn.Module, shape: Sequence[int]) -> float:
     """
     # On "meta" nothing is computed; in training mode no fused kernel hides the operations.
     network = copy.deepcopy(network).to("meta").train()
-    inputs = example(shape, _BATCH, "meta")
+    inputs = example(network, shape, _BATCH, "meta")
     with FlopCounterMode(display=False) as flops, _Written() as written:
         network(inputs)
     return (flops.get_total_flops() / FLOPS + written.values / VALUES) / _BATCH

@@ -26,10 +26,10 @@ from darkroom.core.randomness import numpy_generator
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
-from darkroom.inputs import text
 from darkroom.inputs.config import ImageConfig
-from darkroom.inputs.text import PADDING, Tokenizer
 from darkroom.models.checkpoints import Trained
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 GOLDEN_TEXTS = 8

@@ -77,11 +77,11 @@ def shuffled(found: np.ndarray, steps: int, generator: torch.Generator) -> tuple
     return tuple(ordered[turn] for turn in torch.cat([turns[larger], turns[~larger]]).tolist())
 
 
-def example(shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:
-    """Inputs of a network for examples of `shape`, all alike: sequences (count, L), or (count, C, ...) float32.
+def example(network: nn.Module, shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:
+    """Inputs of `network` for examples of `shape`, all alike: sequences (count, L), or (count, C, ...) float32.
 
     `shape` is (L, kinds of indices) for sequences, and channels last for other inputs.
     """
-    if len(shape) == 2:
+    if any(isinstance(part, SequenceNetwork) for part in network.modules()):
         return torch.ones(count, shape[0], dtype=torch.int64, device=device)
     return torch.zeros(count, *shape, device=device).movedim(-1, 1)

@@ -16,9 +16,9 @@ from darkroom.bundle.texts import TextClassifier
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import tables
-from darkroom.inputs import text
-from darkroom.inputs.unusable import Unusable
 from darkroom.predict.table import line, opened
+from darkroom.tokens import text
+from darkroom.tokens.text import Unusable
 
 BLOCK = 256  # texts at a time
 

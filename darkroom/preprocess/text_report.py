@@ -12,8 +12,8 @@ from darkroom.core import arrays
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
-from darkroom.inputs import text
-from darkroom.inputs.text import PADDING, Tokenizer
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 SAMPLES = 5  # texts of each class in samples.csv

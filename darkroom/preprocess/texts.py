@@ -12,13 +12,13 @@ from darkroom.core.arrays import SPLITS, TEXT, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
 from darkroom.datasets import texts as index
-from darkroom.inputs import text
-from darkroom.inputs.text import Tokenizer
 from darkroom.preprocess import arrays_folder, raw_data, splits, text_duplicates, text_report
 from darkroom.preprocess.arrays_folder import Packed
 from darkroom.preprocess.cleaning import Scan
 from darkroom.preprocess.config import PreprocessConfig
 from darkroom.preprocess.samples import Samples
+from darkroom.tokens import text
+from darkroom.tokens.text import Tokenizer
 
 write_samples, facts = text_report.write, text_report.facts  # of the report
 

@@ -14,8 +14,8 @@ import numpy as np
 from darkroom.core import arrays
 from darkroom.core.arrays import Split
 from darkroom.core.randomness import numpy_generator
-from darkroom.inputs import text as texts
-from darkroom.inputs.text import Tokenizer
+from darkroom.tokens import text as texts
+from darkroom.tokens.text import Tokenizer
 
 SEVERITIES = (1, 2, 3, 4, 5)
 ARRAYS = "data/arrays"

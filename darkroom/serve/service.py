@@ -26,7 +26,6 @@ from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.drift import Report, Watch, brightness
 from darkroom.bundle.texts import TextClassifier
 from darkroom.core.errors import DarkroomError
-from darkroom.inputs import text
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
 from darkroom.serve import access_log, compression
@@ -34,6 +33,7 @@ from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
 from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
+from darkroom.tokens import text
 
 T = TypeVar("T")
 _BATCH_VALUES = 2**20  # pixel values per model run: resizing takes about 33 bytes for each
@@ -144,7 +144,9 @@ class Service:
         return served.bundle, logits, probabilities
 
     async def classify_texts(
-        self, texts: Sequence[str], result: Callable[[Bundle, dict[str, str], tuple[np.ndarray, int] | Unusable], T]
+        self,
+        texts: Sequence[str],
+        result: Callable[[Bundle, dict[str, str], tuple[np.ndarray, int] | text.Unusable], T],
     ) -> tuple[Bundle, list[T]]:
         """The bundle, and result(bundle, answers, found) for each text, in order, computed in one worker thread.
 
@@ -282,14 +284,14 @@ class Service:
         return logits, probabilities
 
     def _classify_texts(
-        self, served: _Served, texts: Sequence[str], result: Callable[[tuple[np.ndarray, int] | Unusable], T]
+        self, served: _Served, texts: Sequence[str], result: Callable[[tuple[np.ndarray, int] | text.Unusable], T]
     ) -> list[T]:
-        found: dict[int, Unusable | tuple[np.ndarray, int]] = {}
+        found: dict[int, text.Unusable | tuple[np.ndarray, int]] = {}
         usable: dict[int, str] = {}
         for number, given in enumerate(texts):
             try:
                 usable[number] = text.clean(given)
-            except Unusable as reason:
+            except text.Unusable as reason:
                 found[number] = reason
         if usable:
             started = perf_counter()

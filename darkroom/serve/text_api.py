@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.manifest import SetKind
-from darkroom.inputs.unusable import Unusable
 from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Service
+from darkroom.tokens.text import Unusable
 
 PLAIN, JSON = "text/plain", "application/json"
 

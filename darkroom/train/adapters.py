@@ -187,7 +187,7 @@ def adaptable(network: nn.Module, shape: tuple[int, ...]) -> dict[str, nn.Module
     called: set[str] = set()
     for name, layer in network_like.named_modules():
         layer.register_forward_pre_hook(lambda _, __, name=name: called.add(name))
-    network_like(example(shape, 2, "meta"))
+    network_like(example(network, shape, 2, "meta"))
     last = last_layer(network)
     return {
         name: layer

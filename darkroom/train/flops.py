@@ -18,7 +18,7 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     Counts convolutions and matrix products, a multiply-add as two operations. Does not change the network.
     """
     network = copy.deepcopy(network).to("meta").train()  # on "meta" nothing is computed, and no fused kernel is used
-    inputs = example(shape, _BATCH, "meta")
+    inputs = example(network, shape, _BATCH, "meta")
     with FlopCounterMode(display=False) as forward:
         logits = network(inputs)
     with FlopCounterMode(display=False) as backward:

@@ -129,9 +129,9 @@ def test_a_selection_can_be_used_or_is_refused(tmp_path_factory, rows, made, unu
 
 def test_a_split_without_images_is_refused_with_the_reasons(tmp_path: Path):
     rows = rows_of(train="ccccdddd", val="cd", test="cd")
-    with pytest.raises(DarkroomError, match=r"split test .*no images: removed 2 unusable of 2\."):
+    with pytest.raises(DarkroomError, match=r"split test .*no examples: removed 2 unusable of 2\."):
         select(tmp_path, rows, unusable=(10, 11))
-    with pytest.raises(DarkroomError, match=r"split val .*no images: removed 1 relabelled, 1 unusable of 2\."):
+    with pytest.raises(DarkroomError, match=r"split val .*no examples: removed 1 relabelled, 1 unusable of 2\."):
         select(tmp_path, rows, unusable=(8,), corrections={9: ""})
     assert len(select(tmp_path, rows).samples.indices("test")) == 2
 
@@ -175,11 +175,11 @@ def test_a_rule_that_removes_a_large_fraction_is_refused(tmp_path: Path):
     few = select(tmp_path, near_rows(5, 20, "train"))
     assert [finding.rule for finding in few.findings] == ["near_leak"] * 5
     key = r"preprocess\.clean\.near_leak_difference = 0\.15"
-    with pytest.raises(DarkroomError, match=rf"6 of 20 training images of the class 'cat'.*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"6 of 20 training examples of the class 'cat'.*25%.*{key}"):
         select(tmp_path, near_rows(6, 20, "train"))
-    with pytest.raises(DarkroomError, match=rf"11 of 25 training images .*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"11 of 25 training examples .*25%.*{key}"):
         select(tmp_path, [row for row in near_rows(11, 15, "train") if row[1] != "train" or row[0] == 0 or row[2] < 30])
-    with pytest.raises(DarkroomError, match=rf"6 of 10 validation images .*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"6 of 10 validation examples .*25%.*{key}"):
         select(tmp_path, near_rows(6, 6, "val"))
     assert select(tmp_path, near_rows(11, 15, "train"), near_leak_difference=0.0).findings == []
 

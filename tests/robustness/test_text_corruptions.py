@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darkroom.inputs import text
-from darkroom.inputs.text import Tokenizer
 from darkroom.robustness.text_corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from darkroom.tokens import text
+from darkroom.tokens.text import Tokenizer
 
 TEXT = "I can't find my card; it's been 2 weeks!"
 

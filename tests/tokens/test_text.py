@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from darkroom.core.errors import DarkroomError
-from darkroom.inputs import text
-from darkroom.inputs.text import PADDING, Tokenizer
-from darkroom.inputs.unusable import TooLarge, Unusable
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer, Unusable
 
 TEXTS = ["Where is my card?", "My card is lost.", "我的卡在哪里", "Where is my lost card, please?"] * 3
 CONTENTS = text.train(TEXTS, 400)
@@ -49,7 +48,7 @@ def test_texts_are_cleaned():
     for empty in ("", " \n\t", "\u200b"):
         with pytest.raises(Unusable, match="empty"):
             text.clean(empty)
-    with pytest.raises(TooLarge):
+    with pytest.raises(Unusable, match="characters"):
         text.clean("a" * (text.MAX_CHARACTERS + 1))
     with pytest.raises(Unusable, match="Unicode"):
         text.clean("\ud800")

@@ -14,12 +14,15 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from darkroom.core.errors import DarkroomError
-from darkroom.inputs.unusable import TooLarge, Unusable
 
 PADDING = 0  # the id behind the end of a text
 FILE = "tokenizer.json"
 MAX_CHARACTERS = 20_000  # of a text
 _PADDING_TOKEN, _UNKNOWN_TOKENS = "[PAD]", ("[UNK]", "<unk>")
+
+
+class Unusable(ValueError):
+    """The text cannot be used; the message says why in a few words."""
 
 
 class Token(NamedTuple):
@@ -74,10 +77,10 @@ class Tokenizer:
 def clean(text: str) -> str:
     """The text in Unicode's form NFC, without blanks at its ends; control characters become blanks.
 
-    Raises Unusable if nothing is left, or TooLarge if it has more than MAX_CHARACTERS.
+    Raises Unusable if nothing is left, if it has more than MAX_CHARACTERS, or if it is not valid Unicode.
     """
     if len(text) > MAX_CHARACTERS:
-        raise TooLarge(f"it has {len(text):,} characters, more than {MAX_CHARACTERS:,}")
+        raise Unusable(f"it has {len(text):,} characters, more than {MAX_CHARACTERS:,}")
     try:
         text.encode()
     except UnicodeEncodeError:
