@@ -14,9 +14,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from darkroom.models.sequences import PADDING, SequenceNetwork
 
 
-def build(shape: tuple[int, ...], classes: int, **arguments: float) -> nn.Module:
+def build(
+    shape: tuple[int, ...], classes: int, hidden_size: int = 128, layers: int = 2, dropout: float = 0.0
+) -> nn.Module:
     """The network for images of `shape` (height, width, channels), or for sequences (length, kinds of indices)."""
-    return (SequenceLstm if len(shape) == 2 else Lstm)(shape, classes, **arguments)
+    return (SequenceLstm if len(shape) == 2 else Lstm)(shape, classes, hidden_size, layers, dropout)
 
 
 class Lstm(nn.Module):
