@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
 from darkroom.datasets import folders, listing, manifest
-from darkroom.datasets.descriptions import DESCRIPTION, ImageFolder
+from darkroom.datasets.descriptions import DESCRIPTION, Dataset, ImageFolder
 from darkroom.datasets.listing import Listed
 from darkroom.inputs import image
 
@@ -64,8 +65,8 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     if not listed:
         remedy = f"add one sub-folder per class, or a {manifest.NAMES[0]} with the columns path and label"
         raise DarkroomError(f"{dataset.folder} has no images: {remedy}.")
-    classes = _classes(dataset, listed)
-    _check_groups(dataset, listed)
+    classes = classes_of(dataset, listed)
+    check_groups(dataset, listed)
     unusable, ignored = 0, Counter()
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="") as file:
@@ -119,8 +120,11 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
     return sorted(listed), remarks
 
 
-def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
-    """The classes in the order of dataset.yaml, or sorted."""
+def classes_of(dataset: Dataset, listed: Iterable[Any]) -> tuple[str, ...]:
+    """The classes of examples with a `label`, in the order of dataset.yaml, or sorted.
+
+    Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown.
+    """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
     start = "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest"
@@ -141,22 +145,22 @@ def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
         similar[key] = name
     classes = dataset.classes or tuple(sorted(found))
     if unknown := sorted(set(found) - set(classes)):
-        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its images"
+        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {dataset.kind}s"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
     if empty := [name for name in classes if name not in found]:
         if found.total() == len(listed):
             start = "add some"
         remedy = f"{start}, or remove the class from dataset.yaml"
-        raise DarkroomError(f"{folder} has no images of the class {empty[0]!r}: {remedy}.")
+        raise DarkroomError(f"{folder} has no {dataset.kind}s of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
         raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.")
     return classes
 
 
-def _check_groups(dataset: ImageFolder, listed: Iterable[Listed]) -> None:
-    """Raise DarkroomError if a group is in two splits; an image without a split belongs to training.
+def check_groups(dataset: Dataset, listed: Iterable[Any]) -> None:
+    """Raise DarkroomError if a group is in two splits; an example without a split belongs to training.
 
-    Unlabelled images of a group that is held out are left out later.
+    Unlabelled examples of a group that is held out are left out later.
     """
     first: dict[str, str] = {}
     for one in (one for one in listed if one.split != UNLABELLED):
