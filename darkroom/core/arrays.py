@@ -101,6 +101,12 @@ def fields(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in asdict(manifest).items() if (name, value) != ("kind", "image")}
 
 
+def require_images(manifest: Manifest, what: str) -> None:
+    """Raise DarkroomError if the examples are not images, which `what` needs."""
+    if manifest.kind != "image":
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s.")
+
+
 def read_split(folder: str | Path, name: str) -> Split:
     """Map the split `name` (one of SPLITS, or UNLABELLED) of the arrays in `folder` into memory, read-only.
 

@@ -32,6 +32,13 @@ MAX_BYTES = 2**28  # larger files are not read
 _BLOCK = 1024  # files read between two updates of the progress bar
 _LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
+_REMEDIES = {  # by kind: if labels are missing, and how to label more
+    "image": (
+        "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest",
+        ". Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more",
+    ),
+    "text": ("give at least 3 random texts of each class a label", ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +127,17 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
     return sorted(listed), remarks
 
 
-def classes_of(dataset: Dataset, listed: Iterable[Any]) -> tuple[str, ...]:
+def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     """The classes of examples with a `label`, in the order of dataset.yaml, or sorted.
 
     Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown.
     """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
-    start = "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest"
-    remedy = f"{start}. Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more"
+    start, more = _REMEDIES[dataset.kind]
     if not found:
-        raise DarkroomError(f"{folder} has {counted(len(listed), 'image')}, but no image with a label: {remedy}.")
+        total = counted(len(listed), dataset.kind)
+        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {start}{more}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):

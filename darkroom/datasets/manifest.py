@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from darkroom.core.arrays import SPLITS, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import closest
 from darkroom.datasets import listing
@@ -89,7 +88,7 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         if not listing.stripped(values.get("path", "")):
             raise DarkroomError(f"{where} has no path: every row needs one.")
         label = listing.stripped(values.get("label", ""))
-        split = _split(listing.stripped(values.get("split", "")), label, where)
+        split = listing.row_split(listing.stripped(values.get("split", "")), label, where)
         file = _file(values["path"], path.parent, where)
         if file in rows:
             same = f"the same path {values['path']!r} as row {rows[file]}"
@@ -103,19 +102,6 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
     kept = ({name: text for name, text in other.items() if name not in long} for other in others)
     texts = (json.dumps(other, ensure_ascii=False) if other else "" for other in kept)
     return [row._replace(columns=text) for row, text in zip(listed, texts, strict=True)], list(long)
-
-
-def _split(given: str, label: str, where: str) -> str:
-    """The split of a row; a row without a label is unlabelled, and may be in no other split than training."""
-    split = listing.split_named(given)
-    if label and given and not split:
-        raise DarkroomError(f"{where} has the split {given!r}: it must be {', '.join(SPLITS)} or empty.")
-    if label:
-        return split
-    if given and split != "train" and not listing.means_unlabelled(given):
-        remedy = "give it a label, or leave the split empty"
-        raise DarkroomError(f"{where} has no label, but the split {given!r}: {remedy}.")
-    return UNLABELLED
 
 
 def columns(folder: Path) -> list[str]:

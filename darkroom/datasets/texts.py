@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
@@ -27,8 +28,8 @@ class Entry:
 
     id: str  # unique: that of the table, or its file and row, such as train/00042
     text: str
-    label: str
-    split: str  # one of SPLITS, or "" if the dataset has no split of its own
+    label: str  # "" if it is unlabelled
+    split: str  # one of SPLITS, UNLABELLED, or "" if the dataset has no split of its own
     group: str
     columns: Mapping[str, str]  # the table's other columns
     problem: str  # why the text is unusable, or ""
@@ -60,7 +61,10 @@ def build(dataset: TextFolder, folder: str | Path) -> str:
             file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
     unusable = sum(bool(entry.problem) for entry in entries)
-    found = f"{counted(len(entries), 'text')} of {counted(len(classes), 'class')}"
+    unlabelled = sum(entry.split == UNLABELLED for entry in entries)
+    found = f"{counted(len(entries) - unlabelled, 'text')} of {counted(len(classes), 'class')}"
+    if unlabelled:
+        found += f" and {counted(unlabelled, 'unlabelled text')}"
     return f"{found}, {unusable} of them unusable" if unusable else found
 
 
@@ -84,11 +88,8 @@ def _entries(path: Path, split: str) -> Iterator[Entry]:
 def _entry(given: dict[str, Any], path: Path, number: int, split: str) -> Entry:
     where = f"{path}, row {number}"
     values = {name: "" if given.get(name) is None else str(given.get(name)) for name in tables.COLUMNS}
-    own = listing.stripped(values["split"])
-    if own and not listing.split_named(own):
-        raise DarkroomError(f"{where} has the split {own!r}: it must be train, val, test or empty.")
-    if not (label := listing.stripped(values["label"])):
-        raise DarkroomError(f"{where} has no label: every row needs one.")
+    label = listing.stripped(values["label"])
+    split = listing.row_split(listing.stripped(values["split"]) or split, label, where)
     plain, problem = "", ""
     try:
         plain = texts.clean(values["text"])
@@ -98,7 +99,7 @@ def _entry(given: dict[str, Any], path: Path, number: int, split: str) -> Entry:
         id=listing.stripped(values["id"]) or f"{path.stem}/{number:05}",
         text=plain,
         label=label,
-        split=listing.split_named(own) or split,
+        split=split,
         group=listing.stripped(values["group"]),
         columns={name: str(value) for name, value in given.items() if name not in values and len(str(value)) <= 100},
         problem=problem,

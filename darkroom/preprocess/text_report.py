@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core import arrays
-from darkroom.core.arrays import SPLITS, Manifest, Split
+from darkroom.core.arrays import UNLABELLED, Manifest, Split
 from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
+from darkroom.preprocess.report import ROW
+from darkroom.preprocess.samples import NO_LABEL
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Tokenizer
 
@@ -34,17 +36,17 @@ def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
 
 def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: int) -> None:
     """Write lengths.csv, scripts.csv and samples.csv to `folder`."""
-    texts = {name: arrays.read_texts(ARRAYS, name) for name in SPLITS}
+    texts = {name: arrays.read_texts(ARRAYS, name) for name in splits}
     tokenizer = Tokenizer((Path(ARRAYS) / text.FILE).read_bytes(), manifest.shape[0])
     write_csv(folder / "lengths.csv", lengths(texts, splits, tokenizer))
     write_csv(folder / "scripts.csv", scripts(texts))
-    write_csv(folder / "samples.csv", _samples(texts["train"], splits["train"], manifest, seed))
+    write_csv(folder / "samples.csv", _samples(texts, splits, manifest, seed))
 
 
 def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokenizer: Tokenizer) -> pd.DataFrame:
     """By split: quantiles of the numbers of characters and tokens, cut texts, and the fraction of unknown tokens."""
     rows = []
-    for name in SPLITS:
+    for name in texts:
         ids = splits[name].inputs
         counts = {"characters": [len(one) for one in texts[name]], "tokens": (ids != PADDING).sum(1)}
         row = {"split": name, "cut": int(tokenizer.ids(texts[name])[1].sum())}
@@ -57,7 +59,7 @@ def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokeniz
 
 def scripts(texts: Mapping[str, list[str]]) -> pd.DataFrame:
     """How many texts of each split are mostly in each script, such as LATIN or CJK."""
-    rows = [{"split": name, **Counter(map(_script, texts[name]))} for name in SPLITS]
+    rows = [{"split": name, **Counter(map(_script, texts[name]))} for name in texts]
     return pd.DataFrame(rows).fillna(0).astype({"split": str})
 
 
@@ -66,10 +68,13 @@ def _script(one: str) -> str:
     return letters.most_common(1)[0][0] if letters else "NO LETTERS"
 
 
-def _samples(texts: list[str], train: Split, manifest: Manifest, seed: int) -> pd.DataFrame:
+def _samples(
+    texts: Mapping[str, list[str]], splits: Mapping[str, Split], manifest: Manifest, seed: int
+) -> pd.DataFrame:
     rows = []
-    for label, name in enumerate(manifest.classes):
-        own = np.flatnonzero(train.labels == label)
+    named = [("train", label, name) for label, name in enumerate(manifest.classes)]
+    for part, label, name in (*named, (UNLABELLED, NO_LABEL, ROW)) if UNLABELLED in splits else named:
+        own = np.flatnonzero(splits[part].labels == label)
         chosen = numpy_generator(seed, "samples", name).permutation(own)[:SAMPLES].tolist()
-        rows += [(name, train.ids.item(number), texts[number]) for number in chosen]
+        rows += [(name, splits[part].ids.item(number), texts[part][number]) for number in chosen]
     return pd.DataFrame(rows, columns=["class", "id", "text"])

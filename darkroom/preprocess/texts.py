@@ -62,10 +62,9 @@ class Texts:
 
     def write(self, folder: str | Path, samples: Samples, classes: tuple[str, ...]) -> Manifest:
         """Write the token ids, texts and tokenizer of the splits of `samples`; see `arrays_folder.write`."""
-        contents, source = self._tokenizer(samples)
-        tokenizer = Tokenizer(contents, self._settings.max_tokens, source)
-
         def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
+            contents, source = self._tokenizer(indices["train"])
+            tokenizer = Tokenizer(contents, self._settings.max_tokens, source)
             (temporary / text.FILE).write_bytes(contents)
             digests, examples = {}, {}
             for name, chosen in indices.items():
@@ -80,11 +79,11 @@ class Texts:
 
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
 
-    def _tokenizer(self, samples: Samples) -> tuple[bytes, str]:
-        """The contents of tokenizer.json, and where they come from."""
+    def _tokenizer(self, train: np.ndarray) -> tuple[bytes, str]:
+        """The contents of tokenizer.json, and where they come from; `train` (n,) are the training texts."""
         name = self._settings.tokenizer
         if name == "none":
-            chosen = (self.texts[number] for number in samples.indices("train").tolist())
+            chosen = (self.texts[number] for number in train.tolist())
             return text.train(chosen, self._settings.vocabulary), "the trained tokenizer"
         path = PRETRAINED / name / text.FILE
         try:

@@ -47,6 +47,14 @@ def test_files_named_by_split_are_the_splits(folder: Path):
     assert found["7"] == "test" and set(found.values()) == {"train", "test"}
 
 
+def test_rows_without_a_label_are_unlabelled(folder: Path):
+    (folder / "train.csv").write_text(table() + "Hello?,\n")
+    (folder / "test.csv").write_text(table())
+    found = built(folder)
+    assert [(entry.text, entry.label) for entry in found if entry.split == "unlabelled"] == [("Hello?", "")]
+    assert len(found) == 9 and {entry.split for entry in found} == {"train", "test", "unlabelled"}
+
+
 @pytest.mark.parametrize(
     ("contents", "facts"),
     [
@@ -55,7 +63,9 @@ def test_files_named_by_split_are_the_splits(folder: Path):
         (b'text,label\n"never closed,lost\nmore,lost\n', ["quotes"]),
         (b"Where is it?,arrival\nLost,lost\n", ["no column text", "Where is it?"]),
         (b"text,label\na,b,c\n", ["line 2", "3 values", "2 columns"]),
-        (b"text,label\nhi,\nho,lost\n", ["row 1", "no label"]),
+        (b"text,label,split\nhi,,test\nho,lost,\n", ["row 1", "no label", "'test'"]),
+        (b"text,label,split\nhi,lost,soon\n", ["row 1", "'soon'", "train, val, test"]),
+        (b"text,label\nhi,\nho,\n", ["2 texts", "no text with a label"]),
         (b"text,label\n" + b"x" * 2_000_000 + b",lost\n", ["line 2", "field larger"]),
         (b"text,label\n", ["no rows"]),
         (b"text,label\na,lost\nb,lost\n", ["only one class"]),
