@@ -128,7 +128,7 @@ def _find_rare(
     rare = {}
     for index in np.flatnonzero(kept & (counts < min_class_size)[samples.labels]).tolist():
         name, label, split = _row(samples, index)
-        left = counted(counts.item(label), "training image")
+        left = counted(counts.item(label), "training example")
         detail = f"{left} of the class {classes[label]}, min_class_size is {min_class_size}"
         rare[index] = Finding(name, split, "rare", detail, REMOVED)
     return rare
@@ -194,14 +194,14 @@ def remove(
             rules = Counter(removed[index] for index in before if index in removed)
             reasons = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "0"
             raise DarkroomError(
-                f"The class {name!r} has no training image left: removed {reasons} of {len(before)}. "
-                "Add images of it, disable the rule in preprocess.clean, or raise preprocess.clean.min_class_size."
+                f"The class {name!r} has no training example left: removed {reasons} of {len(before)}. "
+                "Add examples of it, disable the rule in preprocess.clean, or raise preprocess.clean.min_class_size."
             )
     remaining = [label for label in range(len(classes)) if label not in rare]
     if len(remaining) < 2:
         raise DarkroomError(
-            f"{len(remaining)} of {counted(len(classes), 'class')} with enough training images, at least 2 are needed: "
-            "lower preprocess.clean.min_class_size, or add images."
+            f"{len(remaining)} of {counted(len(classes), 'class')} with enough training examples, at least 2 are "
+            "needed: lower preprocess.clean.min_class_size, or add examples."
         )
     labels = np.where(samples.labels == NO_LABEL, NO_LABEL, np.searchsorted(remaining, samples.labels))
     return replace(kept, labels=labels), tuple(classes[label] for label in remaining)
@@ -214,6 +214,6 @@ def check_decoded(undecodable: Mapping[int, str], samples: Samples, max_bad_frac
     examples = [f"{samples.ids[index]} ({reason})" for index, reason in list(undecodable.items())[:3]]
     more = "; ..." if len(undecodable) > len(examples) else ""
     raise DarkroomError(
-        f"{len(undecodable)} of {counted(len(samples), 'image')} cannot be decoded, and preprocess.max_bad_fraction is "
-        f"{max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
+        f"{len(undecodable)} of {counted(len(samples), 'example')} cannot be decoded, and preprocess.max_bad_fraction "
+        f"is {max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
     )

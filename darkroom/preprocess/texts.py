@@ -62,6 +62,7 @@ class Texts:
 
     def write(self, folder: str | Path, samples: Samples, classes: tuple[str, ...]) -> Manifest:
         """Write the token ids, texts and tokenizer of the splits of `samples`; see `arrays_folder.write`."""
+
         def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
             contents, source = self._tokenizer(indices["train"])
             tokenizer = Tokenizer(contents, self._settings.max_tokens, source)

@@ -78,12 +78,12 @@ def find_near_leaks(samples: Samples, scan: Scan, pairs: pd.DataFrame) -> dict[i
 
 
 def warning(count: int, findings: Iterable[Finding]) -> str:
-    """What is wrong if many of `count` unlabelled images are validation or test images, or if none is left; else ""."""
+    """What is wrong if many of `count` unlabelled examples are held-out ones, or if none is left; else ""."""
     removed = [finding.rule for finding in findings if finding.split == UNLABELLED]
     leaks = sum(rule in ("leak", "near_leak") for rule in removed)
-    total = counted(count, "unlabelled image")
+    total = counted(count, "unlabelled example")
     if leaks > MANY_LEAKS * count:
-        return f"{leaks:,} of {total} are validation or test images and were removed: do they contain the test set?"
+        return f"{leaks:,} of {total} are validation or test examples and were removed: do they contain the test set?"
     return f"all of {total} were removed: metrics/data/findings.csv has the reasons" if count == len(removed) else ""
 
 

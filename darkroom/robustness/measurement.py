@@ -105,7 +105,7 @@ def summary_line(table: pd.DataFrame, images: int) -> str:
     """The main numbers of a table of `measure` in one line, for the terminal."""
     means = table.groupby("corruption")["accuracy"].mean()
     return (
-        f"{counted(images, 'test image')} under {counted(len(means), 'corruption')}: mean accuracy "
+        f"{counted(images, 'test example')} under {counted(len(means), 'corruption')}: mean accuracy "
         f"{table['accuracy'].mean():.2%}, "
         f"lowest {means.min():.2%} ({means.idxmin()})"
     )

@@ -204,7 +204,7 @@ def test_a_made_split_does_not_count_unusable_files(tmp_path: Path):
     for broken in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (0, 2, 4, 6, 8)):
         samples = select(tmp_path, rows, unusable=broken).samples
         assert np.bincount(samples.labels[samples.indices("test")]).tolist() == [1, 2]
-    with pytest.raises(DarkroomError, match="'cat' has 1 usable training image,"):
+    with pytest.raises(DarkroomError, match="'cat' has 1 usable training example,"):
         select(tmp_path, rows, unusable=tuple(range(9)))
 
 

@@ -139,7 +139,7 @@ def test_hidden_labels_are_stratified_and_nested(count: int, more: int, seed: in
 
 
 def test_more_labels_than_there_are_name_the_class(tmp_path: Path):
-    with pytest.raises(DarkroomError, match=r"labels_per_class = 4: the class 'cat' has 3 training images .* 3"):
+    with pytest.raises(DarkroomError, match=r"labels_per_class = 4: the class 'cat' has 3 training examples .* 3"):
         select(tmp_path, [*labelled(), (1, "train", 90, 0)], labels_per_class=4)
 
 
