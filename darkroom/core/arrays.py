@@ -73,9 +73,9 @@ class Manifest:
     sha256: str  # of the contents of all arrays
     test_sha256: str  # of the inputs, labels and ids of the test split
     test_examples_sha256: str  # of its labels and ids, which image size and resizing don't change
-    resize: str = ""  # how images were resized, as in darkroom/inputs/config.py
-    interpolation: str = ""
-    crop_fraction: float = 1.0
+    resize: str  # how images were resized, as in darkroom/inputs/config.py; "" and 1.0 for texts
+    interpolation: str
+    crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
     kind: str = "image"  # of the examples, or text
 

@@ -20,7 +20,7 @@ from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
-from darkroom.datasets import tables
+from darkroom.datasets import manifest, tables
 
 FOLDER = Path("data/datasets")
 DESCRIPTION = "dataset.json"  # in the folder of raw files: a copy of the description
@@ -174,9 +174,15 @@ def load(name: str) -> Published | ImageFolder | TextFolder:
         raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): {_REMEDY}.") from None
     if not isinstance(values, dict):
         raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but holds {values!r}.")
-    if not {"kind", "format"} & values.keys() and tables.found_in(FOLDER / name):
+    if not {"kind", "format"} & values.keys() and _holds_texts(FOLDER / name):
         values = {"kind": "text", **values}
     return parse(json.dumps({**values, "name": name}, default=str), path)
+
+
+def _holds_texts(folder: Path) -> bool:
+    """Whether a folder without a dataset.yaml holds texts: a table, and neither a manifest nor other folders."""
+    others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return bool(tables.find(folder)) and not others and manifest.find(folder) is None
 
 
 def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder:

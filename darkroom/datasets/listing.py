@@ -5,8 +5,7 @@ import unicodedata
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import NamedTuple
 
-from darkroom.core.arrays import SPLITS, UNLABELLED
-from darkroom.core.errors import DarkroomError
+MANIFESTS = ("manifest.csv", "manifest.jsonl")  # names of manifests, in any case
 
 _INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
@@ -37,19 +36,6 @@ def split_named(name: str) -> str:
 def means_unlabelled(name: str) -> bool:
     """Whether a folder or split of this name, in any case, holds images without a label."""
     return stripped(name).casefold() in _UNLABELLED
-
-
-def row_split(given: str, label: str, where: str) -> str:
-    """The split of a row; a row without a label is unlabelled, and may be in no other split than training."""
-    split = split_named(given)
-    if label and given and not split:
-        raise DarkroomError(f"{where} has the split {given!r}: it must be {', '.join(SPLITS)} or empty.")
-    if label:
-        return split
-    if given and split != "train" and not means_unlabelled(given):
-        remedy = "give it a label, or leave the split empty"
-        raise DarkroomError(f"{where} has no label, but the split {given!r}: {remedy}.")
-    return UNLABELLED
 
 
 def stripped(text: str) -> str:

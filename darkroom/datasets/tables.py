@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import answers, listing, manifest
+from darkroom.datasets import answers, listing
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-OTHERS = (answers.FILE, "answers.csv", "faq.csv", *manifest.NAMES)  # tables with another meaning
+OTHERS = (answers.FILE, "answers.csv", "faq.csv", *listing.MANIFESTS)  # tables with another meaning
 TEXT = ("text", "question", "sentence", "utterance", "query", "message", "content")
 LABEL = ("label", "intent", "category", "class", "target")
 COLUMNS = ("text", "label", "id", "split", "group")
@@ -35,12 +35,6 @@ def find(folder: Path) -> list[Path]:
         and path.name.casefold() not in OTHERS
         and path.is_file()
     )
-
-
-def found_in(folder: Path) -> bool:
-    """Whether a folder without a dataset.yaml holds texts: a table, and neither a manifest nor other folders."""
-    others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return bool(find(folder)) and not others and manifest.find(folder) is None
 
 
 def read(path: Path, labelled: bool = True) -> Iterator[dict[str, Any]]:

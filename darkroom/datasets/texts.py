@@ -14,7 +14,7 @@ from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
-from darkroom.datasets import index, listing, tables
+from darkroom.datasets import index, listing, manifest, tables
 from darkroom.datasets.descriptions import DESCRIPTION, TextFolder
 from darkroom.tokens import text as texts
 from darkroom.tokens.text import Unusable
@@ -89,7 +89,7 @@ def _entry(given: dict[str, Any], path: Path, number: int, split: str) -> Entry:
     where = f"{path}, row {number}"
     values = {name: "" if given.get(name) is None else str(given.get(name)) for name in tables.COLUMNS}
     label = listing.stripped(values["label"])
-    split = listing.row_split(listing.stripped(values["split"]) or split, label, where)
+    split = manifest.row_split(listing.stripped(values["split"]) or split, label, where)
     plain, problem = "", ""
     try:
         plain = texts.clean(values["text"])

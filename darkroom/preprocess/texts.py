@@ -76,7 +76,8 @@ class Texts:
                 digests[name] = hashlib.sha256(str(ids.shape).encode() + ids.tobytes())
                 examples[name] = json.dumps(own).encode()
             shape = tokenizer.length, tokenizer.vocabulary
-            return Packed(digests, {"kind": "text", "shape": shape, "mean": (), "std": ()}, examples)
+            unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
+            return Packed(digests, {"kind": "text", "shape": shape, **unused}, examples)
 
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
 
