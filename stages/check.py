@@ -19,8 +19,9 @@ def main() -> None:
     datasets.require_known(dataset)
     if chosen.evaluate.slices:
         slices.require_known(chosen.evaluate.slices, manifest.columns(datasets.load(dataset).folder))
-    train = chosen.train
-    consistency.require_consistent(chosen.model, chosen.preprocess.color, train.tune, train.batch_norm)
+    train, given = chosen.train, chosen.preprocess
+    inputs = given.color, given.text.tokenizer
+    consistency.require_consistent(chosen.model, *inputs, train.tune, train.batch_norm)
     if chosen.train.distill.teacher != teachers.NONE:
         teachers.load(chosen.train.distill.teacher)
     write_json("data/checked.json", {"valid": True})  # always the same: a stage must not rerun for a change it ignores

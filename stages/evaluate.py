@@ -5,15 +5,17 @@ Out: models/calibration.json, metrics/evaluate.json, metrics/predictions.csv, me
 """
 
 import time
+from functools import partial
 
 from darkroom.core import arrays, params
 from darkroom.core.outputs import write_csv, write_json
 from darkroom.core.stage import run
-from darkroom.evaluate import confidence, metrics, report, slices
+from darkroom.evaluate import confidence, image_examples, metrics, report, slices, text_examples
 from darkroom.evaluate.config import EvaluateConfig
-from darkroom.evaluate.out_of_distribution import stand_ins
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
+
+KINDS = {"image": image_examples, "text": text_examples}
 
 
 def main() -> dict[str, float]:
@@ -29,18 +31,19 @@ def main() -> dict[str, float]:
     seconds = time.perf_counter() - started
 
     summary = metrics.summary(logits, test.labels, settings.top_k, groups)
-    if settings.test_time_flip:
+    if settings.test_time_flip and manifest.kind == "image":
         flipped = predict(network, test.inputs[:, :, ::-1], manifest.mean, manifest.std)
         summary["accuracy_test_time_flip"] = metrics.accuracy(logits + flipped, test.labels)
     fitted = confidence.fit(val_logits, val.labels, settings, val_groups)
-    strange = stand_ins(test.inputs)
+    kind = KINDS[manifest.kind]
+    strange = kind.stand_ins(test.inputs)
     others = {kind: predict(network, inputs, manifest.mean, manifest.std) for kind, inputs in strange.items()}
     summary |= confidence.summary(logits, test.labels, fitted, others, groups)
 
     calibrated = probabilities(logits / fitted["temperature"])
     more = slices.tracked(columns, sliced)
     predictions = metrics.predictions(calibrated, test.labels, test.ids, manifest.classes, more)
-    shown = (manifest.classes, sliced, groups, settings.gallery_size)
+    shown = (manifest.classes, sliced, groups, partial(kind.show, limit=settings.gallery_size))
     report.write("metrics/evaluate", test, logits, predictions, fitted, *shown)
     write_csv("metrics/predictions.csv", predictions)
     write_json("models/calibration.json", fitted)

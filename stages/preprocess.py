@@ -3,43 +3,43 @@
 In: data/raw, data/datasets/<name>. Out: data/arrays, metrics/preprocess.json, metrics/data.
 """
 
+from functools import partial
+
 from darkroom.core import arrays, params
 from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
-from darkroom.inputs.denoising import denoise_with_centre
-from darkroom.preprocess import cleaning, groups, packing, raw_data, report, selection, shift, splits
+from darkroom.preprocess import cleaning, groups, images, raw_data, report, selection, shift, texts
 from darkroom.preprocess.config import PreprocessConfig
+
+KINDS = {"image": (images, images.Images), "text": (texts, texts.Texts)}
 
 
 def main() -> None:
     seed, settings = params.load(seed=Seed, preprocess=PreprocessConfig)
-    raw, undecodable = raw_data.read("data/raw", settings), {}
-    for notice in (raw.size_notice, splits.notice(raw.samples, settings.test_fraction)):
-        if notice:
-            print(notice)
-    if raw.intensities.warning:
-        print(f"Warning: {raw.intensities.warning}")
-    with packing.Pack("data", raw.shape) as pack:
-        blocks = (denoise_with_centre(block, settings.denoise, raw.size) for block in raw.blocks(undecodable))
-        scan = cleaning.scan_pixels(pack.keep(blocks))
-        cleaning.check_decoded(undecodable, raw.samples, settings.max_bad_fraction)
-        selected = selection.select(raw, pack, scan, undecodable, settings, seed)
-        shared = raw.description, selected.classes, (*raw.size, raw.shape[2]), settings, raw.intensities.range
-        manifest = packing.write("data/arrays", pack, selected.samples, *shared)
+    kind, read = KINDS[raw_data.describe("data/raw").kind]
+    examples = read("data/raw", settings)
+    for notice in examples.notices:
+        print(notice)
+    with examples:
+        cleaning.check_decoded(examples.unusable, examples.samples, settings.max_bad_fraction)
+        selected = selection.select(examples, settings, seed)
+        manifest = examples.write("data/arrays", selected.samples, selected.classes)
 
     parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}
     dominant = groups.dominant(selected.samples, selected.classes)
     for warning in groups.warnings(dominant):
         print(f"Warning: {warning}")
     unlabelled = parts.get(arrays.UNLABELLED)
-    shifted = shift.measure(parts["train"], unlabelled, seed) if unlabelled else None
+    shifted = shift.measure(parts["train"], unlabelled, seed) if unlabelled and manifest.kind == "image" else None
     for warning in (selected.warning, shifted.warning if shifted else ""):
         if warning:
             print(f"Warning: {warning}")
-    facts = selected.findings, selected.near_duplicates, dominant, seed, shifted
-    report.write("metrics/data", parts, manifest, *facts)
-    write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, selected.findings, shifted))
+    found = selected.findings, selected.near_duplicates, dominant
+    write_samples = partial(kind.write_samples, splits=parts, manifest=manifest, seed=seed)
+    report.write("metrics/data", parts, manifest, *found, write_samples, shifted)
+    facts = selected.findings, kind.facts(manifest, parts), shifted
+    write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, *facts))
     print(f"{report.summary_line(manifest, selected.findings)} (metrics/data)")
 
 

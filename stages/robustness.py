@@ -1,4 +1,4 @@
-"""Measure the trained model on corrupted test images: noise, blur, geometry, light and compression, by severity.
+"""Measure the trained model on corrupted test examples: noise, blur and others of images, typing errors of texts.
 
 In: data/arrays, data/baselines, models/trained. Out: metrics/robustness.json, metrics/robustness.
 """
@@ -8,8 +8,10 @@ from darkroom.core.outputs import new_folder, write_csv, write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.models.checkpoints import open_trained
-from darkroom.robustness import measurement
+from darkroom.robustness import corruptions, measurement, text_corruptions
 from darkroom.robustness.config import RobustnessConfig
+
+KINDS = {"image": corruptions, "text": text_corruptions}
 
 
 def main() -> None:
@@ -20,7 +22,7 @@ def main() -> None:
     path = f"data/baselines/{trained.manifest.dataset}.csv"
     baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 
-    table = measurement.measure(trained, test, settings.severities, seed)
+    table = measurement.measure(trained, test, settings.severities, seed, KINDS[trained.manifest.kind])
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", measurement.with_baseline(table, baseline))
     write_json("metrics/robustness.json", {**measurement.summary(table, baseline), "samples": len(test)})

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from darkroom.models.registry import FAMILIES, LIBRARIES, build
+from darkroom.models.registry import LIBRARIES, OF_IMAGES, build
 
 SMALL = {
     "cnn": {"channels": 4, "hidden_units": 8, "dropout": 0.0},
@@ -15,7 +15,7 @@ SMALL = {
     "torchvision": {"architecture": "shufflenet_v2_x0_5"},
     "timm": {"architecture": "test_resnet"},
 }
-OWN = [name for name in FAMILIES if name not in LIBRARIES]  # our own networks
+OWN = [name for name in OF_IMAGES if name not in LIBRARIES]  # our own networks of images
 
 
 def small(name: str, shape: tuple[int, ...], classes: int = 3, seed: int = 0, **arguments: object) -> nn.Module:

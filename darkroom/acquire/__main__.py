@@ -60,6 +60,7 @@ def strategy(wanted: str, has_model: bool, labelled: int, classes: int) -> str:
 def _run(chosen: argparse.Namespace) -> None:
     seed, model = params.load(seed=params.Seed, model=ModelConfig)
     manifest = arrays.read_manifest("data/arrays")
+    arrays.require_images(manifest, "the choice of examples")
     train, unlabelled = arrays.read_split("data/arrays", "train"), arrays.read_unlabelled("data/arrays")
     if unlabelled is None or not len(unlabelled):
         raise DarkroomError(

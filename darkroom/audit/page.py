@@ -13,7 +13,7 @@ from darkroom.audit.data import AuditData, read_originals
 from darkroom.bundle import drift, stability
 from darkroom.core.arrays import UNLABELLED, Split
 from darkroom.figures.images import to_pil
-from darkroom.preprocess import report
+from darkroom.preprocess import report, sample_sheet
 from darkroom.statistics.multiple import holm
 
 MAX_SHOWN = 60  # images per rule or section
@@ -31,7 +31,7 @@ def render(data: AuditData) -> str:
     brightness = {name: _brightness(split) for name, split in data.splits.items()}
     if data.unlabelled:
         brightness[UNLABELLED] = _brightness(data.unlabelled)
-    sheet = report.sample_sheet(data.splits["train"], data.manifest, data.seed, data.unlabelled)
+    sheet = sample_sheet.sample_sheet(data.splits["train"], data.manifest, data.seed, data.unlabelled)
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=data.manifest,

@@ -1,7 +1,8 @@
 """Drift detection: whether the images that a classifier gets still resemble the validation set.
 
-Three features of each image are compared: brightness, confidence (the largest probability), and predicted class. Labels
-are not needed. The index (darkroom.bundle.stability.py) describes the latest images at any time. The p-values
+Three features of each image are compared: brightness, confidence (the largest probability), and predicted class; of a
+text its length instead of the brightness. Labels are not needed. The index (darkroom.bundle.stability.py) describes the
+latest images at any time. The p-values
 describe the last complete window, so that nobody has to count how often they were read.
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 from darkroom.bundle import stability
 
 FEATURES = ("brightness", "confidence", "class")
+OF_KIND = {"image": FEATURES, "text": ("length", "confidence", "class")}
 WINDOW = 2000  # images
 
 
@@ -37,17 +39,22 @@ def reference(images: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     The bins of brightness and confidence are those of `stability.edges`: each holds about a tenth, or more if N is
     small. The bins of the class are the classes, by index.
     """
+    return reference_of("image", brightness(images), probabilities)
+
+
+def reference_of(kind: str, measured: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """As `reference`, for examples of a kind of OF_KIND, given the first feature `measured` (N,)."""
     described = {}
-    for feature, values in _values(brightness(images), probabilities).items():
+    for feature, values in _values(OF_KIND[kind], measured, probabilities).items():
         edges = np.arange(1, probabilities.shape[1]) if feature == "class" else stability.edges(values)
         counts = stability.binned(edges, values)
         described[feature] = {"edges": edges.tolist(), "fractions": (counts / len(values)).tolist()}
-    return {"samples": len(images), **described}
+    return {"samples": len(measured), **described}
 
 
-def require_reference(given: Mapping[str, Any], classes: int) -> None:
+def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image") -> None:
     """Raise ValueError, KeyError or TypeError if `given` is not a result of `reference` with `classes` classes."""
-    for feature in FEATURES:
+    for feature in OF_KIND[kind]:
         edges, fractions = given[feature]["edges"], given[feature]["fractions"]
         expected = list(range(1, classes)) if feature == "class" else sorted(set(edges))
         fits = list(edges) == expected and len(fractions) == len(edges) + 1
@@ -69,9 +76,11 @@ class Watch:
 
     def __init__(self, reference: Mapping[str, Any], window: int = WINDOW) -> None:
         """`reference` is a result of the function `reference`."""
-        self._edges = {feature: np.array(reference[feature]["edges"]) for feature in FEATURES}
+        self.features = next(found for found in OF_KIND.values() if found[0] in reference)
+        self._edges = {feature: np.array(reference[feature]["edges"]) for feature in self.features}
         self._expected = {
-            feature: np.round(np.array(reference[feature]["fractions"]) * reference["samples"]) for feature in FEATURES
+            feature: np.round(np.array(reference[feature]["fractions"]) * reference["samples"])
+            for feature in self.features
         }
         needs = {feature: stability.min_samples(len(counts)) for feature, counts in self._expected.items()}
         self._needs = {feature: need for feature, need in needs.items() if need <= reference["samples"]}
@@ -79,15 +88,15 @@ class Watch:
         self._counts = np.zeros(ends[-1], np.int64)  # of all bins, one feature after the other
         self._starts = np.array([0, *ends[:-1]])
         size = max(window, *self._needs.values(), 1)
-        self._window = np.zeros((size, len(FEATURES)), np.int32)  # the bins of each image; a ring buffer
+        self._window = np.zeros((size, len(self.features)), np.int32)  # the bins of each image; a ring buffer
         self._seen = 0
         self._p_values: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def see(self, brightness: np.ndarray, probabilities: np.ndarray) -> None:
-        """Add n images, oldest first: their `brightness` (n,) and probabilities (n, K)."""
-        size, values = len(self._window), _values(brightness, probabilities)
-        bins = [stability.bins(self._edges[feature], values[feature]) for feature in FEATURES]
+    def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
+        """Add n examples, oldest first: their first feature `measured` (n,), and probabilities (n, K)."""
+        size, values = len(self._window), _values(self.features, measured, probabilities)
+        bins = [stability.bins(self._edges[feature], values[feature]) for feature in self.features]
         added = np.column_stack(bins) + self._starts
         with self._lock:
             while len(added):
@@ -128,10 +137,10 @@ class Watch:
 
     def _observed(self) -> dict[str, np.ndarray]:
         """The counts by feature."""
-        return dict(zip(FEATURES, np.split(self._counts.copy(), self._starts[1:]), strict=True))
+        return dict(zip(self.features, np.split(self._counts.copy(), self._starts[1:]), strict=True))
 
 
-def _values(brightness: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def _values(features: tuple[str, ...], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """One number per image, by feature. Confidence has four digits: further ones depend on the machine's rounding."""
     confidence = probabilities.max(1).astype(np.float64).round(4)
-    return dict(zip(FEATURES, (brightness, confidence, probabilities.argmax(1)), strict=True))
+    return dict(zip(features, (measured, confidence, probabilities.argmax(1)), strict=True))

@@ -1,9 +1,11 @@
 """Read the packed arrays of a dataset: memory-mapped .npy files and a manifest.
 
 manifest.json
-<split>.inputs.npy   (N, ...) uint8, not normalised; images are (N, H, W, C), 0..255, those of train may be larger
+<split>.inputs.npy   images (N, H, W, C) uint8, 0..255, not normalised, those of train may be larger;
+                     texts (N, L) int32, the indices of their tokens, padded with 0 at the end
 <split>.labels.npy   (N,) int64, index into the manifest's classes; the split `unlabelled` has none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
+<split>.texts.json   (N,) texts, if the examples are texts, and tokenizer.json, which made their tokens
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
 darkroom/preprocess/packing.py writes them.
@@ -13,8 +15,9 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,14 +35,14 @@ _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 class Split:
     """One split of a dataset; the arrays may be memory-mapped and must not be written to."""
 
-    uncropped: np.ndarray  # (N, ...) uint8; images are (N, H', W', C), 0..255: random crops may use all of their pixels
+    uncropped: np.ndarray  # as in the file; images are (N, H', W', C): random crops may use all of their pixels
     labels: np.ndarray  # (N,) int64
     ids: np.ndarray  # (N,) TEXT
     size: tuple[int, int] | None = None  # H, W of an input if that is the centre of an image; None: the whole
 
     @property
     def inputs(self) -> np.ndarray:
-        """What a network sees without augmentation: (N, ...) uint8, a view; images are (N, H, W, C), 0..255."""
+        """What a network sees without augmentation, a view: images (N, H, W, C) uint8, or texts (N, L) int32."""
         return centre(self.uncropped, self.size) if self.size else self.uncropped
 
     def __len__(self) -> int:
@@ -62,7 +65,7 @@ class Manifest:
     title: str
     licence: str
     classes: tuple[str, ...]
-    shape: tuple[int, ...]  # of one input; height, width, channels of an image
+    shape: tuple[int, ...]  # of one input: (height, width, channels); of a text (tokens at most, kinds of tokens)
     mean: tuple[float, ...]  # by channel (last axis) over the training split, on the scale 0..1
     std: tuple[float, ...]
     counts: Mapping[str, int]  # examples by split
@@ -70,26 +73,38 @@ class Manifest:
     sha256: str  # of the contents of all arrays
     test_sha256: str  # of the inputs, labels and ids of the test split
     test_examples_sha256: str  # of its labels and ids, which image size and resizing don't change
-    resize: str  # how images were resized, as in darkroom/inputs/config.py
+    resize: str  # how images were resized, as in darkroom/inputs/config.py; "" and 1.0 for texts
     interpolation: str
     crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
+    kind: str = "image"  # of the examples, or text
 
 
 def read_manifest(folder: str | Path) -> Manifest:
     """Read the manifest of the arrays in `folder`; raise DarkroomError if it is missing or invalid."""
     path = Path(folder) / "manifest.json"
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8"))
         for name in ("classes", "shape", "mean", "std"):
-            fields[name] = tuple(fields[name])
-        if fields.get("intensity_range"):
-            fields["intensity_range"] = tuple(fields["intensity_range"])
-        return Manifest(**{**fields, "augmentation": Augmentation(**fields["augmentation"])})
+            given[name] = tuple(given[name])
+        if given.get("intensity_range"):
+            given["intensity_range"] = tuple(given["intensity_range"])
+        return Manifest(**{**given, "augmentation": Augmentation(**given["augmentation"])})
     except FileNotFoundError:
         raise DarkroomError(f"{path} is missing: run `dvc repro preprocess` to write it.") from None
     except (ValueError, TypeError, KeyError) as error:
         raise DarkroomError(f"{path} is not a valid manifest ({error}): {_WRITE_AGAIN}.") from error
+
+
+def fields(manifest: Manifest) -> dict[str, Any]:
+    """The contents of manifest.json; without a kind, the examples are images."""
+    return {name: value for name, value in asdict(manifest).items() if (name, value) != ("kind", "image")}
+
+
+def require_images(manifest: Manifest, what: str) -> None:
+    """Raise DarkroomError if the examples are not images, which `what` needs."""
+    if manifest.kind != "image":
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s.")
 
 
 def read_split(folder: str | Path, name: str) -> Split:
@@ -104,10 +119,11 @@ def read_split(folder: str | Path, name: str) -> Split:
         labels = labels[0] if labels else np.full(len(ids), -1)
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DarkroomError(f"The split {name} in {folder} cannot be read ({error}): {_WRITE_AGAIN}.") from error
-    shape = read_manifest(folder).shape
+    manifest = read_manifest(folder)
+    shape, dtype = (manifest.shape[:1], np.int32) if manifest.kind == "text" else (manifest.shape, np.uint8)
     size = shape[:2] if packed.ndim == 4 == len(shape) + 1 and packed.shape[1:] != shape else None
     split, one_length = Split(packed, labels, ids, size), len(packed) == len(labels) == len(ids)
-    if not one_length or packed.dtype != np.uint8 or packed.ndim < 2 or split.inputs.shape[1:] != shape:
+    if not one_length or packed.dtype != dtype or packed.ndim < 2 or split.inputs.shape[1:] != shape:
         raise DarkroomError(f"The arrays of the split {name} in {folder} do not match: {_WRITE_AGAIN}.")
     return split
 
@@ -115,6 +131,15 @@ def read_split(folder: str | Path, name: str) -> Split:
 def read_unlabelled(folder: str | Path) -> Split | None:
     """The examples without a label, as `read_split` reads a split; their labels are -1. None if there are none."""
     return read_split(folder, UNLABELLED) if (Path(folder) / f"{UNLABELLED}.inputs.npy").exists() else None
+
+
+def read_texts(folder: str | Path, name: str) -> list[str]:
+    """The texts of the split `name`; raise DarkroomError if they cannot be read."""
+    path = Path(folder) / f"{name}.texts.json"
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DarkroomError(f"{path} cannot be read ({error}): {_WRITE_AGAIN}.") from None
 
 
 def read_columns(folder: str | Path, name: str) -> dict[str, np.ndarray]:

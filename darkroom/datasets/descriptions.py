@@ -1,6 +1,7 @@
 """The schema of data/datasets/<name>/dataset.yaml, and its reader.
 
-A dataset is either published, as files with known checksums, or a folder of images, whose dataset.yaml is optional.
+A dataset is either published, as files with known checksums, or a folder of images or texts, whose dataset.yaml is
+optional.
 The `sha256` of a file is that of its uncompressed contents, so a mirror may recompress it. If only the publisher's MD5
 of an archive is known, the archive must match it; an unpacked file must have its exact size and be valid in its format.
 """
@@ -10,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +20,7 @@ from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
+from darkroom.datasets import manifest, tables
 
 FOLDER = Path("data/datasets")
 DESCRIPTION = "dataset.json"  # in the folder of raw files: a copy of the description
@@ -66,7 +68,7 @@ class Debian(_Strict):
 
 
 class Dataset(_Strict):
-    """The fields of both kinds; the name is that of the folder."""
+    """The fields of all kinds; the name is that of the folder."""
 
     name: Text
     title: Text
@@ -92,6 +94,7 @@ class Dataset(_Strict):
 class ImageFolder(Dataset):
     """A folder of images; every key of its dataset.yaml is optional."""
 
+    kind: ClassVar[str] = "image"  # of its examples
     format: Literal["images"] = "images"
     licence: Text = "unknown"
     homepage: Text = "unknown"
@@ -99,9 +102,20 @@ class ImageFolder(Dataset):
     augmentation: Augmentation = Augmentation(flip=False, shift=0)
 
 
+class TextFolder(Dataset):
+    """A folder of texts; every key of its dataset.yaml is optional, but `kind` if other files are there too."""
+
+    kind: Literal["text"] = "text"
+    licence: Text = "unknown"
+    homepage: Text = "unknown"
+    classes: tuple[Text, ...] = ()  # empty: the labels of the tables, sorted
+    augmentation: Augmentation = Augmentation(flip=False, shift=0)  # of images
+
+
 class Published(Dataset):
     """A published dataset, whose files have known checksums."""
 
+    kind: ClassVar[str] = "image"
     format: Literal["idx", "cifar_binary"]
     transposed: bool = False  # images are stored in column-major order
     classes: Annotated[tuple[Text, ...], Field(min_length=2)]
@@ -145,8 +159,8 @@ def require_known(name: str) -> None:
         raise DarkroomError(f"data.dataset = {name!r}: {allowed}{f'; {hint}' if hint else '.'}")
 
 
-def load(name: str) -> Published | ImageFolder:
-    """Read the dataset in data/datasets/<name>; without a dataset.yaml it is a folder of images.
+def load(name: str) -> Published | ImageFolder | TextFolder:
+    """Read the dataset in data/datasets/<name>; without a dataset.yaml it is a folder of images or texts.
 
     Raises DarkroomError if there is no such folder, or if its dataset.yaml is invalid.
     """
@@ -160,13 +174,21 @@ def load(name: str) -> Published | ImageFolder:
         raise DarkroomError(f"{path} cannot be read ({' '.join(str(error).split())}): {_REMEDY}.") from None
     if not isinstance(values, dict):
         raise DarkroomError(f"{path} must hold keys such as title, licence and classes, but holds {values!r}.")
+    if not {"kind", "format"} & values.keys() and _holds_texts(FOLDER / name):
+        values = {"kind": "text", **values}
     return parse(json.dumps({**values, "name": name}, default=str), path)
 
 
-def parse(text: str, source: str | Path) -> Published | ImageFolder:
+def _holds_texts(folder: Path) -> bool:
+    """Whether a folder without a dataset.yaml holds texts: a table, and neither a manifest nor other folders."""
+    others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return bool(tables.find(folder)) and not others and manifest.find(folder) is None
+
+
+def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder:
     """Validate a JSON description; raise DarkroomError that names `source`, the key, its value and what is allowed."""
     values = json.loads(text)
-    kind = _KINDS.get(str(values.get("format", "images")))
+    kind = TextFolder if values.get("kind") == "text" else _KINDS.get(str(values.get("format", "images")))
     if kind is None:
         allowed = f"must be one of {', '.join(_KINDS)}"
         raise DarkroomError(f"{source}: format = {values['format']!r}: {allowed}; {_REMEDY}.")

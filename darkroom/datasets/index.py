@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
 from darkroom.datasets import folders, listing, manifest
-from darkroom.datasets.descriptions import DESCRIPTION, ImageFolder
+from darkroom.datasets.descriptions import DESCRIPTION, Dataset, ImageFolder
 from darkroom.datasets.listing import Listed
 from darkroom.inputs import image
 
@@ -31,6 +32,13 @@ MAX_BYTES = 2**28  # larger files are not read
 _BLOCK = 1024  # files read between two updates of the progress bar
 _LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
+_REMEDIES = {  # by kind: if labels are missing, and how to label more
+    "image": (
+        "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest",
+        ". Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more",
+    ),
+    "text": ("give at least 3 random texts of each class a label", ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,10 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     """
     listed, remarks = _list(dataset)
     if not listed:
-        remedy = f"add one sub-folder per class, or a {manifest.NAMES[0]} with the columns path and label"
+        remedy = f"add one sub-folder per class, or a {listing.MANIFESTS[0]} with the columns path and label"
         raise DarkroomError(f"{dataset.folder} has no images: {remedy}.")
-    classes = _classes(dataset, listed)
-    _check_groups(dataset, listed)
+    classes = classes_of(dataset, listed)
+    check_groups(dataset, listed)
     unusable, ignored = 0, Counter()
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="") as file:
@@ -119,14 +127,17 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
     return sorted(listed), remarks
 
 
-def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
-    """The classes in the order of dataset.yaml, or sorted."""
+def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
+    """The classes of examples with a `label`, in the order of dataset.yaml, or sorted.
+
+    Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown.
+    """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
-    start = "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest"
-    remedy = f"{start}. Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more"
+    start, more = _REMEDIES[dataset.kind]
     if not found:
-        raise DarkroomError(f"{folder} has {counted(len(listed), 'image')}, but no image with a label: {remedy}.")
+        total = counted(len(listed), dataset.kind)
+        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {start}{more}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):
@@ -141,22 +152,22 @@ def _classes(dataset: ImageFolder, listed: Iterable[Listed]) -> tuple[str, ...]:
         similar[key] = name
     classes = dataset.classes or tuple(sorted(found))
     if unknown := sorted(set(found) - set(classes)):
-        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its images"
+        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {dataset.kind}s"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
     if empty := [name for name in classes if name not in found]:
         if found.total() == len(listed):
             start = "add some"
         remedy = f"{start}, or remove the class from dataset.yaml"
-        raise DarkroomError(f"{folder} has no images of the class {empty[0]!r}: {remedy}.")
+        raise DarkroomError(f"{folder} has no {dataset.kind}s of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
         raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.")
     return classes
 
 
-def _check_groups(dataset: ImageFolder, listed: Iterable[Listed]) -> None:
-    """Raise DarkroomError if a group is in two splits; an image without a split belongs to training.
+def check_groups(dataset: Dataset, listed: Iterable[Any]) -> None:
+    """Raise DarkroomError if a group is in two splits; an example without a split belongs to training.
 
-    Unlabelled images of a group that is held out are left out later.
+    Unlabelled examples of a group that is held out are left out later.
     """
     first: dict[str, str] = {}
     for one in (one for one in listed if one.split != UNLABELLED):

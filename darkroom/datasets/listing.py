@@ -5,6 +5,8 @@ import unicodedata
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import NamedTuple
 
+MANIFESTS = ("manifest.csv", "manifest.jsonl")  # names of manifests, in any case
+
 _INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 _UNLABELLED = ("unlabelled", "unlabeled")

@@ -20,7 +20,6 @@ from darkroom.core.spelling import closest
 from darkroom.datasets import listing
 from darkroom.datasets.listing import Listed
 
-NAMES = ("manifest.csv", "manifest.jsonl")  # in any case
 Row = list[tuple[str, Any]]  # name of a column as given, and value
 
 MAX_CELL = 100  # characters of a value of another column; a column with longer values is not kept
@@ -67,7 +66,7 @@ class _Columns:
 
 def find(folder: Path) -> Path | None:
     """The manifest in `folder`, if there is one; raise DarkroomError if there are several."""
-    found = sorted(path for path in folder.iterdir() if path.name.casefold() in NAMES and not path.is_dir())
+    found = sorted(path for path in folder.iterdir() if path.name.casefold() in listing.MANIFESTS and not path.is_dir())
     if len(found) > 1:
         raise DarkroomError(f"{folder} has {' and '.join(path.name for path in found)}: keep one of them.")
     return found[0] if found else None
@@ -89,7 +88,7 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         if not listing.stripped(values.get("path", "")):
             raise DarkroomError(f"{where} has no path: every row needs one.")
         label = listing.stripped(values.get("label", ""))
-        split = _split(listing.stripped(values.get("split", "")), label, where)
+        split = row_split(listing.stripped(values.get("split", "")), label, where)
         file = _file(values["path"], path.parent, where)
         if file in rows:
             same = f"the same path {values['path']!r} as row {rows[file]}"
@@ -105,7 +104,7 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
     return [row._replace(columns=text) for row, text in zip(listed, texts, strict=True)], list(long)
 
 
-def _split(given: str, label: str, where: str) -> str:
+def row_split(given: str, label: str, where: str) -> str:
     """The split of a row; a row without a label is unlabelled, and may be in no other split than training."""
     split = listing.split_named(given)
     if label and given and not split:

@@ -45,8 +45,8 @@ def summary_line(summary: Mapping[str, float]) -> str:
     """The main numbers of a summary in one line, for the terminal."""
     interval = f"{summary['accuracy_low']:.2%} to {summary['accuracy_high']:.2%}"
     return (
-        f"{counted(summary['samples'], 'test image')}: accuracy {summary['accuracy']:.2%} (95 % interval {interval}), "
-        f"loss {summary['loss']:.4f}, macro F1 {summary['macro_f1']:.4f}"
+        f"{counted(summary['samples'], 'test example')}: accuracy {summary['accuracy']:.2%} "
+        f"(95 % interval {interval}), loss {summary['loss']:.4f}, macro F1 {summary['macro_f1']:.4f}"
     )
 
 

@@ -14,7 +14,12 @@ from darkroom.statistics.intervals import mean_interval, unit_sums
 from darkroom.statistics.multiple import holm
 
 LEVEL = 0.05
-TITLES = {"integrated_gradients": "integrated gradients", "grad_cam": "Grad-CAM", "occlusion": "occlusion"}
+TITLES = {
+    "integrated_gradients": "integrated gradients",
+    "grad_cam": "Grad-CAM",
+    "occlusion": "occlusion",
+    "leave_one_out": "leave-one-out",
+}
 
 
 def compare(areas: Mapping[str, np.ndarray], groups: np.ndarray | None = None) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from darkroom.models.sequences import example
+
 # Per second, of two cores of an older server; an AMD EPYC (Zen 5) was twice as fast. Networks with depthwise
 # convolutions are limited by the second: efficientnet_lite0 writes 28 million values for 0.8 billion FLOPs.
 FLOPS = 2e11  # floating-point operations of convolutions and matrix products
@@ -24,7 +26,7 @@ def seconds(network: nn.Module, shape: Sequence[int]) -> float:
     """
     # On "meta" nothing is computed; in training mode no fused kernel hides the operations.
     network = copy.deepcopy(network).to("meta").train()
-    inputs = torch.zeros(_BATCH, *shape, device="meta").movedim(-1, 1)
+    inputs = example(network, shape, _BATCH, "meta")
     with FlopCounterMode(display=False) as flops, _Written() as written:
         network(inputs)
     return (flops.get_total_flops() / FLOPS + written.values / VALUES) / _BATCH

@@ -17,10 +17,6 @@ from darkroom.bundle.classifier import (
     INPUT,
     MANIFEST,
     VARIANTS,
-    Conformal,
-    Manifest,
-    Pretrained,
-    Teacher,
     answers,
     check_golden,
     golden_names,
@@ -28,15 +24,17 @@ from darkroom.bundle.classifier import (
     open_session,
     read,
 )
+from darkroom.bundle.manifest import Conformal, Manifest, Pretrained, Teacher, TextManifest
 from darkroom.core.outputs import write_json, write_text
 from darkroom.core.randomness import numpy_generator
 from darkroom.export.graph import Denoise
-from darkroom.export.model_card import card
+from darkroom.export.model_card import card, text_card
 from darkroom.inputs.config import ImageConfig
 from darkroom.inputs.denoising import denoise
 from darkroom.models.checkpoints import Description, Trained
 
 GOLDEN_IMAGES = 8
+CARDS = {"image": card, "text": text_card}
 _PREPROCESSING = ("resize", "interpolation", "crop_fraction", "denoise", "max_pixels")
 
 
@@ -76,23 +74,37 @@ def describe(
 
     `calibration` and `evaluated` are the contents of models/calibration.json and metrics/evaluate.json.
     """
-    description = trained.description
-    fields = ("dataset", "title", "licence", "data_sha256", "classes", "shape")
     return Manifest(
-        format=FORMAT,
-        model=description.name,
-        **{name: getattr(description, name) for name in fields},
+        **common(trained, opset, calibration, evaluated, reference, files),
         **{name: getattr(preprocess, name) for name in _PREPROCESSING},
         intensity_range=trained.manifest.intensity_range,
-        pretrained=_pretrained(description),
-        teacher=_teacher(description),
-        opset=opset,
-        **{name: value for name, value in calibration.items() if name != "conformal"},
-        conformal=TypeAdapter(Conformal).validate_python(calibration["conformal"]),
-        metrics={name: value for name, value in evaluated.items() if isinstance(value, int | float)},
-        reference=reference,
-        files={name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()},
     )
+
+
+def common(
+    trained: Trained,
+    opset: int,
+    calibration: Mapping[str, Any],
+    evaluated: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    files: Mapping[str, bytes],
+) -> dict[str, Any]:
+    """The fields that manifests of every kind have; arguments as of `describe`."""
+    description = trained.description
+    fields = ("dataset", "title", "licence", "data_sha256", "classes", "shape")
+    return {
+        "format": FORMAT,
+        "model": description.name,
+        **{name: getattr(description, name) for name in fields},
+        "pretrained": _pretrained(description),
+        "teacher": _teacher(description),
+        "opset": opset,
+        **{name: value for name, value in calibration.items() if name != "conformal"},
+        "conformal": TypeAdapter(Conformal).validate_python(calibration["conformal"]),
+        "metrics": {name: value for name, value in evaluated.items() if isinstance(value, int | float)},
+        "reference": reference,
+        "files": {name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()},
+    }
 
 
 def _pretrained(description: Description) -> Pretrained | None:
@@ -122,13 +134,17 @@ def read_per_class(path: str | Path) -> list[dict[str, str]]:
 
 
 def write(
-    folder: Path, manifest: Manifest, files: Mapping[str, bytes], per_class: Sequence[Mapping[str, Any]], threads: int
+    folder: Path,
+    manifest: Manifest | TextManifest,
+    files: Mapping[str, bytes],
+    per_class: Sequence[Mapping[str, Any]],
+    threads: int,
 ) -> float:
     """Write the bundle of `files` to `folder` and run its golden images; returns the milliseconds per image."""
     for name, contents in files.items():
         (folder / name).write_bytes(contents)
     write_json(folder / MANIFEST, asdict(manifest))
-    write_text(folder / CARD, card(manifest, per_class))
+    write_text(folder / CARD, CARDS[manifest.kind](manifest, per_class))
     for variant, name in VARIANTS.items():
         if name in files:
             check_golden(read(folder, threads, variant), folder)

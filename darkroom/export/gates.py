@@ -71,8 +71,8 @@ def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray,
         broken = int((~np.isfinite(numbers)).any(axis=1).sum())
         if broken:
             raise DarkroomError(
-                f"The {model} model's output for {broken} of {counted(len(numbers), 'test image')} is infinite or NaN: "
-                f"{remedy}."
+                f"The {model} model's output for {broken} of {counted(len(numbers), 'test example')} is infinite or "
+                f"NaN: {remedy}."
             )
     difference = float(np.abs(logits - expected).max())
     labels = probabilities.argmax(axis=1)
@@ -80,7 +80,7 @@ def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray,
     if disagreements or difference > tolerance:
         message = (
             f"The exported model differs from the trained model: {disagreements} of "
-            f"{counted(len(expected), 'test image')} got another label, and logits differ by up to {difference:.3g} "
+            f"{counted(len(expected), 'test example')} got another label, and logits differ by up to {difference:.3g} "
             f"(export.tolerance = {tolerance:g}). "
             "Try another export.opset. If only logits differ, you can raise export.tolerance."
         )

@@ -121,9 +121,16 @@ def _trace(module: nn.Module, description: Description) -> torch.export.Exported
 
 def _to_onnx(program: torch.export.ExportedProgram, name: str, outputs: list[str], opset: int) -> onnx.ModelProto:
     """The program as an ONNX graph whose input is called `name`."""
+    return convert(program, _DYNAMIC, name, outputs, opset)
+
+
+def convert(
+    program: torch.export.ExportedProgram, dynamic: dict[str, dict], name: str, outputs: list[str], opset: int
+) -> onnx.ModelProto:
+    """A traced program as an ONNX graph whose input is called `name`, with `dynamic` sizes by the traced name."""
     converted = torch.onnx.export(
         program,
-        dynamic_shapes=_DYNAMIC,
+        dynamic_shapes=dynamic,
         input_names=[name],
         output_names=outputs,
         opset_version=opset,

@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from darkroom.bundle.classifier import Manifest
+from darkroom.bundle.manifest import Manifest, TextManifest
 from darkroom.inputs.resizing import uncropped
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
+TEXT_TEMPLATE = Path(__file__).with_name("text_card.md.jinja")
 # The SPDX identifiers that model hubs know, in their spelling
 LICENCES = """
     afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc0-1.0 cc-by-2.0
@@ -38,33 +39,49 @@ def card(manifest: Manifest, per_class: Sequence[Mapping[str, Any]]) -> str:
     `per_class` has one row per class as in metrics/evaluate/per_class.csv, with numbers or strings as values: class,
     precision, recall, f1, the bounds of precision and recall (precision_low ...), and support.
     """
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters["md"] = _escaped
     height, width, channels = manifest.shape
     whole_height, whole_width = uncropped((height, width), manifest.crop_fraction)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        front_matter=yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True, width=10_000),
-        manifest=manifest,
-        metrics=manifest.metrics,
+    return _rendered(
+        TEMPLATE,
+        manifest,
+        per_class,
         height=height,
         width=width,
         channels=channels,
         whole_height=whole_height,
         whole_width=whole_width,
         resize=_RESIZE[manifest.resize],
-        per_class=per_class,
-        weakest=min((row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"])),
-        percent=_percent,
-        number=lambda fraction: f"{100 * fraction:.4g}",
         kinds=[name.removeprefix("ood_auroc_") for name in manifest.metrics if name.startswith("ood_auroc_")],
     )
 
 
-def _front_matter(manifest: Manifest) -> dict[str, Any]:
+def text_card(manifest: TextManifest, per_class: Sequence[Mapping[str, Any]]) -> str:
+    """As `card`, of a classifier of texts."""
+    return _rendered(TEXT_TEMPLATE, manifest, per_class)
+
+
+def _rendered(
+    template: Path, manifest: Manifest | TextManifest, per_class: Sequence[Mapping[str, Any]], **more: Any
+) -> str:
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["md"] = _escaped
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        front_matter=yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True, width=10_000),
+        manifest=manifest,
+        metrics=manifest.metrics,
+        per_class=per_class,
+        weakest=min((row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"])),
+        percent=_percent,
+        number=lambda fraction: f"{100 * fraction:.4g}",
+        **more,
+    )
+
+
+def _front_matter(manifest: Manifest | TextManifest) -> dict[str, Any]:
     """The metadata of https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
-    dataset = _id(manifest.dataset)
+    dataset, task = _id(manifest.dataset), f"{manifest.kind}-classification"
     metrics = [
         {"type": "accuracy", "name": "Accuracy", "value": round(manifest.metrics["accuracy"], 4)},
         {
@@ -75,15 +92,15 @@ def _front_matter(manifest: Manifest) -> dict[str, Any]:
         },
     ]
     result = {
-        "task": {"type": "image-classification", "name": "Image classification"},
+        "task": {"type": task, "name": f"{manifest.kind.capitalize()} classification"},
         "dataset": {"type": dataset, "name": _line(manifest.title), "split": "test"},
         "metrics": metrics,
     }
     return {
         **_licence(manifest.licence),
         "library_name": "onnx",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "onnx", "onnxruntime", "darkroom"],
+        "pipeline_tag": task,
+        "tags": [task, "onnx", "onnxruntime", "darkroom"],
         "datasets": [dataset],
         "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": f"{dataset}-{_id(manifest.model)}", "results": [result]}],

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom.core import params
+from darkroom.core import arrays, params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import answers, descriptions
@@ -61,6 +61,7 @@ def _run(chosen: argparse.Namespace) -> None:
             f"data/arrays holds {packed.manifest.dataset}, and data.dataset = {data.dataset}: "
             "run `dvc repro preprocess`."
         )
+    arrays.require_images(packed.manifest, "the page")
     journal = Journal(dataset.folder, LOCKS / f"{data.dataset}.lock", chosen.by)
     try:
         opened = _chosen(packed, journal, chosen)

@@ -88,6 +88,25 @@ class TimmConfig(Section):
     architecture: Annotated[str, Field(pattern=r"^[a-z0-9_.]+$")]
 
 
+class TextCnnConfig(Section):
+    """The convolutional network over tokens."""
+
+    embed_dim: Annotated[int, Field(ge=2, le=4096)]
+    channels: Channels
+    dropout: Fraction
+
+
+class TransformerConfig(VitConfig):
+    """The Transformer encoder over tokens."""
+
+
+class BertConfig(Section):
+    """BERT."""
+
+    architecture: Annotated[str, Field(pattern=r"^(auto|L-[1-9]\d?_H-[1-9]\d{0,3}_A-[1-9]\d?)$")]
+    dropout: Fraction
+
+
 def _family(name: str) -> str:
     families = ModelConfig.families()
     library, _, architecture = name.partition("/")
@@ -121,6 +140,9 @@ class ModelConfig(Section):
     vit: VitConfig
     torchvision: TorchvisionConfig
     timm: TimmConfig
+    text_cnn: TextCnnConfig
+    transformer: TransformerConfig
+    bert: BertConfig
 
     @classmethod
     def families(cls) -> list[str]:

@@ -9,12 +9,14 @@ from scipy.special import softmax
 from torch import nn
 from tqdm import tqdm
 
+from darkroom.models import sequences
 from darkroom.models.normalisation import normalise
 
 # Pixels of one batch. On a CPU its feature maps should stay in the cache, and below the 32 MB from which the C library
 # maps fresh memory for each: 40 photos at a time took three times as long as 4, with the same bits.
 CPU_PIXELS = 4 * 224 * 224
 GPU_PIXELS = 500 * 64 * 64  # bounds the memory
+CPU_TOKENS, GPU_TOKENS = 2048, 32_768  # elements of a batch of sequences, with its padding
 
 
 @torch.inference_mode()
@@ -26,22 +28,31 @@ def predict(
     precision: torch.dtype = torch.float32,
     limit: int = 500,
 ) -> np.ndarray:
-    """Logits (N, K) float32 of inputs (N, ..., C) uint8, computed on the network's device in `precision`.
+    """Logits (N, K) float32 of inputs (N, ..., C) uint8, or sequences (N, L) int32, on the network's device.
 
-    `mean` and `std` are per channel, on the scale 0..1. A batch has at most `limit` inputs, fewer of large ones. Leaves
-    the network in evaluation mode.
+    They are computed in `precision`. `mean` and `std` are per channel, on the scale 0..1. A batch has at most `limit`
+    inputs, fewer of large ones. Leaves the network in evaluation mode.
     """
     network.eval()
     device = next(network.parameters()).device
-    size = batch_size(inputs.shape[1:], device, limit)
+    parts = _batches(inputs, device, limit)
     logits = []
-    for start in tqdm(range(0, len(inputs), size), desc="predict", unit="batch", leave=False, disable=None):
-        batch = torch.from_numpy(np.array(inputs[start : start + size])).to(device)  # a copy: maps are read-only
+    for part in tqdm(parts, desc="predict", unit="batch", leave=False, disable=None):
+        batch = torch.from_numpy(np.array(inputs[part])).to(device)  # a copy: maps are read-only
         # By default a GPU rounds float32 convolutions to TF32, which has 10 bits of mantissa.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with exact, torch.autocast(device.type, precision, enabled=precision != torch.float32):
             logits.append(network(normalise(batch, mean, std)).float().cpu())
-    return torch.cat(logits).numpy()
+    found = torch.cat(logits).numpy()
+    return found[np.argsort(np.concatenate(parts))] if sequences.are(inputs) else found
+
+
+def _batches(inputs: np.ndarray, device: torch.device, limit: int) -> list[slice] | list[np.ndarray]:
+    """The parts of the inputs that are computed at once."""
+    if sequences.are(inputs):
+        return list(sequences.batches(inputs, limit, CPU_TOKENS if device.type == "cpu" else GPU_TOKENS))
+    size = batch_size(inputs.shape[1:], device, limit)
+    return [slice(start, start + size) for start in range(0, len(inputs), size)]
 
 
 def batch_size(shape: Sequence[int], device: torch.device, limit: int = 500) -> int:

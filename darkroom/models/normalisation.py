@@ -1,17 +1,22 @@
-"""Normalisation of packed inputs for the network."""
+"""What a network gets for packed inputs: images are normalised, sequences are trimmed."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from darkroom.models import sequences
+
 
 def normalise(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Inputs (N, ..., C) uint8 to (N, C, ...) float32 with mean 0 and standard deviation 1 per channel.
 
     `mean` and `std` are on the scale 0..1. A constant channel is only centred. The memory layout stays that of the
-    inputs, which for images is PyTorch's channels_last: convolutions on a CPU are fastest in it.
+    inputs, which for images is PyTorch's channels_last: convolutions on a CPU are fastest in it. Sequences (N, L) int32
+    become (N, l) int64, without padding that all have.
     """
+    if sequences.are(inputs):
+        return sequences.trimmed(inputs)
     scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32, device=inputs.device)
     offset = torch.tensor(
         [-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32, device=inputs.device

@@ -1,11 +1,11 @@
 """The network families, by the name that `model.name` selects.
 
-Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), and returns logits
-(N, classes). Its last layer is called `head`; an adapted network of a library names its own in the attribute
-`last_layer_name`, so that optimisers and fine-tuning can tell it from the rest (`layers.last_layer`). A network whose
-first filters are computed from the data has a method `fit_stem(inputs)`, called once before training. A network that
-adds position embeddings (1, tokens, features) names them in `position_grids`, with the rows and columns of its patches,
-so that pretrained ones can be resampled (`darkroom.weights.positions`).
+Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), or sequences (N, L)
+int64 such as texts, and returns logits (N, classes). Its last layer is called `head`; an adapted network of a library
+names its own in the attribute `last_layer_name`, so that optimisers and fine-tuning can tell it from the rest
+(`layers.last_layer`). A network whose first filters are computed from the data has a method `fit_stem(inputs)`, called
+once before training. A network that adds position embeddings (1, tokens, features) names them in `position_grids`, with
+the rows and columns of its patches, so that pretrained ones can be resampled (`darkroom.weights.positions`).
 """
 
 from collections.abc import Mapping
@@ -14,11 +14,12 @@ from typing import Any
 from torch import nn
 
 from darkroom.core.errors import DarkroomError
-from darkroom.models import timm_models, torchvision_models
+from darkroom.models import bert, lstm, timm_models, torchvision_models
 from darkroom.models.cnn import Cnn
-from darkroom.models.lstm import Lstm
 from darkroom.models.resnet import Resnet
 from darkroom.models.sprint import Sprint
+from darkroom.models.text_cnn import TextCnn
+from darkroom.models.transformer import Transformer
 from darkroom.models.vit import Vit
 from darkroom.models.wide_resnet import WideResnet
 
@@ -27,20 +28,33 @@ FAMILIES = {
     "sprint": Sprint,
     "resnet": Resnet,
     "wide_resnet": WideResnet,
-    "lstm": Lstm,
+    "lstm": lstm.build,
     "vit": Vit,
     "torchvision": torchvision_models.adapt,
     "timm": timm_models.adapt,
+    "text_cnn": TextCnn,
+    "transformer": Transformer,
+    "bert": bert.Bert,
 }
-LIBRARIES = {"torchvision": torchvision_models.published, "timm": timm_models.published}  # families of many networks
+OF_TEXTS = ("text_cnn", "lstm", "transformer", "bert")
+OF_IMAGES = tuple(name for name in FAMILIES if name == "lstm" or name not in OF_TEXTS)
+LIBRARIES = {  # families of many networks
+    "torchvision": torchvision_models.published,
+    "timm": timm_models.published,
+    "bert": bert.published,
+}
+OWN_NAMES = {"bert": bert.own_names}  # published tensors by the names of the family's networks, if they differ
 
 
 def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build a network of the family `name` for inputs of `shape`, channels last: (height, width, channels) for images.
 
-    Draws the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of
-    this shape, for example because images are too small.
+    For sequences it is (length, kinds of indices). Draws the initial weights from PyTorch's global generator. Raises
+    DarkroomError if the family cannot take inputs of this shape, for example because images are too small.
     """
+    kind, families = ("texts", OF_TEXTS) if len(shape) == 2 else ("images", OF_IMAGES)
+    if name not in families:
+        raise DarkroomError(f"model.name = {name!r} does not take {kind}: use one of {', '.join(families)}.")
     try:
         return FAMILIES[name](shape, classes, **arguments)
     except ValueError as error:
@@ -51,7 +65,7 @@ def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], class
 
 
 def published(name: str, architecture: str, channels: int) -> nn.Module:
-    """A network of LIBRARIES as its publisher defines it, for images of so many channels, with random weights.
+    """A network of LIBRARIES as its publisher defines it, for so many channels or kinds of tokens, with random weights.
 
     The attribute `last_layer_name` names its last layer. Raises DarkroomError if the library has no such architecture.
     """

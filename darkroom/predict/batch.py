@@ -1,4 +1,4 @@
-"""Classify image files and write the predictions to a CSV table.
+"""Classify image files, or tables of texts, and write the predictions to a CSV table.
 
     python -m darkroom.predict photos photo.jpg 'more/**/*.png' --output predictions.csv
 
@@ -14,6 +14,9 @@ per image:
     label_2 ...   the next classes, each with its confidence (--top-k)
     error         why the file is not usable; its predictions are empty
     bundle        version of the bundle
+
+With a bundle of texts, a PATH is a .csv, .tsv or .jsonl file with a column `text`, or a folder of such files. The table
+has one row per text: row (file and number), label, confidence, abstained, answer, and further columns as above.
 
 If interrupted, rerun the command: it resumes, and the table is the same. Images that already have a row are skipped,
 even if the file has changed; new images are added. To classify images again, delete the table or their rows.
@@ -34,7 +37,8 @@ from typing import get_args
 import numpy as np
 from tqdm import tqdm
 
-from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, Manifest, SetKind, decode_image, read, run
+from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, decode_image, read, run
+from darkroom.bundle.manifest import Manifest, SetKind
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
 from darkroom.core.spelling import counted
@@ -238,6 +242,10 @@ def _run(options: argparse.Namespace) -> int:
             f"--top-k {options.top_k}: must be at most {len(bundle.manifest.classes)}, the number of classes of "
             f"{options.bundle}.",
         )
+    if bundle.manifest.kind == "text":
+        from darkroom.predict import texts  # which images need not import
+
+        return texts.run(bundle, paths, options, _version(bundle))
     if not any(wanted for _, wanted in files(paths)):
         others = sum(1 for _ in files(paths))
         raise DarkroomError(f"{', '.join(options.paths)}: no images found, {counted(others, 'other file')}.")

@@ -1,13 +1,13 @@
-"""Find images that should not be trained on, and remove them.
+"""Find examples that should not be trained on, and remove them.
 
-Images are removed from training, and from validation if they are also in the test set. The test set is kept as
+Examples are removed from training, and from validation if they are also in the test set. The test set is kept as
 published, so that results stay comparable: only images that cannot be decoded are removed from it.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -35,14 +35,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class PixelScan:
-    """Results of one pass over all pixels."""
+class Scan:
+    """Results of one pass over the contents of all examples."""
 
-    first_equal: np.ndarray  # (N,) int64: index of the first image with the same pixels, possibly the image itself
-    constant: Mapping[int, str]  # index -> colour, for images of a single colour
+    first_equal: np.ndarray  # (N,) int64: index of the first example with equal contents, possibly the example itself
+    constant: Mapping[int, str] = field(default_factory=dict)  # index -> colour, for images of a single colour
+    same: str = "same pixels"  # what equal examples have in common
+    difference: str = "of the contrast"  # what differences of near copies are a fraction of
 
 
-def scan_pixels(blocks: Iterable[np.ndarray]) -> PixelScan:
+def scan_pixels(blocks: Iterable[np.ndarray]) -> Scan:
     """Scan all images once, in blocks (n, H, W, C) uint8. Memory grows by one digest per image."""
     digests, constant = bytearray(), {}
     for block in blocks:
@@ -54,12 +56,12 @@ def scan_pixels(blocks: Iterable[np.ndarray]) -> PixelScan:
             digests += hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest()
     values = np.frombuffer(digests, f"S{_DIGEST_BYTES}")
     _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return PixelScan(first[inverse], constant)
+    return Scan(first[inverse], constant)
 
 
 def find_problems(
     samples: Samples,
-    scan: PixelScan,
+    scan: Scan,
     undecodable: Mapping[int, str],
     aspects: np.ndarray,
     classes: Sequence[str],
@@ -102,12 +104,12 @@ def find_problems(
         elif rules.max_aspect and aspects[index] > rules.max_aspect:
             findings[index] = Finding(name, split, "aspect", f"aspect ratio {aspects[index]:.3g}", action)
         elif rules.leak and leak:
-            findings[index] = Finding(name, split, "leak", f"same pixels as {next(iter(leak.values()))}", action)
+            findings[index] = Finding(name, split, "leak", f"{scan.same} as {next(iter(leak.values()))}", action)
         elif rules.conflict and other is not None:
-            detail = f"labelled {classes[label]}, same pixels as {same[other]}, labelled {classes[other]}"
+            detail = f"labelled {classes[label]}, {scan.same} as {same[other]}, labelled {classes[other]}"
             findings[index] = Finding(name, split, "conflict", detail, action)
         elif rules.duplicate and same.get(label, name) != name:
-            findings[index] = Finding(name, split, "duplicate", f"same pixels as {same[label]}", action)
+            findings[index] = Finding(name, split, "duplicate", f"{scan.same} as {same[label]}", action)
     return findings | _find_rare(samples, findings, classes, rules.min_class_size)
 
 
@@ -126,7 +128,7 @@ def _find_rare(
     rare = {}
     for index in np.flatnonzero(kept & (counts < min_class_size)[samples.labels]).tolist():
         name, label, split = _row(samples, index)
-        left = counted(counts.item(label), "training image")
+        left = counted(counts.item(label), "training example")
         detail = f"{left} of the class {classes[label]}, min_class_size is {min_class_size}"
         rare[index] = Finding(name, split, "rare", detail, REMOVED)
     return rare
@@ -137,7 +139,7 @@ def _removed(findings: Mapping[int, Finding]) -> dict[int, str]:
     return {index: finding.rule for index, finding in findings.items() if finding.action == REMOVED}
 
 
-def unique_indices(samples: Samples, scan: PixelScan) -> np.ndarray:
+def unique_indices(samples: Samples, scan: Scan) -> np.ndarray:
     """Indices (n,) int64 of the images in a split, without constant images and exact duplicates."""
     chosen = samples.splits != ""
     chosen[list(scan.constant)] = False
@@ -145,7 +147,7 @@ def unique_indices(samples: Samples, scan: PixelScan) -> np.ndarray:
     return indices[np.sort(np.unique(scan.first_equal[indices], return_index=True)[1])]
 
 
-def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> dict[int, Finding]:
+def find_near_leaks(samples: Samples, scan: Scan, pairs: pd.DataFrame) -> dict[int, Finding]:
     """Find validation images that nearly equal a test image, and training images that nearly equal one of either.
 
     `pairs` is the result of `duplicates.find_pairs` on `unique_indices`; a pair stands for all images with the same
@@ -169,7 +171,7 @@ def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> d
                     name, label, current = _row(samples, index)
                     if current == split and label in leaked and index not in findings:
                         near = f"the mirror image of {leaked[label]}" if mirrored else leaked[label]
-                        detail = f"differs from {near} by {100 * difference:.1f} % of the contrast"
+                        detail = f"differs from {near} by {100 * difference:.1f} % {scan.difference}"
                         findings[index] = Finding(name, split, "near_leak", detail, REMOVED)
     return {index: findings[index] for index in sorted(findings)}
 
@@ -192,14 +194,14 @@ def remove(
             rules = Counter(removed[index] for index in before if index in removed)
             reasons = ", ".join(f"{count} {rule}" for rule, count in rules.items()) or "0"
             raise DarkroomError(
-                f"The class {name!r} has no training image left: removed {reasons} of {len(before)}. "
-                "Add images of it, disable the rule in preprocess.clean, or raise preprocess.clean.min_class_size."
+                f"The class {name!r} has no training example left: removed {reasons} of {len(before)}. "
+                "Add examples of it, disable the rule in preprocess.clean, or raise preprocess.clean.min_class_size."
             )
     remaining = [label for label in range(len(classes)) if label not in rare]
     if len(remaining) < 2:
         raise DarkroomError(
-            f"{len(remaining)} of {counted(len(classes), 'class')} with enough training images, at least 2 are needed: "
-            "lower preprocess.clean.min_class_size, or add images."
+            f"{len(remaining)} of {counted(len(classes), 'class')} with enough training examples, at least 2 are "
+            "needed: lower preprocess.clean.min_class_size, or add examples."
         )
     labels = np.where(samples.labels == NO_LABEL, NO_LABEL, np.searchsorted(remaining, samples.labels))
     return replace(kept, labels=labels), tuple(classes[label] for label in remaining)
@@ -212,6 +214,6 @@ def check_decoded(undecodable: Mapping[int, str], samples: Samples, max_bad_frac
     examples = [f"{samples.ids[index]} ({reason})" for index, reason in list(undecodable.items())[:3]]
     more = "; ..." if len(undecodable) > len(examples) else ""
     raise DarkroomError(
-        f"{len(undecodable)} of {counted(len(samples), 'image')} cannot be decoded, and preprocess.max_bad_fraction is "
-        f"{max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
+        f"{len(undecodable)} of {counted(len(samples), 'example')} cannot be decoded, and preprocess.max_bad_fraction "
+        f"is {max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
     )

@@ -39,8 +39,16 @@ class CleanConfig(Section):
     min_class_size: Annotated[int, Field(ge=0)]
 
 
+class TextConfig(Section):
+    """How texts become token ids."""
+
+    tokenizer: Annotated[NameOrNone, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+    vocabulary: Annotated[int, Field(ge=300, le=200_000)]
+    max_tokens: Annotated[int, Field(ge=8, le=512)]
+
+
 class PreprocessConfig(ImageConfig):
-    """How raw files become packed arrays."""
+    """How raw files become packed arrays; what only images or only texts need is ignored for others."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,6 +60,7 @@ class PreprocessConfig(ImageConfig):
     clean: CleanConfig
     relabel: Annotated[NameOrNone, AfterValidator(_csv_name)]
     labels_per_class: Literal["all"] | Annotated[int, Field(ge=1)]
+    text: TextConfig
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -31,7 +31,7 @@ def warnings(table: pd.DataFrame) -> list[str]:
     """A line for each row of the result of `dominant`."""
     return [
         f"The group {row.group!r} has {100 * row.fraction:.0f} % of the {row.of} {row.name} ({row.images} of "
-        f"{counted(row.total, 'image')}): results there say little about other groups. Add images of other groups."
+        f"{counted(row.total, 'example')}): results there say little about other groups. Add examples of other groups."
         for row in table.itertuples(index=False)
     ]
 

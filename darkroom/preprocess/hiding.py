@@ -43,7 +43,7 @@ def choose(
     found = np.bincount(samples.labels[train], minlength=len(classes))
     if found.min() < count:
         least = (
-            f"the class {classes[found.argmin()]!r} has {counted(int(found.min()), 'training image')} without copies"
+            f"the class {classes[found.argmin()]!r} has {counted(int(found.min()), 'training example')} without copies"
         )
         raise DarkroomError(f"preprocess.labels_per_class = {count}: {least}: set at most {found.min()}, or all.")
     order = train[np.lexsort([ranks, samples.labels[train]])]

@@ -1,22 +1,22 @@
-"""Write the packed arrays of a dataset; `darkroom/core/arrays.py` reads them."""
+"""Pack images; `darkroom/core/arrays.py` reads them."""
 
 import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest
 from darkroom.core.cropping import centre
-from darkroom.core.outputs import TEMPORARY, new_folder, write_csv, write_json
+from darkroom.core.outputs import TEMPORARY
 from darkroom.datasets.descriptions import Dataset
 from darkroom.inputs.config import ImageConfig
+from darkroom.preprocess import arrays_folder
+from darkroom.preprocess.arrays_folder import Packed
 from darkroom.preprocess.samples import Samples
 
 _BLOCK_BYTES = 2**22  # of pixels in memory at a time
@@ -87,64 +87,29 @@ def write(
 
     `pack` holds the images in the order of `samples`, resized as by `settings`. Images whose split is "" are skipped.
     `classes` are the remaining classes of `dataset`. `shape` is that of a network's input: the centre of an image. Only
-    training and unlabelled images are written whole. Unlabelled images are in the order of their ids, because that of
-    the dataset may follow the classes. So are training images whose labels were hidden, after all others.
-    `intensity_range` is that of `intensities.measure`.
+    training and unlabelled images are written whole. `intensity_range` is that of `intensities.measure`.
     """
-    unlabelled = samples.indices(UNLABELLED)
-    indices = {name: samples.indices(name) for name in SPLITS}
-    last = np.intersect1d(indices["train"], samples.hidden)
-    last = last[np.argsort(samples.ids[last])]
-    indices["train"] = np.concatenate([np.setdiff1d(indices["train"], last), last])
-    counts = {name: len(indices[name]) for name in SPLITS}
-    with new_folder(folder) as temporary:
-        digests, levels = _write_inputs(temporary, pack, samples.splits, counts, shape, last)
-        examples, test = {}, digests["test"].copy()
-        for name in SPLITS:
-            _write_columns(temporary / f"{name}.columns.csv", samples, indices[name], digests[name])
-            labels = samples.labels[indices[name]]
-            np.save(temporary / f"{name}.labels.npy", labels, allow_pickle=False)
-            write_json(temporary / f"{name}.ids.json", samples.ids[indices[name]].tolist())
-            examples[name] = labels.tobytes() + (temporary / f"{name}.ids.json").read_bytes()
-            digests[name].update(examples[name])
-        test.update(examples["test"])
-        if len(unlabelled):
-            unlabelled = unlabelled[np.argsort(samples.ids[unlabelled])]
-            digests[UNLABELLED] = _write_unlabelled(temporary, pack, samples, unlabelled)
-            counts[UNLABELLED] = len(unlabelled)
+
+    def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
+        digests, levels = _write_inputs(temporary, pack, samples, indices, shape)
+        if UNLABELLED in indices:
+            digests[UNLABELLED] = _write_unlabelled(temporary, pack, indices[UNLABELLED])
         mean, std = channel_statistics(levels)
-        written = Manifest(
-            dataset=dataset.name,
-            title=dataset.title,
-            licence=dataset.licence,
-            classes=tuple(classes),
-            augmentation=dataset.augmentation,
-            shape=shape,
-            mean=mean,
-            std=std,
-            counts=counts,
-            sha256=hashlib.sha256(b"".join(digest.digest() for digest in digests.values())).hexdigest(),
-            intensity_range=intensity_range,
-            test_sha256=test.hexdigest(),
-            test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
-            resize=settings.resize,
-            interpolation=settings.interpolation,
-            crop_fraction=settings.crop_fraction,
+        resizing = {name: getattr(settings, name) for name in ("resize", "interpolation", "crop_fraction")}
+        return Packed(
+            digests, {"shape": shape, "mean": mean, "std": std, **resizing, "intensity_range": intensity_range}
         )
-        write_json(temporary / "manifest.json", asdict(written))
-    return written
+
+    return arrays_folder.write(folder, samples, dataset, classes, pack_inputs)
 
 
-def _write_unlabelled(folder: Path, pack: Pack, samples: Samples, indices: np.ndarray) -> Any:
-    """Write the unlabelled images at `indices` (n,), in this order; return a running SHA-256 of all that is written."""
+def _write_unlabelled(folder: Path, pack: Pack, indices: np.ndarray) -> Any:
+    """Write the unlabelled images at `indices` (n,), in this order; return a running SHA-256 of them."""
     with (folder / f"{UNLABELLED}.inputs.npy").open("wb") as file:
         digest = _start_inputs(file, len(indices), pack.shape)
         for images in pack.take_blocks(indices):
             file.write(images.data)
             digest.update(images.data)
-    _write_columns(folder / f"{UNLABELLED}.columns.csv", samples, indices, digest)
-    write_json(folder / f"{UNLABELLED}.ids.json", samples.ids[indices].tolist())
-    digest.update((folder / f"{UNLABELLED}.ids.json").read_bytes())
     return digest
 
 
@@ -155,26 +120,17 @@ def _start_inputs(file: BinaryIO, count: int, shape: tuple[int, ...]) -> Any:
     return hashlib.sha256(repr(header).encode())
 
 
-def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: Any) -> None:
-    """Write the group and the manifest's other columns of the examples at `indices`, if the dataset has any."""
-    columns = {"group": samples.groups} if (samples.groups != "").any() else {}
-    columns |= samples.columns
-    if columns:
-        write_csv(path, pd.DataFrame({name: column[indices] for name, column in columns.items()}))
-        digest.update(path.read_bytes())
-
-
 def _write_inputs(
-    folder: Path, pack: Pack, splits: np.ndarray, counts: Mapping[str, int], shape: tuple[int, ...], last: np.ndarray
+    folder: Path, pack: Pack, samples: Samples, indices: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Write <split>.inputs.npy in one pass over the pack, and then the training images at `last` (n,), in this order.
+    """Write <split>.inputs.npy of the splits with labels, whose examples are at `indices` (n,), in this order.
 
-    Returns a running SHA-256 by split, and the levels (C, 256) of the training inputs of this `shape`, which are the
-    centres of the images; see `count_levels`.
+    One pass over the pack writes them; training images whose labels were hidden follow. Returns a running SHA-256 by
+    split, and the levels (C, 256) of the training inputs of this `shape`, which are the centres of the images.
     """
     levels = np.zeros((pack.shape[-1], 256), dtype=np.int64)
-    splits = splits.copy()
-    splits[last] = ""
+    last = indices["train"][np.isin(indices["train"], samples.hidden)]
+    splits = samples.move(last, "").splits
     files, digests = {}, {}
 
     def add(name: str, images: np.ndarray) -> None:
@@ -189,7 +145,7 @@ def _write_inputs(
         for name in SPLITS:
             files[name] = stack.enter_context((folder / f"{name}.inputs.npy").open("wb"))
             stored = pack.shape if name == "train" else shape
-            digests[name] = _start_inputs(files[name], counts[name], stored)
+            digests[name] = _start_inputs(files[name], len(indices[name]), stored)
         start = 0
         for block in tqdm(pack.blocks(), desc="pack", unit="block", leave=False, disable=None):
             for name in SPLITS:

@@ -16,7 +16,7 @@ from darkroom.core.arrays import TEXT, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import descriptions, index
-from darkroom.datasets.descriptions import ImageFolder, Published
+from darkroom.datasets.descriptions import ImageFolder, Published, TextFolder
 from darkroom.datasets.formats import decode
 from darkroom.inputs import image, resizing
 from darkroom.preprocess import intensities, sizes
@@ -57,6 +57,17 @@ class Raw:
                 bar.update(len(block))
 
 
+def describe(folder: str | Path) -> Published | ImageFolder | TextFolder:
+    """The description of the dataset in the folder that the stage fetch wrote; raise DarkroomError as `read` does."""
+    path = Path(folder) / descriptions.DESCRIPTION
+    try:
+        return descriptions.parse(path.read_text(encoding="utf-8"), path)
+    except FileNotFoundError as error:
+        raise DarkroomError(f"{error.filename} is missing: {_FETCH_AGAIN}.") from None
+    except ValueError as error:
+        raise DarkroomError(f"{folder}: {error}: {_FETCH_AGAIN}.") from None
+
+
 def read(folder: str | Path, settings: PreprocessConfig) -> Raw:
     """Open the raw files, or the index of an image folder, that the stage fetch wrote to `folder`.
 
@@ -64,9 +75,8 @@ def read(folder: str | Path, settings: PreprocessConfig) -> Raw:
     DarkroomError if files are missing or invalid; `take` raises it if an image changed after it was indexed.
     """
     folder = Path(folder)
-    path = folder / descriptions.DESCRIPTION
+    description = describe(folder)
     try:
-        description = descriptions.parse(path.read_text(encoding="utf-8"), path)
         if isinstance(description, ImageFolder):
             return _image_folder(description, index.read(folder), settings)
         return _published(description, folder, settings)

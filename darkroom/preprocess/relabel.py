@@ -52,7 +52,7 @@ def read(ids: Iterable[str], folder: Path, name: str, classes: Sequence[str]) ->
             opinions = answers.opinions(given)
             return {indices[example]: _judged(labels, numbers) for example, labels in opinions.items()}
         corrections = _corrections(rows)
-        _check(corrections, indices, classes, "to remove the image")
+        _check(corrections, indices, classes, "to remove the example")
         return {indices[example]: _corrected(label, numbers) for example, label in corrections}
     except FileNotFoundError:
         raise DarkroomError(

@@ -1,29 +1,29 @@
-"""Select the images of each split: correct labels, split, clean, and check that the result can be used.
+"""Select the examples of each split: correct labels, split, clean, and check that the result can be used.
 
-The labelled images are selected first, as if there were no others: unlabelled ones change neither the validation and
+The labelled examples are selected first, as if there were no others: unlabelled ones change neither the validation and
 test split nor what is removed from them.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
+from darkroom.datasets.descriptions import Dataset
 from darkroom.preprocess import cleaning, duplicates, hiding, relabel, unlabelled
-from darkroom.preprocess.cleaning import REMOVED, Finding, PixelScan
+from darkroom.preprocess.cleaning import REMOVED, Finding, Scan
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
-from darkroom.preprocess.packing import Pack
-from darkroom.preprocess.raw_data import Raw
 from darkroom.preprocess.relabel import Verdict
 from darkroom.preprocess.samples import NO_LABEL, Samples
 from darkroom.preprocess.splits import hold_out
 
 # Near leaks are rare. If there are more, the images share a scene, or are copies of each other.
-MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the training images of a class
+MAX_NEAR_LEAK_FRACTION = 0.25  # of the training or validation split, or of the training examples of a class
 MIN_NEAR_LEAKS = 5  # near leaks that are always removed, as long as the splits keep two classes
 
 _REMEDIES = {
@@ -43,104 +43,105 @@ class Selection:
     classes: tuple[str, ...]  # without rare ones; the labels are numbered accordingly
     findings: Sequence[Finding]
     near_duplicates: pd.DataFrame  # see `duplicates.pair_table`
-    warning: str = ""  # what is wrong with the unlabelled images
+    warning: str = ""  # what is wrong with the unlabelled examples
 
 
-def select(
-    raw: Raw, pack: Pack, scan: PixelScan, undecodable: Mapping[int, str], settings: PreprocessConfig, seed: int
-) -> Selection:
-    """Select the images of each split from `raw`, whose pixels are in `pack`; `scan` is that of all pixels.
+class Examples(Protocol):
+    """The examples of a dataset, of any kind, after one pass over their contents."""
 
-    Raises DarkroomError if a class has no training images left, if the validation or test split has fewer than two
+    description: Dataset
+    samples: Samples
+    scan: Scan
+    unusable: Mapping[int, str]  # index -> why the contents cannot be used
+    aspects: np.ndarray  # (N,) float64: longer side of an image / shorter side, or 1
+
+    def near_duplicates(self, chosen: np.ndarray, max_difference: float) -> pd.DataFrame:
+        """Pairs of the examples at `chosen` (n,) that nearly equal each other, as `duplicates.find_pairs` has them."""
+        ...
+
+
+def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selection:
+    """Select the examples of each split.
+
+    Raises DarkroomError if a class has no training examples left, if the validation or test split has fewer than two
     classes left, if there are too many near leaks, or if there are fewer labels than `labels_per_class`. A split that
     the dataset has is never replaced by another one.
     """
+    listed, classes = examples.samples, examples.description.classes
     hides = settings.labels_per_class != "all"
-    names = hiding.hidden_ids(raw.samples.ids, seed) if hides else raw.samples.ids[:0]
-    known = [*raw.samples.ids.tolist(), *names.tolist()]
-    verdicts = relabel.read(known, raw.description.folder, settings.relabel, raw.description.classes)
-    own = {index: verdict for index, verdict in verdicts.items() if index < len(raw.samples)}
-    without = relabel.leave_out(relabel.apply(raw.samples, own), own).indices(UNLABELLED)
-    selected, last = _select_labelled(raw, pack, scan, undecodable, own, settings, seed)
+    names = hiding.hidden_ids(listed.ids, seed) if hides else listed.ids[:0]
+    known = [*listed.ids.tolist(), *names.tolist()]
+    verdicts = relabel.read(known, examples.description.folder, settings.relabel, classes)
+    own = {index: verdict for index, verdict in verdicts.items() if index < len(listed)}
+    without = relabel.leave_out(relabel.apply(listed, own), own).indices(UNLABELLED)
+    selected, last = _select_labelled(examples, own, settings, seed)
     selected = replace(selected, samples=selected.samples.move(without, UNLABELLED))
     hidden = without[:0]
     if hides:
         left_out = [index for index, verdict in own.items() if verdict.label == NO_LABEL]
         candidates = np.setdiff1d(np.flatnonzero(last == "train"), left_out)
         wanted = settings.labels_per_class, selected.classes, seed
-        hidden = hiding.choose(selected.samples, candidates, scan.first_equal, *wanted)
+        hidden = hiding.choose(selected.samples, candidates, examples.scan.first_equal, *wanted)
         ids = set(selected.samples.ids[hidden].tolist())
         visible = [finding for finding in selected.findings if finding.id not in ids]
         selected = replace(selected, samples=hiding.hide(selected.samples, hidden, names), findings=visible)
     if len(without) or len(hidden):
-        selected = _clean_unlabelled(selected, raw, pack, scan, undecodable, settings.clean)
+        selected = _clean_unlabelled(selected, examples, settings.clean)
         selected = replace(selected, samples=hiding.forget_groups(selected.samples, hidden))
-    answers = {index - len(raw.samples): verdict for index, verdict in verdicts.items() if index not in own}
-    return _label_hidden(selected, {index: answers[index] for index in hidden.tolist() if index in answers}, raw)
+    answers = {index - len(listed): verdict for index, verdict in verdicts.items() if index not in own}
+    return _label_hidden(selected, {index: answers[index] for index in hidden.tolist() if index in answers}, classes)
 
 
 def _select_labelled(
-    raw: Raw,
-    pack: Pack,
-    scan: PixelScan,
-    undecodable: Mapping[int, str],
-    verdicts: Mapping[int, Verdict],
-    settings: PreprocessConfig,
-    seed: int,
+    examples: Examples, verdicts: Mapping[int, Verdict], settings: PreprocessConfig, seed: int
 ) -> tuple[Selection, np.ndarray]:
-    """Select among the labelled images; also returns the last split (N,) of each image. The others are in no split."""
-    dataset, classes, rules = raw.description, raw.description.classes, settings.clean
-    given = set(np.unique(raw.samples.splits).tolist())
-    relabelled = relabel.apply(raw.samples, verdicts)
+    """Select among the labelled examples; also returns the last split (N,) of each. The others are in no split."""
+    classes, rules = examples.description.classes, settings.clean
+    listed, scan, undecodable = examples.samples, examples.scan, examples.unusable
+    given = set(np.unique(listed.splits).tolist())
+    relabelled = relabel.apply(listed, verdicts)
     relabelled = relabelled.move(relabelled.indices(UNLABELLED), "")
-    newly_labelled = relabel.newly_labelled(raw.samples, verdicts)
+    newly_labelled = relabel.newly_labelled(listed, verdicts)
     fixed = {*undecodable, *newly_labelled.tolist()}  # never held out
     tested = relabelled
     if "test" not in given:
         fraction = settings.test_fraction
         tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, fixed)
     tested = relabel.leave_out(tested, verdicts)
-    problems = cleaning.find_problems(tested, scan, undecodable, raw.aspects, classes, rules)
+    problems = cleaning.find_problems(tested, scan, undecodable, examples.aspects, classes, rules)
     samples, remaining = cleaning.remove(tested, problems, classes)
     if "val" not in given:
         samples = hold_out(samples, "val", settings.val_fraction, remaining, seed, unusable=fixed)
     shared = relabel.group_leaks(samples, newly_labelled)
     samples, remaining = cleaning.remove(samples, shared, remaining)
-    last = _last_splits(raw.samples, tested, samples)
-    corrections = relabel.findings(raw.samples, tested, verdicts, last, classes)
+    last = _last_splits(listed, tested, samples)
+    corrections = relabel.findings(listed, tested, verdicts, last, classes)
     findings = [*corrections.values(), *problems.values(), *shared.values()]
     check_splits(samples, findings, remaining)
 
     unique = cleaning.unique_indices(samples, scan)
-    pairs = duplicates.find_pairs(pack, unique, rules.near_leak_difference, dataset.augmentation.flip)
+    pairs = examples.near_duplicates(unique, rules.near_leak_difference)
     near_duplicates = duplicates.pair_table(pairs, samples, remaining)
     leaks = cleaning.find_near_leaks(samples, scan, pairs)
     check_near_leaks(samples, leaks, remaining, rules.near_leak_difference)
-    last = _last_splits(raw.samples, tested, samples)
+    last = _last_splits(listed, tested, samples)
     samples, remaining = cleaning.remove(samples, leaks, remaining)
     findings += leaks.values()
     check_splits(samples, findings, remaining)
     return Selection(samples, remaining, findings, near_duplicates), last
 
 
-def _clean_unlabelled(
-    selected: Selection,
-    raw: Raw,
-    pack: Pack,
-    scan: PixelScan,
-    undecodable: Mapping[int, str],
-    rules: CleanConfig,
-) -> Selection:
-    """Remove unlabelled images that should not be learned from, and list near duplicates among all images."""
+def _clean_unlabelled(selected: Selection, examples: Examples, rules: CleanConfig) -> Selection:
+    """Remove unlabelled examples that should not be learned from, and list near duplicates among all examples."""
+    scan = examples.scan
     total = len(selected.samples.indices(UNLABELLED))
-    problems = unlabelled.find_problems(selected.samples, scan, undecodable, raw.aspects, rules)
+    problems = unlabelled.find_problems(selected.samples, scan, examples.unusable, examples.aspects, rules)
     samples = selected.samples.move(np.array([*problems], dtype=np.int64), "")
-    flip = raw.description.augmentation.flip
-    pairs = duplicates.find_pairs(pack, cleaning.unique_indices(samples, scan), rules.near_leak_difference, flip)
+    pairs = examples.near_duplicates(cleaning.unique_indices(samples, scan), rules.near_leak_difference)
     leaks = unlabelled.find_near_leaks(samples, scan, pairs)
     table = duplicates.pair_table(pairs, samples, selected.classes)
     left, found = len(samples.indices(UNLABELLED)), [*problems.values(), *leaks.values()]
-    _refuse_many_near_leaks("unlabelled images", len(leaks), left, rules.near_leak_difference, "remove them")
+    _refuse_many_near_leaks("unlabelled examples", len(leaks), left, rules.near_leak_difference, "remove them")
     return replace(
         selected,
         samples=samples.move(np.array([*leaks], dtype=np.int64), ""),
@@ -151,15 +152,15 @@ def _clean_unlabelled(
 
 
 def _pairs_of_removed(selected: Selection) -> pd.DataFrame:
-    """The near duplicates with a labelled image that was removed, without images whose labels are hidden."""
+    """The near duplicates with a labelled example that was removed, without those whose labels are hidden."""
     ids, pairs = selected.samples.ids, selected.near_duplicates
     names, left = pairs[["first", "second"]], ids[selected.samples.splits != ""]
     return pairs[names.isin(ids.tolist()).all(axis=1) & ~names.isin(left.tolist()).all(axis=1)]
 
 
-def _label_hidden(selected: Selection, verdicts: Mapping[int, Verdict], raw: Raw) -> Selection:
-    """Give hidden examples the labels that people gave to them, as far as their class remains."""
-    number = {raw.description.classes.index(name): label for label, name in enumerate(selected.classes)}
+def _label_hidden(selected: Selection, verdicts: Mapping[int, Verdict], classes: Sequence[str]) -> Selection:
+    """Give hidden examples the labels that people gave to them, as far as their class, one of `classes`, remains."""
+    number = {classes.index(name): label for label, name in enumerate(selected.classes)}
     before = selected.samples
     verdicts = {
         index: replace(verdict, label=number.get(verdict.label, NO_LABEL))
@@ -181,35 +182,35 @@ def check_splits(samples: Samples, findings: Iterable[Finding], classes: Sequenc
             continue
         rules = Counter(found.rule for found in findings if (found.split, found.action) == (split, REMOVED))
         reasons = ", ".join(f"{count} {rule}" for rule, count in rules.most_common()) or "0"
-        left = f"only images of the class {classes[labels[0]]!r}" if labels else "no images"
+        left = f"only examples of the class {classes[labels[0]]!r}" if labels else "no examples"
         remedies = [_REMEDIES.get(rule, f"set preprocess.clean.{rule} to false") for rule in rules]
         raise DarkroomError(
-            f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs images of at "
-            f"least two classes: {', '.join([*remedies, 'or add images' if remedies else 'add images'])}."
+            f"The split {split} has {left}: removed {reasons} of {len(indices) + rules.total()}. It needs examples of "
+            f"at least two classes: {', '.join([*remedies, 'or add examples' if remedies else 'add examples'])}."
         )
 
 
 def check_near_leaks(
     samples: Samples, leaks: Mapping[int, Finding], classes: Sequence[str], max_difference: float
 ) -> None:
-    """Raise DarkroomError if a large fraction of a split, or of the training images of a class, are near leaks."""
+    """Raise DarkroomError if a large fraction of a split, or of the training examples of a class, are near leaks."""
     found = np.zeros(len(samples), dtype=bool)
     found[list(leaks)] = True
     is_train, is_val = (samples.splits == split for split in ("train", "val"))
-    groups = [("training images", (found & is_train).sum(), is_train.sum())]
-    groups += [("validation images", (found & is_val).sum(), is_val.sum())]
-    names = [f"training images of the class {name!r}" for name in classes]
+    groups = [("training examples", (found & is_train).sum(), is_train.sum())]
+    groups += [("validation examples", (found & is_val).sum(), is_val.sum())]
+    names = [f"training examples of the class {name!r}" for name in classes]
     counts = (np.bincount(samples.labels[chosen], minlength=len(classes)) for chosen in (found & is_train, is_train))
     for name, count, total in (*groups, *zip(names, *counts, strict=True)):
-        remedy = "give each image and its copies one group in a manifest"
+        remedy = "give each and its copies one group"
         _refuse_many_near_leaks(name, count, total, max_difference, remedy)
 
 
 def _refuse_many_near_leaks(name: str, count: int, total: int, max_difference: float, remedy: str) -> None:
     if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
         raise DarkroomError(
-            f"{count} of {total} {name} nearly equal an image that is held out, which is more than "
-            f"{MAX_NEAR_LEAK_FRACTION:.0%}. If they show one scene, lower "
+            f"{count} of {total} {name} nearly equal one that is held out, which is more than "
+            f"{MAX_NEAR_LEAK_FRACTION:.0%}. If images show one scene, lower "
             f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
             f"copies, {remedy}."
         )

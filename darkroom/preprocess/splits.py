@@ -50,8 +50,8 @@ def notice(samples: Samples, test_fraction: float) -> str:
     if "val" not in given or "test" in given:
         return ""
     return (
-        f"the dataset has a validation split but no test split: {test_fraction:.0%} of its training images are held "
-        "out for testing (preprocess.test_fraction); to test on its validation images instead, rename val to test"
+        f"the dataset has a validation split but no test split: {test_fraction:.0%} of its training examples are held "
+        "out for testing (preprocess.test_fraction); to test on its validation examples instead, rename val to test"
     )
 
 
@@ -81,7 +81,7 @@ def _choose_groups(
         if (found := int((counts[:, label] > 0).sum())) < 2:
             raise DarkroomError(
                 f"The class {name!r} is in {counted(found, 'group')}: splitting off {split} needs at least 2. "
-                "Add images of it, or make the groups smaller."
+                "Add examples of it, or make the groups smaller."
             )
     target, held_out, left = counts.sum(0) * fraction, np.zeros(len(classes)), counts.sum(0)
     chosen = np.zeros(len(groups), dtype=bool)
@@ -103,8 +103,8 @@ def held_out_counts(counts: Sequence[int], classes: Sequence[str], fraction: flo
     for count, name in zip(counts, classes, strict=True):
         if count < 2:
             raise DarkroomError(
-                f"The class {name!r} has {counted(count, 'usable training image')}, but splitting off {split} "
-                "needs at least 2. Add images of it, or remove small classes with preprocess.clean.min_class_size."
+                f"The class {name!r} has {counted(count, 'usable training example')}, but splitting off {split} "
+                "needs at least 2. Add examples of it, or remove small classes with preprocess.clean.min_class_size."
             )
     targets = [count * fraction for count in counts]
     held_out = [max(1, math.floor(target)) for target in targets]

@@ -11,7 +11,7 @@ import pandas as pd
 
 from darkroom.core.arrays import UNLABELLED
 from darkroom.core.spelling import counted
-from darkroom.preprocess.cleaning import REMOVED, Finding, PixelScan
+from darkroom.preprocess.cleaning import REMOVED, Finding, Scan
 from darkroom.preprocess.config import CleanConfig
 from darkroom.preprocess.samples import Samples
 
@@ -19,7 +19,7 @@ MANY_LEAKS = 0.25  # fraction of the unlabelled images from which on a warning a
 
 
 def find_problems(
-    samples: Samples, scan: PixelScan, undecodable: Mapping[int, str], aspects: np.ndarray, rules: CleanConfig
+    samples: Samples, scan: Scan, undecodable: Mapping[int, str], aspects: np.ndarray, rules: CleanConfig
 ) -> dict[int, Finding]:
     """Apply the rules to the unlabelled images, in the order of their ids; return the findings by index.
 
@@ -43,11 +43,11 @@ def find_problems(
         elif rules.max_aspect and aspects[index] > rules.max_aspect:
             problem = "aspect", f"aspect ratio {aspects[index]:.3g}"
         elif pixels in leaks:
-            problem = "leak", f"same pixels as {leaks[pixels]}"
+            problem = "leak", f"{scan.same} as {leaks[pixels]}"
         elif samples.groups.item(index) in groups:
             problem = "leak", "its group is held out"
         elif pixels in known:
-            problem = "duplicate", f"same pixels as {known[pixels]}"
+            problem = "duplicate", f"{scan.same} as {known[pixels]}"
         elif rules.duplicate:
             known[pixels] = name
         if problem:
@@ -55,7 +55,7 @@ def find_problems(
     return findings
 
 
-def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> dict[int, Finding]:
+def find_near_leaks(samples: Samples, scan: Scan, pairs: pd.DataFrame) -> dict[int, Finding]:
     """Find unlabelled images that nearly equal a validation or test image; return the findings by index, by id.
 
     `pairs` is the result of `duplicates.find_pairs`; a pair stands for all images with the same pixels.
@@ -71,23 +71,23 @@ def find_near_leaks(samples: Samples, scan: PixelScan, pairs: pd.DataFrame) -> d
             leaked = held_out.get(scan.first_equal.item(other))
             for index in copies.get(scan.first_equal.item(one), []) if leaked else []:
                 near = f"the mirror image of {leaked}" if mirrored else leaked
-                detail = f"differs from {near} by {100 * difference:.1f} % of the contrast"
+                detail = f"differs from {near} by {100 * difference:.1f} % {scan.difference}"
                 name = samples.ids.item(index)
                 findings.setdefault(index, Finding(name, UNLABELLED, "near_leak", detail, REMOVED))
     return dict(sorted(findings.items(), key=lambda found: found[1].id))
 
 
 def warning(count: int, findings: Iterable[Finding]) -> str:
-    """What is wrong if many of `count` unlabelled images are validation or test images, or if none is left; else ""."""
+    """What is wrong if many of `count` unlabelled examples are held-out ones, or if none is left; else ""."""
     removed = [finding.rule for finding in findings if finding.split == UNLABELLED]
     leaks = sum(rule in ("leak", "near_leak") for rule in removed)
-    total = counted(count, "unlabelled image")
+    total = counted(count, "unlabelled example")
     if leaks > MANY_LEAKS * count:
-        return f"{leaks:,} of {total} are validation or test images and were removed: do they contain the test set?"
+        return f"{leaks:,} of {total} are validation or test examples and were removed: do they contain the test set?"
     return f"all of {total} were removed: metrics/data/findings.csv has the reasons" if count == len(removed) else ""
 
 
-def _first_ids(samples: Samples, scan: PixelScan, chosen: np.ndarray) -> dict[int, str]:
+def _first_ids(samples: Samples, scan: Scan, chosen: np.ndarray) -> dict[int, str]:
     """Pixels -> id of the first image with them among those of the mask `chosen` (N,)."""
     first: dict[int, str] = {}
     for index in np.flatnonzero(chosen).tolist():

@@ -8,18 +8,22 @@ from darkroom.pretrained.descriptions import COLORS, NONE
 FROZEN = ("head", "lora", "adalora")  # ways of tuning that leave most layers as they are
 
 
-def require_consistent(model: ModelConfig, color: str, tune: str, batch_norm: str) -> None:
+def require_consistent(model: ModelConfig, color: str, tokenizer: str, tune: str, batch_norm: str) -> None:
     """Raise DarkroomError, with the options to set, if the training cannot start from `model.pretrained`.
 
-    `color` is preprocess.color, `tune` train.tune, `batch_norm` train.batch_norm. Reads only descriptions, so what
+    `color` is preprocess.color, `tokenizer` preprocess.text.tokenizer, `tune` train.tune, and `batch_norm`
+    train.batch_norm. Reads only descriptions, so what
     depends on the images or on the file of the weights is left to later stages.
     """
     if model.pretrained == NONE:
         _require_trainable_from_random(model, tune, batch_norm)
         return
     weights = descriptions.load(model.pretrained)
-    given = {"model.name": model.name, "preprocess.color": color}
-    needed = {"model.name": weights.family, "preprocess.color": COLORS.get(len(weights.mean), "auto")}
+    given, needed = {"model.name": model.name}, {"model.name": weights.family}
+    if weights.tokenizer:
+        given["preprocess.text.tokenizer"], needed["preprocess.text.tokenizer"] = tokenizer, weights.name
+    else:
+        given["preprocess.color"], needed["preprocess.color"] = color, COLORS.get(len(weights.mean), "auto")
     if architecture := getattr(getattr(model, weights.family), "architecture", None):
         key = f"model.{weights.family}.architecture"
         given[key], needed[key] = architecture, weights.architecture

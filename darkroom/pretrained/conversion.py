@@ -12,7 +12,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from darkroom.core.errors import DarkroomError
-from darkroom.models.registry import LIBRARIES, published
+from darkroom.models.registry import LIBRARIES, OWN_NAMES, published
 from darkroom.pretrained.descriptions import FILE, Weights
 
 CHECKPOINT_KEYS = ("state_dict", "model")  # of the network's state dict in a training's checkpoint
@@ -29,9 +29,10 @@ def convert(path: Path, weights: Weights) -> bytes:
     if weights.family not in LIBRARIES:  # one of our own: its shapes depend on the data, so training checks them
         return to_bytes({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
     try:
-        network = published(weights.family, weights.architecture, len(weights.mean))
+        network = published(weights.family, weights.architecture, weights.vocabulary or len(weights.mean))
     except DarkroomError as error:
         raise DarkroomError(f"{weights.folder / FILE}: {error}") from None
+    tensors = OWN_NAMES.get(weights.family, dict)(tensors)
     expected = network.state_dict()
     # Old files lack the counters of batch norm, which a training does not read.
     counters = {name: tensor for name, tensor in expected.items() if name.endswith(".num_batches_tracked")}

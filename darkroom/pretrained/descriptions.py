@@ -13,7 +13,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
 from darkroom.models.config import ModelConfig
-from darkroom.models.registry import LIBRARIES
+from darkroom.models.registry import LIBRARIES, OF_TEXTS
 
 FOLDER = Path("data/pretrained")
 FILE = "weights.yaml"
@@ -28,6 +28,7 @@ def _family(name: str) -> str:
     return name
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(min_length=1)]
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -69,23 +70,28 @@ class Weights(_Strict):
     licence: Text = UNKNOWN
     homepage: Text = UNKNOWN
     family: Family  # of the network: a value of model.name
-    architecture: Annotated[str, Field(pattern=r"^[\w.]*$")] = ""  # for the families that have many
+    architecture: Annotated[str, Field(pattern=r"^[\w.-]*$")] = ""  # for the families that have many
     names: Literal["same", "by_order"] = "same"  # by_order: a PyTorch file has other names, but the network's order
     file: Name
     bytes: Annotated[int, Field(ge=1, le=2**36)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    image_size: Annotated[int, Field(ge=1, le=4096)]  # pixels per side, in training
+    sha256: Sha256
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None = None  # pixels per side, in training; None: no images
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     resize: Literal["stretch", "crop", "pad"] = "crop"
     crop_fraction: Annotated[float, Field(ge=0.5, le=1)] | None = None  # None: not stated
-    mean: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)]  # by channel, scale 0..1
-    std: tuple[Annotated[float, Field(gt=0, le=1)], ...]
+    mean: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()  # by channel, scale 0..1
+    std: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    tokenizer: Sha256 | None = None  # of tokenizer.json in the same folder, for weights of texts
+    vocabulary: Annotated[int, Field(ge=2, le=10_000_000)] | None = None  # kinds of tokens
     sources: tuple[Source, ...] = ()  # tried in this order, if the file is not in the folder
 
     @model_validator(mode="after")
     def _consistent(self) -> "Weights":
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels, but std {len(self.std)}: they must be equal")
+        needed = ("tokenizer", "vocabulary") if self.family in OF_TEXTS else ("image_size", "mean")
+        if missing := [name for name in needed if not getattr(self, name)]:
+            raise ValueError(f"{missing[0]} is missing: family = {self.family} needs it")
         if self.family in LIBRARIES and not self.architecture:
             raise ValueError(f"architecture is missing: family = {self.family} has many")
         if self.family not in LIBRARIES and self.names == "by_order":
@@ -102,6 +108,8 @@ class Weights(_Strict):
         options = {"model.name": self.family, "model.pretrained": self.name}
         if "architecture" in ModelConfig.family(self.family).model_fields:
             options[f"model.{self.family}.architecture"] = "auto"
+        if self.tokenizer:
+            return f"dvc exp run {as_options(options | {'preprocess.text.tokenizer': self.name})}"
         options["preprocess.color"] = COLORS.get(len(self.mean), "auto")
         for key in ("image_size", "resize", "interpolation", "crop_fraction"):
             if getattr(self, key) is not None:

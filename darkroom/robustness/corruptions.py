@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage, signal, special
 
+from darkroom.core.arrays import Split, read_whole
 from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import did_you_mean
 
@@ -41,6 +42,11 @@ STRENGTHS = {
 
 _BLOCK = 128  # images per stream of random numbers; intermediate results of small ones fit into the processor's cache
 _QUANTILES = 4096  # of a Poisson distribution
+
+
+def load(split: Split) -> np.ndarray:
+    """The images (N, H, W, 1 or 3) uint8 of the examples of a split."""
+    return read_whole(split.inputs)
 
 
 def corrupt(images: np.ndarray, name: str, severity: int, seed: int) -> np.ndarray:

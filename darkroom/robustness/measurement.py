@@ -1,23 +1,25 @@
 """Measure a network's accuracy on corrupted images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from darkroom.core.arrays import Split, read_whole
+from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import counted
 from darkroom.models import hardware
 from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
-from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
+from darkroom.robustness import corruptions
+from darkroom.robustness.corruptions import CORRUPTIONS
 
 MAX_PIXELS = 2**29  # of all corrupted images together: 13 corruptions of 10,000 small images at three severities
 
@@ -40,21 +42,37 @@ def subset(split: Split, samples: int, seed: int) -> Split:
     return Split(split.inputs[chosen], labels=split.labels[chosen], ids=split.ids[chosen])
 
 
-def measure(trained: Trained, split: Split, severities: Sequence[int], seed: int) -> pd.DataFrame:
+class Kind(Protocol):
+    """The corruptions of a kind of example: the modules `corruptions` and `text_corruptions`."""
+
+    CORRUPTIONS: Mapping[str, Any]
+
+    def load(self, split: Split) -> Any:
+        """What `corrupt` takes, of the examples of a split."""
+        ...
+
+    def corrupt(self, given: Any, name: str, severity: int, seed: int) -> np.ndarray:
+        """The corrupted inputs, packed."""
+        ...
+
+
+def measure(
+    trained: Trained, split: Split, severities: Sequence[int], seed: int, kind: Kind = corruptions
+) -> pd.DataFrame:
     """One row per corruption and severity: corruption, severity, accuracy.
 
     The network runs in the precision that `train.precision = auto` chooses on its device.
     """
     network, manifest = trained.network.to(trained.device), trained.manifest
     precision = hardware.PRECISIONS[hardware.choose_precision("auto", trained.device)]
-    images, labels = read_whole(split.inputs), np.asarray(split.labels)
-    cases = list(product(CORRUPTIONS, severities))
+    given, labels = kind.load(split), np.asarray(split.labels)
+    cases = list(product(kind.CORRUPTIONS, severities))
     accuracies = []
-    with ThreadPoolExecutor(1) as ahead:  # it corrupts the next images while the network runs
-        pending = [ahead.submit(corrupt, images, *cases[0], seed)]
+    with ThreadPoolExecutor(1) as ahead:  # it corrupts the next examples while the network runs
+        pending = [ahead.submit(kind.corrupt, given, *cases[0], seed)]
         for following in tqdm((*cases[1:], None), desc="corruptions", unit="case", leave=False, disable=None):
             corrupted = pending.pop().result()
-            pending = [ahead.submit(corrupt, images, *following, seed)] if following else []
+            pending = [ahead.submit(kind.corrupt, given, *following, seed)] if following else []
             logits = predict(network, corrupted, manifest.mean, manifest.std, precision)
             accuracies.append(float((logits.argmax(1) == labels).mean()))
     return pd.DataFrame(cases, columns=["corruption", "severity"]).assign(accuracy=accuracies)
@@ -87,7 +105,7 @@ def summary_line(table: pd.DataFrame, images: int) -> str:
     """The main numbers of a table of `measure` in one line, for the terminal."""
     means = table.groupby("corruption")["accuracy"].mean()
     return (
-        f"{counted(images, 'test image')} under {counted(len(means), 'corruption')}: mean accuracy "
+        f"{counted(images, 'test example')} under {counted(len(means), 'corruption')}: mean accuracy "
         f"{table['accuracy'].mean():.2%}, "
         f"lowest {means.min():.2%} ({means.idxmin()})"
     )

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api
+from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api, text_api
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
@@ -21,6 +21,10 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+ROUTERS = {
+    "image": (predict_api, status_api, inference_protocol, page, admin_api),
+    "text": (text_api, status_api, admin_api),
+}
 
 
 def build(service: Service, log: AccessLog) -> ASGIApp:
@@ -28,13 +32,14 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     app = FastAPI(
         title="Darkroom",
         version="1",
-        description="An image classifier.",
+        description=f"A classifier of {service.bundle.manifest.kind}s.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(require_known)],
     )
-    for part in (predict_api, status_api, inference_protocol, page, admin_api):
+    kind = service.bundle.manifest.kind
+    for part in ROUTERS[kind]:
         app.include_router(part.router(service))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -48,7 +53,8 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     if service.settings.api_key:
         without_key = app.openapi
         app.openapi = cache(lambda: _with_key(without_key()))  # FastAPI's documented way to extend the document
-    return Gate(app, [*app.openapi()["paths"], *page.FILES, "/docs", "/openapi.json"], service, log)
+    pages = page.FILES if kind == "image" else ()
+    return Gate(app, [*app.openapi()["paths"], *pages, "/docs", "/openapi.json"], service, log)
 
 
 async def _problem(_: Request, problem: Problem) -> JSONResponse:

@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from darkroom.bundle.classifier import Bundle, SetKind
+from darkroom.bundle.classifier import Bundle
+from darkroom.bundle.manifest import SetKind
 from darkroom.serve import multipart
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Outcome, Service

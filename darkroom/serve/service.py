@@ -24,6 +24,8 @@ from starlette.requests import ClientDisconnect, Request
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.drift import Report, Watch, brightness
+from darkroom.bundle.texts import TextClassifier
+from darkroom.core.errors import DarkroomError
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
 from darkroom.serve import access_log, compression
@@ -31,6 +33,7 @@ from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
 from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
+from darkroom.tokens import text
 
 T = TypeVar("T")
 _BATCH_VALUES = 2**20  # pixel values per model run: resizing takes about 33 bytes for each
@@ -58,15 +61,15 @@ class _Served:
 
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
+        self.texts = TextClassifier(bundle) if bundle.manifest.kind == "text" else None
         self._watch = Watch(bundle.manifest.reference)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # one call of the watch for many runs is much faster
         self._lock = Lock()
 
-    def see(self, images: np.ndarray, probabilities: np.ndarray) -> None:
-        """Record images (N, h, w, C) uint8 and their probabilities (N, K)."""
-        seen = brightness(denoise(images, self.bundle.manifest.denoise)), probabilities
+    def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
+        """Record probabilities (N, K) and what the drift watch measures of their inputs (N,)."""
         with self._lock:
-            self._pending.append(seen)
+            self._pending.append((measured, probabilities))
             if len(self._pending) >= _DRIFT_BATCH:
                 self._flush()
 
@@ -140,6 +143,20 @@ class Service:
         )
         return served.bundle, logits, probabilities
 
+    async def classify_texts(
+        self,
+        texts: Sequence[str],
+        result: Callable[[Bundle, dict[str, str], tuple[np.ndarray, int] | text.Unusable], T],
+    ) -> tuple[Bundle, list[T]]:
+        """The bundle, and result(bundle, answers, found) for each text, in order, computed in one worker thread.
+
+        `found` is the probabilities (K,) float32 and the number of tokens, or why the text cannot be used.
+        """
+        served, size = self._served, sum(map(len, texts))
+        job = partial(self._classify_texts, served, texts, partial(result, served.bundle, served.texts.answers))
+        [results] = await self._admitted(served.bundle, [job], len(texts), size)
+        return served.bundle, results
+
     async def run(self, job: Callable[[Bundle], T], images: int, size: int = 0) -> T:
         """The result of job(bundle) in a worker thread, admitted as `images` images of `size` bytes in total."""
         bundle = self.bundle
@@ -166,6 +183,8 @@ class Service:
         """Read and serve the bundle's folder again. If that raises DarkroomError, the current bundle stays in use."""
         async with self._changing:
             new = await asyncio.to_thread(self._read)
+            if new.bundle.manifest.kind != self.bundle.manifest.kind:
+                raise DarkroomError(f"The new bundle classifies {new.bundle.manifest.kind}s: start another service.")
             if new.bundle.version != self.bundle.version:  # else rollback would lead to the same bundle
                 self._previous = self._served
                 self._serve(new)
@@ -264,9 +283,28 @@ class Service:
         self._note(served, images, probabilities)
         return logits, probabilities
 
+    def _classify_texts(
+        self, served: _Served, texts: Sequence[str], result: Callable[[tuple[np.ndarray, int] | text.Unusable], T]
+    ) -> list[T]:
+        found: dict[int, text.Unusable | tuple[np.ndarray, int]] = {}
+        usable: dict[int, str] = {}
+        for number, given in enumerate(texts):
+            try:
+                usable[number] = text.clean(given)
+            except text.Unusable as reason:
+                found[number] = reason
+        if usable:
+            started = perf_counter()
+            _, probabilities, lengths = served.texts.predict(list(usable.values()))
+            self.telemetry.inferred(perf_counter() - started)
+            self.telemetry.predicted(served.bundle, probabilities)
+            served.see(lengths, probabilities)
+            found |= zip(usable, zip(probabilities, lengths.tolist(), strict=True), strict=True)
+        return [result(found[number]) for number in range(len(texts))]
+
     def _note(self, served: _Served, images: np.ndarray, probabilities: np.ndarray) -> None:
         self.telemetry.predicted(served.bundle, probabilities)
-        served.see(images, probabilities)
+        served.see(brightness(denoise(images, served.bundle.manifest.denoise)), probabilities)
 
 
 def _declared_length(request: Request) -> int:

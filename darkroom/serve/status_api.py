@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, TypeAdapter
 
 from darkroom.bundle import drift
-from darkroom.bundle.classifier import Bundle, Manifest
+from darkroom.bundle.classifier import KINDS, Bundle
 from darkroom.serve.service import Service
 from darkroom.serve.telemetry import CONTENT_TYPE
 
@@ -53,7 +53,9 @@ def router(service: Service) -> APIRouter:
     @routes.get(
         "/v1/model",
         summary="Describe the model",
-        responses={200: {"content": {"application/json": {"schema": description_schema()}}}},
+        responses={
+            200: {"content": {"application/json": {"schema": description_schema(service.bundle.manifest.kind)}}}
+        },
     )
     async def model() -> dict[str, Any]:
         """The bundle's manifest, with `version` (from the manifest's SHA-256) and `sha256` (of the ONNX file)."""
@@ -68,7 +70,7 @@ def router(service: Service) -> APIRouter:
         found = service.drift()
         features = {
             feature: Drift(index=found.indices.get(feature), p_value=found.p_values.get(feature))
-            for feature in drift.FEATURES
+            for feature in drift.OF_KIND[service.bundle.manifest.kind]
         }
         return DriftReport(images=found.images, window=found.window, windows=found.windows, features=features)
 
@@ -92,12 +94,18 @@ def description(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def description_schema() -> dict[str, Any]:
-    """The JSON schema of `description`."""
-    schema = TypeAdapter(Manifest).json_schema(mode="serialization")
+def description_schema(kind: str = "image") -> dict[str, Any]:
+    """The JSON schema of `description`, for a bundle of this kind."""
+    schema = TypeAdapter(KINDS[kind]).json_schema(mode="serialization")
     del schema["properties"]["reference"]
     schema["properties"] |= {name: {"type": "string"} for name in ("version", "sha256", "variant")}
+    dimensions = {"image": 3, "text": 2}[kind]
     # FastAPI does not preserve the `prefixItems` that pydantic writes here
-    schema["properties"]["shape"] = {"type": "array", "items": {"type": "integer"}, "minItems": 3, "maxItems": 3}
+    schema["properties"]["shape"] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "minItems": dimensions,
+        "maxItems": dimensions,
+    }
     schema["required"] = list(schema["properties"])
     return schema

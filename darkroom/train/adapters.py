@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models.layers import last_layer
+from darkroom.models.sequences import example
 from darkroom.train.config import LoraConfig, TrainConfig
 from darkroom.train.tuning import Tuning
 
@@ -186,7 +187,7 @@ def adaptable(network: nn.Module, shape: tuple[int, ...]) -> dict[str, nn.Module
     called: set[str] = set()
     for name, layer in network_like.named_modules():
         layer.register_forward_pre_hook(lambda _, __, name=name: called.add(name))
-    network_like(torch.zeros(2, *shape, device="meta").movedim(-1, 1))
+    network_like(example(network, shape, 2, "meta"))
     last = last_layer(network)
     return {
         name: layer

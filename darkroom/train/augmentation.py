@@ -10,6 +10,18 @@ from darkroom.models.normalisation import normalise
 from darkroom.train import colour_jitter, geometry, policies
 from darkroom.train.config import AugmentConfig
 
+UNCHANGED = {  # the settings for inputs that are not images
+    "flip": "none",
+    "shift": 0,
+    "random_erasing": 0.0,
+    "min_crop_area": 1.0,
+    "max_crop_aspect": 1.0,
+    "color_jitter": 0.0,
+    "policy": "none",
+    "mixup": 0.0,
+    "cutmix": 0.0,
+}
+
 
 class Augmenter:
     """Augments the inputs of a step as `settings` say; the manifest says what "auto" means for the dataset."""
@@ -22,7 +34,11 @@ class Augmenter:
         device: torch.device,
         stream: str = "augment",  # of random numbers: a name for each view of an input
     ):
-        self.settings = resolve(settings, manifest.augmentation)
+        if manifest.kind == "image":
+            settings = resolve(settings, manifest.augmentation)
+        else:
+            settings = settings.model_copy(update=UNCHANGED)
+        self.settings = settings
         self.manifest, self.seed, self.device, self.stream = manifest, seed, device, stream
         if (settings.color_jitter or settings.policy != "none") and manifest.shape[-1] not in (1, 3):
             raise DarkroomError(
@@ -36,7 +52,7 @@ class Augmenter:
         return self.settings.min_crop_area < 1
 
     def __call__(self, inputs: Tensor, indices: Tensor, members: Tensor, epoch: int, step: int) -> Tensor:
-        """Augment inputs (M, ..., C) uint8, and normalise them to (M, C, ...) float32.
+        """Augment inputs (M, ..., C) uint8, and normalise them to (M, C, ...) float32; see `normalise` for sequences.
 
         They are the `members` (M,) int64 of the batch of the examples `indices` (N,) int64. Random numbers are drawn
         for the whole batch, so an input does not depend on which others are members. `step` counts from the start of

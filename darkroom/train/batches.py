@@ -16,6 +16,7 @@ from torch.nn.functional import one_hot
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed, numpy_generator
+from darkroom.models import sequences
 from darkroom.models.normalisation import normalise
 from darkroom.train import mixing
 from darkroom.train.augmentation import Augmenter
@@ -70,6 +71,8 @@ class Batches:
         self.augmenter = Augmenter(augment, manifest, seed, device)
         self.labels = torch.from_numpy(np.array(train.labels)).to(device)
         self.loader = Loader(train.uncropped if self.augmenter.crops else train.inputs, device, local_count)
+        stored = self.loader.stored
+        self.lengths = sequences.lengths(stored) if sequences.are(stored) else None
 
     def sample(self, n: int, pixels: int) -> Tensor:
         """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
@@ -104,8 +107,7 @@ class Batches:
         the part `Batch.split(size)[rank]` of each batch, bit for bit; no more inputs are read and augmented than it
         needs.
         """
-        order = shuffled(len(self.labels), self.examples, self._generator("order", epoch))
-        batches = torch.tensor_split(order, self.steps)[first:last]
+        batches = self._drawn(epoch)[first:last]
         shares = (self._share(indices, step, part) for step, indices in enumerate(batches, epoch * self.steps + first))
         labelled = (
             self._mix(share, self.augmenter(stored, share.indices, share.members, epoch, share.step))
@@ -117,6 +119,13 @@ class Batches:
         views = self.unlabelled.epoch(epoch, self.examples, self.steps, first, last, part)
         for batch, (weak, strong) in zip(labelled, views, strict=True):
             yield PartlyLabelled(*batch, weak, strong)
+
+    def _drawn(self, epoch: int) -> tuple[Tensor, ...]:
+        """The examples of each batch of an epoch, as indices into the split."""
+        generator = self._generator("order", epoch)
+        if self.lengths is not None:
+            return sequences.shuffled(self.lengths, self.steps, generator)
+        return torch.tensor_split(shuffled(len(self.labels), self.examples, generator), self.steps)
 
     def _share(self, indices: Tensor, step: int, part: tuple[int, int]) -> _Share:
         """What one process needs of the batch of the examples `indices` (N,) int64."""

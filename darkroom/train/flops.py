@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from darkroom.models.sequences import example
+
 _BATCH = 2  # batch norm needs more than one example in training mode
 
 
@@ -16,7 +18,7 @@ def count(network: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     Counts convolutions and matrix products, a multiply-add as two operations. Does not change the network.
     """
     network = copy.deepcopy(network).to("meta").train()  # on "meta" nothing is computed, and no fused kernel is used
-    inputs = torch.zeros(_BATCH, *shape, device="meta").movedim(-1, 1)
+    inputs = example(network, shape, _BATCH, "meta")
     with FlopCounterMode(display=False) as forward:
         logits = network(inputs)
     with FlopCounterMode(display=False) as backward:

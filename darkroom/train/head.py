@@ -12,21 +12,10 @@ from darkroom.core.arrays import Manifest, Split
 from darkroom.models import hardware
 from darkroom.models.layers import last_layer
 from darkroom.train import features
+from darkroom.train.augmentation import UNCHANGED
 from darkroom.train.config import TrainConfig
 from darkroom.train.objective import Objective
 from darkroom.train.trainer import Trainer
-
-UNCHANGED = {
-    "flip": "none",
-    "shift": 0,
-    "random_erasing": 0.0,
-    "min_crop_area": 1.0,
-    "max_crop_aspect": 1.0,
-    "color_jitter": 0.0,
-    "policy": "none",
-    "mixup": 0.0,
-    "cutmix": 0.0,
-}
 
 
 class Head(nn.Module):

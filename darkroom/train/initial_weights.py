@@ -54,6 +54,8 @@ def normalised(weights: Pretrained, manifest: Manifest) -> Manifest:
 
     Raises DarkroomError if the images have another number of channels.
     """
+    if weights.tokenizer:
+        return manifest
     channels = manifest.shape[-1]
     if len(weights.mean) != channels:
         color = "rgb" if len(weights.mean) == 3 else "grey"

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import torch
 
+from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
@@ -50,6 +51,8 @@ def build_trainer(
         unlabelled = None
     elif not unlabelled:
         raise semi_supervised.nothing_unlabelled(settings.semi_supervised)
+    else:
+        arrays.require_images(manifest, f"train.semi_supervised.method = {settings.semi_supervised.method!r}")
     settings = length.resolve(settings, len(train), len(unlabelled or ()))
     hardware.keep_freed_memory()
     hardware.use_threads(settings.threads, processes.local_count)

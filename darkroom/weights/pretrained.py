@@ -25,18 +25,24 @@ class Pretrained:
     family: str
     architecture: str  # "" if the family has only one
     sha256: str  # of the file that they came from
-    mean: tuple[float, ...]  # by channel, on the scale 0..1, as in their training
+    mean: tuple[float, ...]  # by channel, on the scale 0..1, as in their training; empty if they are not for images
     std: tuple[float, ...]
-    image_size: int  # pixels per side
+    image_size: int | None  # pixels per side; None if they are not for images
     interpolation: str  # bilinear or bicubic
     resize: str = "crop"  # to a square: as preprocess.resize
     crop_fraction: float | None = None  # as preprocess.crop_fraction; None if it is not stated
+    tokenizer: str | None = None  # SHA-256 of the tokenizer.json that made the inputs of their training, if of texts
 
 
 def write(folder: str | Path, described: Pretrained | None, weights: bytes = b"") -> None:
     """Write the description and the contents of a safetensors file to `folder`, atomically; None stands for `none`."""
+    fields = (
+        {name: value for name, value in asdict(described).items() if name != "tokenizer" or value}
+        if described
+        else None
+    )
     with new_folder(folder) as temporary:
-        write_json(temporary / _DESCRIPTION, asdict(described) if described else None)
+        write_json(temporary / _DESCRIPTION, fields)
         if described:
             (temporary / _WEIGHTS).write_bytes(weights)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from darkroom.bundle import classifier, drift
+from darkroom.bundle.manifest import Conformal
 from darkroom.core.errors import DarkroomError
 from darkroom.inputs import image as image_input
 from darkroom.inputs import resizing
@@ -95,12 +96,12 @@ def test_a_prediction_below_the_threshold_is_withheld(folder):
     ],
 )
 def test_a_prediction_set_holds_the_classes_that_reach_their_threshold(kind, probabilities, expected):
-    conformal = classifier.Conformal(0.95, 0.2, (0.3, 0.1))
+    conformal = Conformal(0.95, 0.2, (0.3, 0.1))
     assert conformal.prediction_set(np.array(probabilities), kind).tolist() == expected
 
 
 def test_a_prediction_set_holds_the_most_probable_class_in_any_case():
-    conformal = classifier.Conformal(0.95, 0.9, (0.9, 0.9))
+    conformal = Conformal(0.95, 0.9, (0.9, 0.9))
     assert conformal.prediction_set(np.array([0.5, 0.5]), "marginal").tolist() == [0]
 
 

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from darkroom.datasets.manifest import NAMES, columns
+from darkroom.datasets.listing import MANIFESTS
+from darkroom.datasets.manifest import columns
 from tests.datasets.image_folder import FOLDER, build, error_message, rows, summary, write_images
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -27,7 +28,7 @@ def listed() -> list[tuple[str, str, str, str]]:
     return [(entry.path, entry.label, entry.split, entry.group) for entry in build()]
 
 
-@pytest.mark.parametrize("name", [*NAMES, "Manifest.CSV"])
+@pytest.mark.parametrize("name", [*MANIFESTS, "Manifest.CSV"])
 def test_a_manifest_names_path_label_split_and_group(name: str):
     write_images("a.png", "deep/b, c\n.png", "not listed.png")
     manifest(
@@ -95,7 +96,7 @@ def test_other_separators_are_recognised(delimiter: str, first: str):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MANIFESTS)
 def test_unicode_encodings_are_recognised(encoding: str, name: str):
     write_images("a.png", "b.png")
     csv_text = "path,label\r\na.png,猫\r\nb.png,día\r\n"
@@ -114,7 +115,7 @@ def test_backslashes_separate_folders_unless_a_file_has_this_name():
     ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MANIFESTS)
 def test_other_columns_are_kept(name: str):
     write_images("a.png", "b.png")
     manifest(
@@ -218,7 +219,7 @@ def test_a_group_in_two_splits_is_an_error(splits: tuple[str, str]):
 
 
 def test_two_manifests_are_an_error():
-    for name in NAMES:
+    for name in MANIFESTS:
         manifest({"path": "a.png", "label": "a"}, name=name)
     assert re.search(r"manifest\.csv and manifest\.jsonl", error_message())
 

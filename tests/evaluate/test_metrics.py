@@ -195,4 +195,4 @@ def test_accuracy_of_sums_of_logits():
 def test_summary_line_has_the_accuracy_and_its_interval():
     numbers = {"samples": 9, "accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "loss": 1.5, "macro_f1": 0.4}
     line = metrics.summary_line(numbers)
-    assert all(part in line for part in ("9 test images", "50.00%", "25.00%", "75.00%", "1.5", "0.4"))
+    assert all(part in line for part in ("9 test examples", "50.00%", "25.00%", "75.00%", "1.5", "0.4"))

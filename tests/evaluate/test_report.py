@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pandas as pd
 import pytest
 
 from darkroom.core.arrays import TEXT, Split
-from darkroom.evaluate import confidence, metrics, report
+from darkroom.evaluate import confidence, image_examples, metrics, report
 from darkroom.evaluate.config import EvaluateConfig
 from darkroom.models.inference import probabilities
 
@@ -32,7 +33,17 @@ def test_the_folder_has_all_tables_and_figures(site: bool, tmp_path: Path):
     predictions = metrics.predictions(probabilities(logits), labels, test.ids, CLASSES)
     sliced = {"site": np.repeat(np.array(["a", "b"], dtype=object), 15)} if site else {}
     groups = np.repeat(np.arange(10), 3).astype(str).astype(TEXT)
-    report.write(tmp_path / "out", test, logits, predictions, fitted, CLASSES, sliced, groups, 4)
+    report.write(
+        tmp_path / "out",
+        test,
+        logits,
+        predictions,
+        fitted,
+        CLASSES,
+        sliced,
+        groups,
+        partial(image_examples.show, limit=4),
+    )
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"per_class.csv", "confused_pairs.csv", "mistakes.png", "suspect_labels.png", "contact_sheet.png"} <= names
     assert ("slices.csv" in names) == site

@@ -7,7 +7,7 @@ from darkroom.explain.attribution import METHODS, Calibrated, attributions
 from darkroom.explain.budget import Detail
 from darkroom.models import inference
 from darkroom.models.inference import predict
-from darkroom.models.registry import FAMILIES
+from darkroom.models.registry import OF_IMAGES
 from tests.explain.toys import UNSCALED, Spot, Square, noise, pooled, spots
 from tests.networks import small
 
@@ -89,7 +89,7 @@ def test_coarser_maps_take_fewer_steps_and_windows():
     )
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_family_is_explained(name: str):
     network = small(name, (32, 30, 3)).train()
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 30, 3), dtype=np.uint8)

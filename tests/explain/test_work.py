@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from darkroom.explain import work
-from darkroom.models.registry import FAMILIES
+from darkroom.models.registry import OF_IMAGES
 from tests.networks import small
 
 
@@ -22,7 +22,7 @@ def test_a_view_costs_nothing_and_a_depthwise_convolution_its_memory():
     assert work.seconds(nn.Sequential(depthwise, nn.Flatten()), (10, 10, 16)) == work.seconds(depthwise, (10, 10, 16))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_every_family_has_a_cost_and_stays_as_it_is(name: str):
     network = small(name, (32, 32, 3)).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}

@@ -33,16 +33,16 @@ def test_parity_of_equal_and_nearly_equal_outputs():
     }
     shifted = expected + np.array([[0.0, 0.125], [0.0, 0.0]], dtype=np.float32)
     assert gates.compare(expected, shifted, probabilities, 0.125)["max_abs_difference"] == 0.125
-    with pytest.raises(DarkroomError, match=r"0 of 2 test images .* 0\.125 \(export\.tolerance = 0\.1\)"):
+    with pytest.raises(DarkroomError, match=r"0 of 2 test examples .* 0\.125 \(export\.tolerance = 0\.1\)"):
         gates.compare(expected, shifted, probabilities, 0.1)
-    with pytest.raises(DarkroomError, match="1 of 2 test images"):
+    with pytest.raises(DarkroomError, match="1 of 2 test examples"):
         gates.compare(expected, expected, probabilities[[0, 0]], 1.0)
 
 
 def test_a_label_that_differs_within_rounding_is_rejected_with_its_margin():
     expected = np.array([[1.0, 1.0 + 2.0**-18], [2.0, 0.0]], dtype=np.float32)
     probabilities = np.array([[0.75, 0.25], [0.75, 0.25]], dtype=np.float32)
-    with pytest.raises(DarkroomError, match=r"1 of 2 test images .* 3\.8e-06"):
+    with pytest.raises(DarkroomError, match=r"1 of 2 test examples .* 3\.8e-06"):
         gates.compare(expected, expected, probabilities, 1.0)
 
 
@@ -51,7 +51,7 @@ def test_a_label_that_differs_within_rounding_is_rejected_with_its_margin():
 def test_parity_rejects_numbers_that_are_not_finite(index, model, value):
     outputs = [np.zeros((3, 2), dtype=np.float32) for _ in range(3)]
     outputs[index][1, 0] = value
-    with pytest.raises(DarkroomError, match=f"{model} model.* 1 of 3 test images"):
+    with pytest.raises(DarkroomError, match=f"{model} model.* 1 of 3 test examples"):
         gates.compare(*outputs, tolerance=1.0)
 
 

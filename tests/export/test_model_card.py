@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from darkroom.bundle import classifier
-from darkroom.bundle.classifier import FORMAT, Conformal, Manifest
+from darkroom.bundle import classifier, manifest
+from darkroom.bundle.classifier import FORMAT
+from darkroom.bundle.manifest import Conformal, Manifest
 from darkroom.export.model_card import card
 from tests import bundles
 
@@ -216,7 +217,7 @@ def test_a_class_without_test_images_is_not_the_weakest(unknown: str):
 @pytest.mark.parametrize(("licence", "ask"), [("MIT", False), ("unknown", True)])
 def test_pretrained_weights_are_named_with_their_licence(licence: str, ask: bool):
     text = " ".join(
-        card(replace(MANIFEST, pretrained=classifier.Pretrained("Big net", licence, "f" * 64)), PER_CLASS).split()
+        card(replace(MANIFEST, pretrained=manifest.Pretrained("Big net", licence, "f" * 64)), PER_CLASS).split()
     )
     assert f"Big net, licence: {licence}" in text and "f" * 64 in text
     assert ("ask its author" in text) == ask
@@ -224,8 +225,8 @@ def test_pretrained_weights_are_named_with_their_licence(licence: str, ask: bool
 
 
 def test_a_teacher_is_named_with_its_networks_and_the_licence_of_their_weights():
-    weights = (classifier.Pretrained("Big net", "CC-BY-NC", "f" * 64),)
-    teacher = classifier.Teacher("big_*one*", ("timm vit", "resnet"), 1_234_567, 0.95125, ("c" * 64, "e" * 64), weights)
+    weights = (manifest.Pretrained("Big net", "CC-BY-NC", "f" * 64),)
+    teacher = manifest.Teacher("big_*one*", ("timm vit", "resnet"), 1_234_567, 0.95125, ("c" * 64, "e" * 64), weights)
     text = " ".join(card(replace(MANIFEST, teacher=teacher), PER_CLASS).split())
     assert r"big\_\*one\* (timm vit, resnet; 1,234,567 parameters)" in text
     assert "95.12 %" in text and f"`{'c' * 64}`, `{'e' * 64}`. " in text

@@ -220,7 +220,7 @@ def test_a_failed_check_keeps_the_earlier_bundle(project, monkeypatch):
     monkeypatch.setattr(
         stage, "predict", lambda network, images, mean, std: predict(network, images, mean, std) + np.float32(0.5)
     )
-    with pytest.raises(DarkroomError, match=r"0 of 501 test images .*up to 0\.5"):
+    with pytest.raises(DarkroomError, match=r"0 of 501 test examples .*up to 0\.5"):
         stage.main()
     monkeypatch.setattr(stage, "predict", predict)
     evaluated = read("metrics/evaluate.json")

@@ -17,7 +17,7 @@ from darkroom.models import checkpoints
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
 from darkroom.models.layers import last_layer
-from darkroom.models.registry import FAMILIES, build
+from darkroom.models.registry import FAMILIES, OF_IMAGES, build
 from darkroom.train import flops
 from tests.export.small import preprocessing
 from tests.networks import OWN, SMALL, small
@@ -52,7 +52,7 @@ def test_flops_per_image(name, least, most):
     assert least < flops.count(build(name, {}, (28, 28, 1), 10), (28, 28, 1))[0] < most
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_parameters_of_a_family_are_the_arguments_of_its_network(name):
     assert (
         list(ModelConfig.model_fields[name].annotation.model_fields)
@@ -76,7 +76,7 @@ def test_any_image_large_enough_gives_a_finite_logit_for_each_class(name, height
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (12, 10, 2), (20, 64, 3)])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_head_is_the_last_layer(name, shape):
     network = small(name, shape).eval()
     outputs = []
@@ -97,7 +97,7 @@ def test_images_that_are_too_small_are_rejected_and_the_smallest_accepted(name):
             small(name, shape)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_weights_depend_only_on_the_seed(name):
     first, again, other = (small(name, (12, 12, 1), seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[key], again[key]) for key in first)

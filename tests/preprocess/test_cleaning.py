@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from darkroom.core.errors import DarkroomError
 from darkroom.preprocess import cleaning
-from darkroom.preprocess.cleaning import KEPT, REMOVED, Finding, PixelScan, scan_pixels
+from darkroom.preprocess.cleaning import KEPT, REMOVED, Finding, Scan, scan_pixels
 from darkroom.preprocess.config import CleanConfig
 from darkroom.preprocess.samples import Samples
 
@@ -162,7 +162,7 @@ def test_memory_per_image_is_small():
     assert findings == {} and peak / count < 120  # bytes
 
 
-def near_leaks(samples: Samples, scan: PixelScan, *pairs: tuple[int, int]) -> list[tuple[str, str]]:
+def near_leaks(samples: Samples, scan: Scan, *pairs: tuple[int, int]) -> list[tuple[str, str]]:
     """Removed images and the reason, if the images at these pairs of indices differ by 1.5 %, 2.5 %, ..."""
     rows = [(*sorted(pair), 0.015 + number / 100, False) for number, pair in enumerate(pairs)]
     table = pd.DataFrame(rows, columns=["first", "second", "difference", "mirrored"])
@@ -174,7 +174,7 @@ def near_leaks(samples: Samples, scan: PixelScan, *pairs: tuple[int, int]) -> li
     return [(finding.id, f"{detail[2]} {detail[4]}") for finding, detail in zip(findings.values(), words, strict=True)]
 
 
-def scanned(**splits: list[tuple[int, int]]) -> tuple[Samples, PixelScan]:
+def scanned(**splits: list[tuple[int, int]]) -> tuple[Samples, Scan]:
     samples, images = make(**splits)
     return samples, scan_pixels([images])
 

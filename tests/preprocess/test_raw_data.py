@@ -10,7 +10,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, index
 from darkroom.inputs import image, resizing
 from darkroom.preprocess import raw_data
-from darkroom.preprocess.config import CleanConfig, PreprocessConfig
+from darkroom.preprocess.config import CleanConfig, PreprocessConfig, TextConfig
 from tests import idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -27,10 +27,11 @@ SETTINGS = PreprocessConfig(
     val_fraction=0.1,
     denoise="none",
     relabel="none",
-    labels_per_class="all",
     clean=CleanConfig(**RULES, max_aspect=0.0, min_class_size=0),
     max_pixels=10_000,
     max_bad_fraction=0.5,
+    labels_per_class="all",
+    text=TextConfig(tokenizer="none", vocabulary=500, max_tokens=16),
 )
 
 

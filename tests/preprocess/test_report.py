@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
-from darkroom.preprocess import report
+from darkroom.preprocess import report, sample_sheet
 from darkroom.preprocess.cleaning import KEPT, RELABELLED, REMOVED, Finding
 from darkroom.preprocess.shift import Shift
 from tests.packs import AS_IS
@@ -47,7 +48,8 @@ FINDINGS = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak")
 
 def write(folder: Path, seed: int = 0, findings: tuple[Finding, ...] = ()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
-    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, seed)
+    samples = partial(sample_sheet.write, splits=splits, manifest=make_manifest(2), seed=seed)
+    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, samples)
 
 
 def test_unlabelled_images_are_counted_and_shown(tmp_path: Path):
@@ -56,22 +58,24 @@ def test_unlabelled_images_are_counted_and_shown(tmp_path: Path):
     splits["unlabelled"] = Split(images, np.full(5, -1), np.array([f"u/{index}" for index in range(5)]))
     manifest = replace(make_manifest(2), counts={"train": 4, "val": 2, "test": 3, "unlabelled": 5})
     shift = Shift(auc=0.75, low=0.7, high=0.8, p_value=0.001, labelled=4, unlabelled=5)
-    report.write(tmp_path / "data", splits, manifest, [], NEAR, GROUPS, 0, shift)
+    samples = partial(sample_sheet.write, splits=splits, manifest=manifest, seed=0)
+    report.write(tmp_path / "data", splits, manifest, [], NEAR, GROUPS, samples, shift)
     table = pd.read_csv(tmp_path / "data" / "counts.csv")
     assert table.to_numpy().tolist() == [
         ["class 0", 3, 1, 3, 0], ["class 1", 1, 1, 0, 0], ["(unlabelled)", 0, 0, 0, 5]
     ]  # fmt: skip
     assert pd.read_csv(tmp_path / "data" / "unlabelled.csv").to_dict("records") == [asdict(shift)]
-    summary = report.summary(manifest, splits["train"].labels, [], shift)
+    summary = report.summary(manifest, splits["train"].labels, [], {}, shift)
     assert summary["unlabelled"] == 5 and summary["unlabelled_auc"] == 0.75
-    sheets = [report.sample_sheet(splits["train"], manifest, 0, part) for part in (None, splits["unlabelled"])]
+    sheets = [sample_sheet.sample_sheet(splits["train"], manifest, 0, part) for part in (None, splits["unlabelled"])]
     assert sheets[1].height > sheets[0].height
     assert [(np.asarray(sheet) == 99).sum() > 5 * 56**2 / 2 for sheet in sheets] == [False, True]
     assert "5 unlabelled images" in report.summary_line(manifest, [])
 
 
 def test_the_summary_is_flat_and_strict_json():
-    summary = report.summary(make_manifest(2, (4, 5, 3)), np.array([0, 0, 0, 1]), FINDINGS)
+    manifest = make_manifest(2, (4, 5, 3))
+    summary = report.summary(manifest, np.array([0, 0, 0, 1]), FINDINGS, sample_sheet.facts(manifest, {}))
     assert summary == {
         "train": 4,
         "val": 2,
@@ -105,9 +109,9 @@ def test_corrected_labels_are_counted():
     found = [*FINDINGS, *(finding(name, "relabelled", RELABELLED) for name in "efg"), finding("h", "relabelled")]
     line = report.summary_line(make_manifest(2), found)
     assert line.endswith("; 4 removed (2 leak, 1 unusable, 1 relabelled); 1 suspect kept; 3 relabelled")
-    summary = report.summary(make_manifest(2), np.array([0, 1]), found)
+    summary = report.summary(make_manifest(2), np.array([0, 1]), found, {})
     assert (summary["removed"], summary["suspect_kept"], summary["relabelled"]) == (4, 1, 3)
-    assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS)
+    assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS, {})
 
 
 def test_tables_hold_counts_findings_and_near_duplicates(tmp_path: Path):
@@ -135,7 +139,7 @@ def test_the_report_is_reproducible_and_the_samples_depend_on_the_seed(tmp_path:
     ("shape", "mode"), [((28, 28, 1), "L"), ((32, 32, 3), "P"), ((200, 100, 3), "P"), ((1, 1, 1), "L")]
 )
 def test_the_sample_sheet_has_the_colours_of_the_images_and_limited_size(shape: tuple[int, int, int], mode: str):
-    sheet = report.sample_sheet(make_split([5, 2], shape), make_manifest(2, shape), 0)
+    sheet = sample_sheet.sample_sheet(make_split([5, 2], shape), make_manifest(2, shape), 0)
     assert sheet.mode == mode
     assert 100 <= sheet.height <= 200
     assert 640 <= sheet.width <= 1000
@@ -144,7 +148,7 @@ def test_the_sample_sheet_has_the_colours_of_the_images_and_limited_size(shape: 
 def test_the_sample_sheet_shows_unaltered_images_one_row_per_class():
     images = np.stack([np.full((28, 28, 1), 60, np.uint8), np.full((28, 28, 1), 120, np.uint8)])
     train = Split(images, np.array([0, 1]), np.array(["a", "b"]))
-    sheet = np.asarray(report.sample_sheet(train, make_manifest(2, (28, 28, 1)), 0))
+    sheet = np.asarray(sample_sheet.sample_sheet(train, make_manifest(2, (28, 28, 1)), 0))
     assert (sheet == 60).sum() >= 56 * 56  # enlarged twofold without smoothing
     assert (sheet == 120).sum() >= 56 * 56
     first, second = (np.flatnonzero((sheet == value).sum(1) >= 56) for value in (60, 120))
@@ -158,9 +162,9 @@ def test_a_sample_sheet_of_many_classes_shows_the_first_ones(monkeypatch: pytest
         drawn.append((len(names), title))
         return Image.new("L", (1, 1))
 
-    monkeypatch.setattr(report, "_label_rows", label_rows)
-    report.sample_sheet(make_split([1] * 47), make_manifest(47), 0)
-    report.sample_sheet(make_split([1] * 30), make_manifest(30), 0)
+    monkeypatch.setattr(sample_sheet, "_label_rows", label_rows)
+    sample_sheet.sample_sheet(make_split([1] * 47), make_manifest(47), 0)
+    sample_sheet.sample_sheet(make_split([1] * 30), make_manifest(30), 0)
     assert [count for count, _ in drawn] == [30, 30]
     assert "first 30 of 47 classes" in drawn[0][1] and "first" not in drawn[1][1]
 
@@ -168,4 +172,4 @@ def test_a_sample_sheet_of_many_classes_shows_the_first_ones(monkeypatch: pytest
 def test_names_are_not_parsed_as_formulas():
     names = ("$\\frac{$", "a" * 200)
     manifest = Manifest(**{**vars(make_manifest(2)), "classes": names, "title": "$x$ " * 100})
-    report.sample_sheet(make_split([1, 1]), manifest, 0)
+    sample_sheet.sample_sheet(make_split([1, 1]), manifest, 0)

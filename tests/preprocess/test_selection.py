@@ -1,5 +1,7 @@
 import re
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +12,9 @@ from hypothesis import strategies as st
 
 from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
-from darkroom.preprocess import cleaning, packing, selection
+from darkroom.preprocess import cleaning, duplicates, packing, selection
 from darkroom.preprocess.cleaning import REMOVED
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
-from darkroom.preprocess.raw_data import Raw
 from darkroom.preprocess.samples import Samples
 from darkroom.preprocess.selection import Selection
 
@@ -34,6 +35,7 @@ SETTINGS = {
     "labels_per_class": "all",
     "max_pixels": 10_000,
     "max_bad_fraction": 1.0,
+    "text": {"tokenizer": "none", "vocabulary": 500, "max_tokens": 16},
     "test_fraction": 0.2,
     "val_fraction": 0.2,
 }
@@ -55,7 +57,6 @@ def select(
         folder=folder, classes=CLASSES[: labels.max() + 1], augmentation=Augmentation(flip=False, shift=0)
     )
     samples = Samples(ids, labels, splits, np.full(len(rows), ""))
-    raw = Raw(description, samples, SHAPE, SHAPE[:2], np.ones(len(rows)), lambda indices: list(images[indices]))
     if corrections is not None:
         lines = [f"{index}.png,{label}\n" for index, label in corrections.items()]
         (folder / NAME).write_text("".join(["id,label\n", *lines]))
@@ -64,8 +65,25 @@ def select(
         clean=CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0, **rules}),
     )
     with packing.Pack(folder, SHAPE) as pack:
-        scan = cleaning.scan_pixels(pack.keep([images]))
-        return selection.select(raw, pack, scan, dict.fromkeys(unusable, "truncated"), chosen, 0)
+        return selection.select(scanned(pack, images, description, samples, unusable), chosen, 0)
+
+
+def scanned(
+    pack: packing.Pack,
+    images: np.ndarray,
+    description: SimpleNamespace,
+    samples: Samples,
+    unusable: Sequence[int] = (),
+) -> SimpleNamespace:
+    """The images (N, H, W, C) uint8 as `selection.Examples`, written to the pack."""
+    return SimpleNamespace(
+        description=description,
+        samples=samples,
+        scan=cleaning.scan_pixels(pack.keep([images])),
+        unusable=dict.fromkeys(unusable, "truncated"),
+        aspects=np.ones(len(images)),
+        near_duplicates=partial(duplicates.find_pairs, pack),
+    )
 
 
 def rows_of(**splits: str) -> list[tuple]:
@@ -119,9 +137,9 @@ def test_a_selection_can_be_used_or_is_refused(tmp_path_factory, rows, made, unu
 
 def test_a_split_without_images_is_refused_with_the_reasons(tmp_path: Path):
     rows = rows_of(train="ccccdddd", val="cd", test="cd")
-    with pytest.raises(DarkroomError, match=r"split test .*no images: removed 2 unusable of 2\."):
+    with pytest.raises(DarkroomError, match=r"split test .*no examples: removed 2 unusable of 2\."):
         select(tmp_path, rows, unusable=(10, 11))
-    with pytest.raises(DarkroomError, match=r"split val .*no images: removed 1 relabelled, 1 unusable of 2\."):
+    with pytest.raises(DarkroomError, match=r"split val .*no examples: removed 1 relabelled, 1 unusable of 2\."):
         select(tmp_path, rows, unusable=(8,), corrections={9: ""})
     assert len(select(tmp_path, rows).samples.indices("test")) == 2
 
@@ -165,11 +183,11 @@ def test_a_rule_that_removes_a_large_fraction_is_refused(tmp_path: Path):
     few = select(tmp_path, near_rows(5, 20, "train"))
     assert [finding.rule for finding in few.findings] == ["near_leak"] * 5
     key = r"preprocess\.clean\.near_leak_difference = 0\.15"
-    with pytest.raises(DarkroomError, match=rf"6 of 20 training images of the class 'cat'.*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"6 of 20 training examples of the class 'cat'.*25%.*{key}"):
         select(tmp_path, near_rows(6, 20, "train"))
-    with pytest.raises(DarkroomError, match=rf"11 of 25 training images .*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"11 of 25 training examples .*25%.*{key}"):
         select(tmp_path, [row for row in near_rows(11, 15, "train") if row[1] != "train" or row[0] == 0 or row[2] < 30])
-    with pytest.raises(DarkroomError, match=rf"6 of 10 validation images .*25%.*{key}"):
+    with pytest.raises(DarkroomError, match=rf"6 of 10 validation examples .*25%.*{key}"):
         select(tmp_path, near_rows(6, 6, "val"))
     assert select(tmp_path, near_rows(11, 15, "train"), near_leak_difference=0.0).findings == []
 
@@ -186,7 +204,7 @@ def test_a_made_split_does_not_count_unusable_files(tmp_path: Path):
     for broken in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (0, 2, 4, 6, 8)):
         samples = select(tmp_path, rows, unusable=broken).samples
         assert np.bincount(samples.labels[samples.indices("test")]).tolist() == [1, 2]
-    with pytest.raises(DarkroomError, match="'cat' has 1 usable training image,"):
+    with pytest.raises(DarkroomError, match="'cat' has 1 usable training example,"):
         select(tmp_path, rows, unusable=tuple(range(9)))
 
 

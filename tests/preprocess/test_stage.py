@@ -42,7 +42,8 @@ def broken_test_split(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "facts"), [(one_scene, ["near_leak", "training images"]), (broken_test_split, ["test", "4 unusable of 4"])]
+    ("make", "facts"),
+    [(one_scene, ["near_leak", "training examples"]), (broken_test_split, ["test", "4 unusable of 4"])],
 )
 def test_an_unusable_selection_ends_in_one_line(tmp_path: Path, make, facts: list[str]):
     folder = copy_project(tmp_path)

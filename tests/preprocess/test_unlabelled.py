@@ -15,13 +15,12 @@ from darkroom.core import arrays
 from darkroom.core.arrays import TEXT, UNLABELLED, Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
-from darkroom.preprocess import cleaning, hiding, packing, selection
+from darkroom.preprocess import hiding, packing, selection
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
-from darkroom.preprocess.raw_data import Raw
 from darkroom.preprocess.samples import NO_LABEL, Samples
 from darkroom.preprocess.selection import Selection
 from tests.packs import DESCRIBED, PREPROCESSING
-from tests.preprocess.test_selection import CLASSES, RULES, SCENES, SETTINGS, SHAPE
+from tests.preprocess.test_selection import CLASSES, RULES, SCENES, SETTINGS, SHAPE, scanned
 
 ANSWERS = "id,label,by,at\n"
 
@@ -49,13 +48,11 @@ def select(
         {"note": ids},
     )
     dataset = SimpleNamespace(folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0))
-    raw = Raw(dataset, samples, SHAPE, SHAPE[:2], np.ones(len(rows)), lambda indices: list(images[indices]))
     values = {**SETTINGS, "labels_per_class": labels_per_class, "relabel": relabel}
     clean = CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0, **rules})
     with packing.Pack(folder, SHAPE) as pack:
-        scan = cleaning.scan_pixels(pack.keep([images]))
         chosen = PreprocessConfig(**values, clean=clean)
-        return selection.select(raw, pack, scan, dict.fromkeys(unusable, "truncated"), chosen, 0)
+        return selection.select(scanned(pack, images, dataset, samples, unusable), chosen, 0)
 
 
 def labelled(train: int = 3) -> list[tuple]:
@@ -124,7 +121,7 @@ def test_a_selection_without_any_unlabelled_image_left_is_explained(tmp_path: Pa
 
 def test_unlabelled_images_of_one_scene_with_the_test_set_are_refused(tmp_path: Path):
     held_out = [row for row in labelled() if row[1] != "train"]
-    with pytest.raises(DarkroomError, match=r"8 of 8 unlabelled images nearly equal .* copies, remove them\."):
+    with pytest.raises(DarkroomError, match=r"8 of 8 unlabelled examples nearly equal .* copies, remove them\."):
         select(tmp_path, labelled() + without(*((scene, 1) for *_, scene, _ in held_out)))
 
 
@@ -142,7 +139,7 @@ def test_hidden_labels_are_stratified_and_nested(count: int, more: int, seed: in
 
 
 def test_more_labels_than_there_are_name_the_class(tmp_path: Path):
-    with pytest.raises(DarkroomError, match=r"labels_per_class = 4: the class 'cat' has 3 training images .* 3"):
+    with pytest.raises(DarkroomError, match=r"labels_per_class = 4: the class 'cat' has 3 training examples .* 3"):
         select(tmp_path, [*labelled(), (1, "train", 90, 0)], labels_per_class=4)
 
 
@@ -187,15 +184,13 @@ def _written(folder: Path, rows: list[tuple], ids: np.ndarray, count: int) -> di
     labels, splits = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     samples = Samples(ids, labels, splits, np.full(len(rows), "", TEXT))
     dataset = SimpleNamespace(folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0))
-    raw = Raw(dataset, samples, SHAPE, SHAPE[:2], np.ones(len(rows)), lambda indices: list(images[indices]))
     chosen = PreprocessConfig(
         **{**SETTINGS, "labels_per_class": count},
         clean=CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0}),
     )
     described = SimpleNamespace(name="toy", **{key: DESCRIBED[key] for key in ("title", "licence", "augmentation")})
     with packing.Pack(folder, SHAPE) as pack:
-        scan = cleaning.scan_pixels(pack.keep([images]))
-        found = selection.select(raw, pack, scan, {}, chosen, 0)
+        found = selection.select(scanned(pack, images, dataset, samples), chosen, 0)
         packing.write(folder / "arrays", pack, found.samples, described, found.classes, SHAPE, PREPROCESSING)
     files = {path.name: path.read_bytes() for path in sorted((folder / "arrays").iterdir())}
     files["findings"] = repr(found.findings).encode()

@@ -16,7 +16,7 @@ def model(name: str = "timm", weights: str = "tiny", architecture: str = "auto")
 def refused(model: object, color: str, tune: str, batch_norm: str = "train") -> tuple[str, dict[str, str]]:
     """The message, which is one line, and the options that it says to set."""
     with pytest.raises(DarkroomError) as caught:
-        require_consistent(model, color, tune, batch_norm)
+        require_consistent(model, color, "none", tune, batch_norm)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     words = shlex.split(message.replace(",", " ").replace("(", " ").replace(")", " "))
@@ -30,12 +30,12 @@ def refused(model: object, color: str, tune: str, batch_norm: str = "train") -> 
 def test_parameters_that_fit_are_accepted(architecture: str, color: str, tune: str):
     put("tiny")
     for batch_norm in ("train", "frozen"):
-        require_consistent(model(architecture=architecture), color, tune, batch_norm)
+        require_consistent(model(architecture=architecture), color, "none", tune, batch_norm)
 
 
 @pytest.mark.parametrize("name", ["resnet", "torchvision"])
 def test_random_weights_need_nothing(name: str):
-    require_consistent(model(name, "none"), "grey", "all", "train")
+    require_consistent(model(name, "none"), "grey", "none", "all", "train")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_table_has_the_accuracy_of_the_baseline_for_the_same_rows():
 
 def test_summary_line_names_the_worst_corruption():
     line = measurement.summary_line(TABLE, 20)
-    assert all(part in line for part in ("20 test images", "75.00%", "62.50%", "jpeg"))
+    assert all(part in line for part in ("20 test examples", "75.00%", "62.50%", "jpeg"))
 
 
 BASELINE = pd.DataFrame(product(CORRUPTIONS, (1, 3)), columns=["corruption", "severity"]).assign(accuracy=0.5)

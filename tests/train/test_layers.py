@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from timm.models import group_parameters
 from torch import nn
 
-from darkroom.models.registry import FAMILIES
+from darkroom.models.registry import OF_IMAGES
 from darkroom.train import layers
 from darkroom.train.optimisers import Optimisers
 from tests.networks import small
@@ -21,7 +21,7 @@ def named(network: nn.Module) -> list[list[str]]:
     return [[names[id(parameter)] for parameter in block] for block in layers.blocks(network)]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_blocks_hold_every_parameter_once_and_end_with_the_last_layer(name: str):
     network = small(name, (12, 12, 1))
     found = named(network)

@@ -1,0 +1,61 @@
+"""Run the exported classifier of texts: a bundle as in `classifier`, whose model takes tokens.
+
+model.onnx      tokens (batch, length) int64, padded with 0 at the end -> logits and probabilities, each (batch, K)
+tokenizer.json  makes the tokens of a text; the library tokenizers runs it
+answers.json    an answer by class, if the dataset has a table of answers
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from onnxruntime import InferenceSession
+
+from darkroom.bundle.classifier import OUTPUTS, TOKENS, Bundle
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
+
+ANSWERS = "answers.json"
+_MAX_TOKENS = 4096  # of a batch with its padding
+
+
+@dataclass(frozen=True)
+class TextClassifier:
+    """A bundle of texts, ready to run. Thread-safe."""
+
+    bundle: Bundle
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the bundle."""
+        return Tokenizer(self.bundle.others[text.FILE], self.bundle.manifest.shape[0])
+
+    @cached_property
+    def answers(self) -> dict[str, str]:
+        """The answer to give by class; a class may have none."""
+        return json.loads(self.bundle.others.get(ANSWERS, b"{}"))
+
+    def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits and probabilities, each (N, K) float32, and numbers of tokens (N,), of N >= 1 cleaned texts."""
+        ids, _ = self.tokenizer.ids(texts)
+        return *answers(self.bundle.session, ids), (ids != PADDING).sum(1)
+
+
+def answers(session: InferenceSession, ids: np.ndarray, limit: int = 500) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and probabilities, each (N, K) float32, of tokens (N, L) of integers, N at least 1.
+
+    A batch has at most `limit` texts, of similar length, so that padding is hardly computed.
+    """
+    lengths = np.maximum(1, (ids != PADDING).sum(1))
+    order, found, start = np.argsort(lengths, kind="stable"), [], 0
+    while start < len(order):
+        widths = lengths[order[start : start + limit]]
+        size = max(1, int((widths * np.arange(1, len(widths) + 1) <= _MAX_TOKENS).sum()))
+        batch = ids[order[start : start + size], : widths[size - 1]].astype(np.int64)
+        found.append(session.run(OUTPUTS, {TOKENS: batch}))
+        start += size
+    back = np.argsort(order)
+    logits, probabilities = (np.concatenate(parts)[back] for parts in zip(*found, strict=True))
+    return logits, probabilities

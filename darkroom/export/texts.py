@@ -1,0 +1,174 @@
+"""Export a classifier of texts: a graph from tokens to probabilities, the tokenizer, and answers by class."""
+
+import csv
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import Tensor, nn
+
+from darkroom.bundle import classifier, drift
+from darkroom.bundle import texts as bundled
+from darkroom.bundle.classifier import TOKENS, VARIANTS
+from darkroom.bundle.manifest import TextManifest
+from darkroom.core import arrays
+from darkroom.core.errors import DarkroomError
+from darkroom.core.randomness import numpy_generator
+from darkroom.export import bundling, gates
+from darkroom.export.config import ExportConfig, Int8Config
+from darkroom.export.graph import convert
+from darkroom.inputs.config import ImageConfig
+from darkroom.models.checkpoints import Trained
+from darkroom.tokens import text
+from darkroom.tokens.text import PADDING, Tokenizer
+
+ARRAYS = "data/arrays"
+GOLDEN_TEXTS = 8
+_ROUNDS, _RUNS = 15, 20  # of the timing: rounds, and runs of each model per round
+
+
+class Texts:
+    """The exported files of a trained network of texts, and their checks from raw text."""
+
+    def __init__(
+        self, trained: Trained, calibration: Mapping[str, Any], _: ImageConfig, settings: ExportConfig, seed: int
+    ):
+        self._trained, self._calibration, self._settings = trained, calibration, settings
+        self._tokenizer_file = (Path(ARRAYS) / text.FILE).read_bytes()
+        self._tokenizer = Tokenizer(self._tokenizer_file, trained.description.shape[0])
+        model = _Classifier(trained.network, calibration["temperature"])
+        tokens = torch.ones(2, 7, dtype=torch.int64)
+        dynamic = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
+        program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=dynamic)
+        graph = convert(program, dynamic, TOKENS, classifier.OUTPUTS, settings.opset)
+        graphs = {"fp32": graph, "int8": _quantised(graph)}
+        self.models = {variant: _contents(graph, trained, calibration) for variant, graph in graphs.items()}
+        self._sessions = {
+            variant: classifier.open_session(model, trained.threads) for variant, model in self.models.items()
+        }
+        # From raw text, as in production: cleaning again must change nothing.
+        self._ids, _ = self._tokenizer.ids([text.clean(one) for one in arrays.read_texts(ARRAYS, "test")])
+
+    def require_parity(self, expected: np.ndarray, tolerance: float) -> dict[str, float]:
+        """As `gates.require_parity`, on all test texts, and on some in batches of 1 and 3."""
+        few = np.arange(0, len(self._ids), 10)
+        found = []
+        for part, limit in ((slice(None), 500), (few, 1), (few, 3)):
+            exported = bundled.answers(self._sessions["fp32"], self._ids[part], limit)
+            found.append(gates.compare(expected[part], *exported, tolerance))
+        return max(found, key=lambda numbers: numbers["max_abs_difference"]) | {"samples": len(self._ids)}
+
+    def measure_speedup(self) -> float:
+        """As `gates.measure_speedup`, on one text of the median length."""
+        lengths = (self._ids != PADDING).sum(1)
+        chosen = np.argsort(lengths, kind="stable")[len(lengths) // 2]
+        feeds = {TOKENS: self._ids[chosen : chosen + 1, : lengths[chosen]].astype(np.int64)}
+        sessions = [classifier.open_session(self.models[variant], threads=1) for variant in ("fp32", "int8")]
+        ratios = []
+        for _ in range(_ROUNDS):
+            seconds = []
+            for session in sessions:
+                started = time.thread_time()
+                for _ in range(_RUNS):
+                    session.run(classifier.OUTPUTS, feeds)
+                seconds.append(time.thread_time() - started)
+            ratios.append(seconds[0] / seconds[1])
+        return statistics.median(ratios)
+
+    def classify_int8(self, _: np.ndarray, __: Int8Config) -> tuple[np.ndarray, np.ndarray]:
+        """Indices (n,) and predicted classes (n,) of int8 for all test texts."""
+        return np.arange(len(self._ids)), bundled.answers(self._sessions["int8"], self._ids)[1].argmax(1)
+
+    def files(self) -> dict[str, bytes]:
+        """The contents of the bundle's files by name; int8 is left out if it was taken out of `models`."""
+        found = {VARIANTS[variant]: model for variant, model in self.models.items()}
+        found[classifier.GOLDEN] = self._golden()
+        found[text.FILE] = self._tokenizer_file
+        if answers := _answers(self._trained.manifest.dataset, self._trained.description.classes):
+            found[bundled.ANSWERS] = json.dumps(answers, ensure_ascii=False, indent=2).encode()
+        return found
+
+    def describe(self, evaluated: Mapping[str, Any], files: Mapping[str, bytes]) -> TextManifest:
+        """The manifest of the bundle."""
+        val = self._trained.split("val").inputs
+        probabilities = bundled.answers(self._sessions["fp32"], val)[1]
+        reference = drift.reference_of("text", (val != PADDING).sum(1), probabilities)
+        common = bundling.common(self._trained, self._settings.opset, self._calibration, evaluated, reference, files)
+        return TextManifest(**common)
+
+    def require_preprocessing(self, _: TextManifest) -> dict[str, int]:
+        """Raise DarkroomError unless the tokens of the test texts are those that the network was evaluated on."""
+        changed = int((self._ids != self._trained.split("test").inputs).any(1).sum())
+        if changed:
+            raise DarkroomError(f"{changed} test texts have other tokens than in data/arrays: run `dvc repro`.")
+        return {}
+
+    def _golden(self) -> bytes:
+        """Random tokens and the outputs of each model, as in `bundling.golden`."""
+        length, vocabulary = self._trained.description.shape
+        tokens = numpy_generator(0, "golden").integers(1, vocabulary, (GOLDEN_TEXTS, length))
+        for number, row in enumerate(tokens):
+            row[2 * number + 2 :] = PADDING
+        found = {TOKENS: tokens}
+        for variant, model in self.models.items():
+            outputs = classifier.open_session(model, threads=1).run(classifier.OUTPUTS, {TOKENS: tokens})
+            found |= zip(classifier.golden_names(variant), outputs, strict=True)
+        file = io.BytesIO()
+        np.savez(file, **found)
+        return file.getvalue()
+
+
+class _Classifier(nn.Module):
+    def __init__(self, network: nn.Module, temperature: float):
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.network(tokens)
+        return logits, (logits / self.temperature).softmax(1)
+
+
+def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "quantised"))
+        onnx.save(graph, given)
+        quantize_dynamic(given, quantised, per_channel=True, weight_type=QuantType.QInt8)
+        return onnx.load(quantised)
+
+
+def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:
+    """The contents of an ONNX file, whose metadata describes the model to a reader who has only this file."""
+    described = trained.description
+    graph.graph.name = described.name
+    graph.producer_name, graph.producer_version = "darkroom", ""
+    strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
+    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
+    onnx.helper.set_model_props(
+        graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    )
+    return graph.SerializeToString(deterministic=True)
+
+
+def _answers(dataset: str, classes: tuple[str, ...]) -> dict[str, str]:
+    """The answers in answers.csv of the dataset's folder, by class; empty if there is no such file."""
+    path = Path("data/datasets", dataset, "answers.csv")
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True))
+        found = {row["intent"]: row["answer"] for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise DarkroomError(f"{path} needs the columns intent and answer, in UTF-8 ({error}): correct it.") from None
+    if unknown := [name for name in found if name not in classes]:
+        raise DarkroomError(f"{path} has an answer for {unknown[0]!r}, which is no class: correct the name.")
+    return found

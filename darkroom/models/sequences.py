@@ -1,0 +1,87 @@
+"""Inputs that are sequences of indices, such as texts: (N, L) integers, padded with PADDING at the end.
+
+Padding is cut off to the longest sequence of a batch, and sequences of similar length share a batch, so that little of
+it is computed. What a network gives for a sequence must not depend on its padding.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+PADDING = 0
+DTYPE = np.int32  # of packed sequences; images are uint8
+_SORTED_BATCHES = 50  # of a training: so many batches of random examples are sorted by length together
+
+
+class SequenceNetwork(nn.Module):
+    """A network of sequences: its `embedding` turns indices into vectors, `features` these into what `head` classifies.
+
+    The parts are separate so that explanations can change the vectors.
+    """
+
+    embedding: nn.Embedding
+    head: nn.Linear
+
+    def forward(self, indices: Tensor) -> Tensor:
+        """Indices (N, L) int64 to logits (N, classes)."""
+        return self.head(self.features(self.embedding(indices), indices != PADDING))
+
+    def features(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """Features (N, D) of vectors (N, L, E); where `mask` (N, L) is false, they are padding."""
+        raise NotImplementedError
+
+
+def are(inputs: np.ndarray | Tensor) -> bool:
+    """Whether packed or loaded inputs are sequences."""
+    return inputs.dtype in (np.dtype(DTYPE), torch.int32)
+
+
+def trimmed(sequences: Tensor) -> Tensor:
+    """Sequences (N, L) of integers as (N, l) int64, without what is padding in all of them; l is at least 1."""
+    held = (sequences != PADDING).any(0).nonzero()
+    return sequences[:, : int(held[-1]) + 1 if len(held) else 1].long()
+
+
+def lengths(inputs: np.ndarray) -> np.ndarray:
+    """The number of indices before the padding of each sequence (N, L): (N,) int64."""
+    return (inputs != PADDING).sum(1)
+
+
+def batches(inputs: np.ndarray, size: int, elements: int) -> Iterator[np.ndarray]:
+    """Indices (n,) of the sequences (N, L) of each batch, the shortest first.
+
+    A batch has at most `size` sequences and, unless it has only one, `elements` elements with its padding.
+    """
+    found = lengths(inputs)
+    order, start = np.argsort(found, kind="stable"), 0
+    while start < len(order):
+        widths = np.maximum(1, found[order[start : start + size]])
+        fitting = (widths * np.arange(1, len(widths) + 1) <= elements).sum()  # the last is the longest
+        yield order[start : start + max(1, fitting)]
+        start += max(1, int(fitting))
+
+
+def shuffled(found: np.ndarray, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The examples of each of the `steps` of an epoch, given the length (N,) of each: random, but alike in length.
+
+    The first N % steps batches have one example more than the others.
+    """
+    count = len(found)
+    order, known = torch.randperm(count, generator=generator), torch.from_numpy(found)
+    pools = order.tensor_split(max(1, steps // _SORTED_BATCHES))
+    ordered = torch.cat([pool[known[pool].argsort(stable=True)] for pool in pools]).tensor_split(steps)
+    turns = torch.randperm(steps, generator=generator)
+    larger = turns < count % steps
+    return tuple(ordered[turn] for turn in torch.cat([turns[larger], turns[~larger]]).tolist())
+
+
+def example(network: nn.Module, shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:
+    """Inputs of `network` for examples of `shape`, all alike: sequences (count, L), or (count, C, ...) float32.
+
+    `shape` is (L, kinds of indices) for sequences, and channels last for other inputs.
+    """
+    if any(isinstance(part, SequenceNetwork) for part in network.modules()):
+        return torch.ones(count, shape[0], dtype=torch.int64, device=device)
+    return torch.zeros(count, *shape, device=device).movedim(-1, 1)

@@ -1,0 +1,98 @@
+"""The texts of a dataset: compared, given token ids, and packed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from darkroom.core.arrays import TEXT, Manifest
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import write_json
+from darkroom.datasets import texts as index
+from darkroom.preprocess import arrays_folder, raw_data, splits, text_duplicates, text_report
+from darkroom.preprocess.arrays_folder import Packed
+from darkroom.preprocess.cleaning import Scan
+from darkroom.preprocess.config import PreprocessConfig
+from darkroom.preprocess.samples import NO_LABEL, Samples
+from darkroom.tokens import text
+from darkroom.tokens.text import Tokenizer
+
+write_samples, facts = text_report.write, text_report.facts  # of the report
+
+PRETRAINED = Path("data/pretrained")  # folders of pretrained weights, which bring their tokenizers
+
+
+class Texts:
+    """See `selection.Examples`."""
+
+    def __init__(self, folder: str | Path, settings: PreprocessConfig):
+        self._settings = settings.text
+        self.description = raw_data.describe(folder)
+        entries = index.read(folder)
+        self.texts = [entry.text for entry in entries]
+        labels = {"": NO_LABEL} | {name: label for label, name in enumerate(self.description.classes)}
+        names = dict.fromkeys(name for entry in entries for name in entry.columns)
+        self.samples = Samples(
+            np.array([entry.id for entry in entries], dtype=TEXT),
+            np.array([labels[entry.label] for entry in entries]),
+            np.array([entry.split or "train" for entry in entries]),
+            np.array([entry.group for entry in entries], dtype=TEXT),
+            {name: np.array([entry.columns.get(name, "") for entry in entries], dtype=TEXT) for name in names},
+        )
+        self.unusable = {number: entry.problem for number, entry in enumerate(entries) if entry.problem}
+        self.aspects = np.ones(len(entries))
+        keys = np.array([text_duplicates.key(one) for one in self.texts], dtype=TEXT)
+        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        self.scan = Scan(first[inverse], same="same text", difference="of their parts")
+        notice = splits.notice(self.samples, settings.test_fraction)
+        self.notices = [notice] if notice else []
+
+    def __enter__(self) -> "Texts":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def near_duplicates(self, chosen: np.ndarray, max_difference: float) -> pd.DataFrame:
+        """See `text_duplicates.find_pairs`."""
+        return text_duplicates.find_pairs(self.texts, chosen, max_difference)
+
+    def write(self, folder: str | Path, samples: Samples, classes: tuple[str, ...]) -> Manifest:
+        """Write the token ids, texts and tokenizer of the splits of `samples`; see `arrays_folder.write`."""
+
+        def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
+            contents, source = self._tokenizer(indices["train"])
+            tokenizer = Tokenizer(contents, self._settings.max_tokens, source)
+            (temporary / text.FILE).write_bytes(contents)
+            digests, examples = {}, {}
+            for name, chosen in indices.items():
+                own = [self.texts[number] for number in chosen.tolist()]
+                write_json(temporary / f"{name}.texts.json", own)
+                ids, _ = tokenizer.ids(own)
+                np.save(temporary / f"{name}.inputs.npy", ids, allow_pickle=False)
+                digests[name] = hashlib.sha256(str(ids.shape).encode() + ids.tobytes())
+                examples[name] = json.dumps(own).encode()
+            shape = tokenizer.length, tokenizer.vocabulary
+            unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
+            return Packed(digests, {"kind": "text", "shape": shape, **unused}, examples)
+
+        return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
+
+    def _tokenizer(self, train: np.ndarray) -> tuple[bytes, str]:
+        """The contents of tokenizer.json, and where they come from; `train` (n,) are the training texts."""
+        name = self._settings.tokenizer
+        if name == "none":
+            chosen = (self.texts[number] for number in train.tolist())
+            return text.train(chosen, self._settings.vocabulary), "the trained tokenizer"
+        path = PRETRAINED / name / text.FILE
+        try:
+            return path.read_bytes(), str(path)
+        except OSError:
+            known = ", ".join(sorted(one.parent.name for one in PRETRAINED.glob(f"*/{text.FILE}"))) or "none"
+            raise DarkroomError(
+                f"preprocess.text.tokenizer = {name!r}: must be none, or a folder in {PRETRAINED} with a {text.FILE}, "
+                f"which has {known}."
+            ) from None
