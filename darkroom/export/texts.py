@@ -101,7 +101,8 @@ class Texts:
         """The manifest of the bundle."""
         val = self._trained.split("val").inputs
         probabilities = bundled.answers(self._sessions["fp32"], val)[1]
-        reference = drift.reference_of("text", (val != PADDING).sum(1), probabilities)
+        measured = np.column_stack([(val != PADDING).sum(1), self._tokenizer.unknown(val)])
+        reference = drift.reference_of("text", measured, probabilities)
         common = bundling.common(self._trained, self._settings.opset, self._calibration, evaluated, reference, files)
         return TextManifest(**common)
 
