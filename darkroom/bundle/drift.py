@@ -94,7 +94,7 @@ class Watch:
         self._lock = threading.Lock()
 
     def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
-        """Add n examples, oldest first: their first features `measured`, (n,) or (n, features), and probabilities (n, K)."""
+        """Add n examples, oldest first: their probabilities (n, K) and first features `measured`, (n,) or (n, m)."""
         size, values = len(self._window), _values(self.features, measured, probabilities)
         bins = [stability.bins(self._edges[feature], values[feature]) for feature in self.features]
         added = np.column_stack(bins) + self._starts

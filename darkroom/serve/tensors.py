@@ -83,7 +83,10 @@ def texts_of_list(values: list[Any], shape: Sequence[int]) -> list[str]:
 
 
 def texts_of_bytes(raw: memoryview, count: int, limit: int) -> list[str]:
-    """`count` texts from bytes; raises Problem 400 unless the lengths fit and all is UTF-8, 413 beyond `limit` bytes."""
+    """`count` texts from bytes.
+
+    Raises Problem 400 unless the lengths fit and all is UTF-8, 413 if a text has more than `limit` bytes.
+    """
     texts, place = [], 0
     for number in range(count):
         if place + 4 > len(raw):

@@ -18,7 +18,7 @@ from darkroom.tokens.text import MAX_CHARACTERS, Unusable
 
 PLAIN, JSON = "text/plain", "application/json"
 PLAIN_LIMIT = 4 * MAX_CHARACTERS  # bytes: a character has at most four in UTF-8
-TEXT = {"type": "string"}  # OpenAPI's description of a text
+TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}  # OpenAPI's description of a text
 
 
 class SimilarQuestion(BaseModel):

@@ -40,9 +40,7 @@ def router(service: Service) -> APIRouter:
         summary="Explain a prediction",
         response_model=None,
         responses={200: {"model": Explanation}, **responses(400, 408, 413, 415, 422, 429, 504)},
-        openapi_extra={
-            "requestBody": {"required": True, "content": {PLAIN: {"schema": TEXT}, JSON: {"schema": one}}}
-        },
+        openapi_extra={"requestBody": {"required": True, "content": {PLAIN: {"schema": TEXT}, JSON: {"schema": one}}}},
     )
     async def explain(request: Request) -> Response:
         """Send one text, as for /v1/predict.
@@ -53,7 +51,8 @@ def router(service: Service) -> APIRouter:
         if isinstance(given, list):
             raise Problem(400, "Only one text can be explained at a time.")
         quarter = (service.settings.queue + 3) // 4  # so that explanations cannot shut out all other requests
-        return await service.work(lambda served: _explained(served, given), min(1 + text_work.PARTS, quarter), len(given))
+        texts = min(1 + text_work.PARTS, quarter)
+        return await service.work(lambda served: _explained(served, given), texts, len(given))
 
     return routes
 

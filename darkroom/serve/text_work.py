@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -120,5 +121,5 @@ def _parts(spans: Sequence[tuple[int, int]]) -> tuple[list[list[int]], list[tupl
             places.append((start, end))
     size = max(1, -(-len(groups) // PARTS))
     starts = range(0, len(groups), size)
-    merged = [sum(groups[first : first + size], []) for first in starts]
+    merged = [[*chain.from_iterable(groups[first : first + size])] for first in starts]
     return merged, [(places[first][0], places[min(first + size, len(places)) - 1][1]) for first in starts]

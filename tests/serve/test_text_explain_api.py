@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -86,5 +87,5 @@ def test_tokens_of_one_character_are_left_out_together():
 def test_the_work_is_bounded(count: int):
     groups, places = _parts([(number, number + 1) for number in range(count)])
     assert len(groups) == len(places) <= PARTS
-    assert sum(groups, []) == list(range(count))
+    assert [*chain.from_iterable(groups)] == list(range(count))
     assert (places[0][0], places[-1][1]) == (0, count)

@@ -1,7 +1,7 @@
 // The page at / of a classifier of texts: the user writes a text, and the page shows the service's prediction.
 
 import { during, hideErrors, loadModel, onRetry, showError } from "./frame.js";
-import { percent, showPrediction } from "./prediction.js";
+import { showPrediction } from "./prediction.js";
 import { call } from "./service.js";
 import { showTokens } from "./tokens.js";
 
@@ -53,7 +53,7 @@ function showReply({ answer, handover, faq }) {
   if (!faq) return;
   $("question").textContent = faq.question;
   $("faq").textContent = faq.answer;
-  $("similarity").textContent = `Similarity ${percent(Math.max(0, faq.similarity))}`;
+  $("similarity").textContent = `Cosine similarity ${faq.similarity.toFixed(2)}`;
 }
 
 async function load() {

@@ -31,7 +31,8 @@ function piece({ text, value }, strongest) {
   return span;
 }
 
+// The strongest tokens in quotes, each isolated from the direction of the sentence.
 function named(parts, strongest, sign) {
   const found = parts.filter(({ value }) => sign * value >= NOTABLE * strongest).sort((one, other) => sign * (other.value - one.value));
-  return [...new Set(found.map(({ text }) => `“${text.trim()}”`))].slice(0, NAMED).join(", ");
+  return [...new Set(found.map(({ text }) => `“\u2068${text.trim()}\u2069”`))].slice(0, NAMED).join(", ");
 }
