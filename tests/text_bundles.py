@@ -126,8 +126,8 @@ def model(embedding: bool = False) -> bytes:
     ]
     outputs = [("logits", 3), ("probabilities", 3)]
     if embedding:
-        nodes.append(helper.make_node("LpNormalization", ["logits"], ["embedding"], axis=-1, p=2))
-        outputs.append(("embedding", 3))
+        nodes.append(helper.make_node("LpNormalization", ["logits"], ["sentence_embedding"], axis=-1, p=2))
+        outputs.append(("sentence_embedding", 3))
     constants = {"table": np.array(list(WORDS.values()), np.float32), "axes": np.array([1])}
     graph = helper.make_graph(
         nodes,

@@ -1,7 +1,7 @@
 """Frequently asked questions in a bundle of texts: the one that is most similar to a text.
 
 faq.json   the questions with their answers, in the order of the rows of faq.npy
-faq.npy    (F, D) float32, the model's output `embedding` of each question, of length 1
+faq.npy    (F, D) float32, the model's output `sentence_embedding` of each question, of length 1
 """
 
 import io
@@ -54,7 +54,7 @@ def read(contents: Mapping[str, bytes]) -> Faq | None:
         embeddings = np.load(io.BytesIO(contents[EMBEDDINGS]), allow_pickle=False)
         if embeddings.ndim != 2 or len(embeddings) != len(entries) or not entries:
             raise ValueError(f"{len(entries)} questions, embeddings of shape {embeddings.shape}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, EOFError) as error:
         raise DarkroomError(
             f"{ENTRIES} and {EMBEDDINGS} do not belong together ({error}): run `dvc repro --force export`."
         ) from None

@@ -1,7 +1,7 @@
 """Run the exported classifier of texts: a bundle as in `classifier`, whose model takes tokens.
 
 model.onnx      tokens (batch, length) int64, padded with 0 at the end -> logits and probabilities, each (batch, K);
-                with a table of questions also embedding (batch, D)
+                with a table of questions also sentence_embedding (batch, D)
 tokenizer.json  makes the tokens of a text; the library tokenizers runs it
 answers.json    an answer by class, if the dataset has a table of answers
 faq.json, .npy  frequently asked questions, if the dataset has a table of them: darkroom/bundle/faq.py

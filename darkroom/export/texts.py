@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -177,9 +178,10 @@ class _Classifier(nn.Module):
 def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
     with tempfile.TemporaryDirectory() as folder:
-        given, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "quantised"))
+        given, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
         onnx.save(graph, given)
-        quantize_dynamic(given, quantised, per_channel=True, weight_type=QuantType.QInt8)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, quantised, per_channel=True, weight_type=QuantType.QInt8)
         return onnx.load(quantised)
 
 
