@@ -86,7 +86,7 @@ class Running:
 
 @pytest.fixture(scope="module", params=[bundles.write, text_bundles.write], ids=["images", "texts"])
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The image's files and a bundle in a folder, run with the image's command, but at a free port of the loopback interface."""
+    """The image's files with a bundle, run by the image's command at a free port of the loopback interface."""
     folder = tmp_path_factory.mktemp("image")
     for source, target in copies():
         if source == BUNDLE:
