@@ -124,7 +124,9 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = threads  # always set: the last bits of the results depend on it
     options.inter_op_num_threads = 1
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept only to open the session again elsewhere, and as large as the model
+    return session
 
 
 def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
