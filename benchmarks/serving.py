@@ -1,8 +1,9 @@
 """Compare the service with other servers for the same trained model: requests/s, latency, memory, startup time.
 
-Needs the output of `dvc repro`. The servers take turns. A request is a test image as PNG on an open connection.
-LitServe gets it in base64 in JSON, since it does not accept a body of bytes; `--litserve` needs `pip install litserve`,
-which is not among the project's requirements.
+Needs the output of `dvc repro`. The servers take turns. A request is a test image as PNG on an open connection, or the
+test text of median length; the plain handler of texts runs a Transformers pipeline. LitServe gets the image in base64
+in JSON, since it does not accept a body of bytes; `--litserve` needs `pip install litserve`, which is not among the
+project's requirements.
 """
 
 import base64
@@ -42,10 +43,17 @@ def base64_request(contents: bytes) -> bytes:
     return post("/predict", json.dumps({"image": base64.b64encode(contents).decode()}).encode(), "application/json")
 
 
-KINDS = {
-    "darkroom": Kind("darkroom.serve", "/health/ready", partial(post, "/v1/predict")),
-    "plain": Kind("benchmarks.peers.plain", "/health", partial(post, "/predict")),
-    "litserve": Kind("benchmarks.peers.lit", "/health", base64_request),
+plain_text = partial(post, content_type="text/plain")
+KINDS = {  # by kind of examples
+    "image": {
+        "darkroom": Kind("darkroom.serve", "/health/ready", partial(post, "/v1/predict")),
+        "plain": Kind("benchmarks.peers.plain", "/health", partial(post, "/predict")),
+        "litserve": Kind("benchmarks.peers.lit", "/health", base64_request),
+    },
+    "text": {
+        "darkroom": Kind("darkroom.serve", "/health/ready", partial(plain_text, "/v1/predict")),
+        "plain": Kind("benchmarks.peers.pipeline", "/health", partial(plain_text, "/predict")),
+    },
 }
 
 
@@ -54,6 +62,13 @@ def example_image() -> bytes:
     image, contents = arrays.read_split(ARRAYS, "test").inputs[0], io.BytesIO()
     Image.fromarray(np.asarray(image).squeeze()).save(contents, "PNG")
     return contents.getvalue()
+
+
+def example_text() -> bytes:
+    """The first of the test texts of median length."""
+    lengths = (arrays.read_split(ARRAYS, "test").inputs != 0).sum(1)
+    chosen = np.argsort(lengths, kind="stable")[len(lengths) // 2]
+    return arrays.read_texts(ARRAYS, "test")[chosen].encode()
 
 
 def main() -> None:
@@ -65,8 +80,9 @@ def main() -> None:
     options.add_argument("--clients", type=int, nargs="+", default=[1, 16], help="concurrent requests")
     options.add_argument("--litserve", action="store_true", help="measure LitServe too")
     chosen = options.parse_args()
-    kinds = {name: kind for name, kind in KINDS.items() if name != "litserve" or chosen.litserve}
-    contents = example_image()
+    examples = arrays.read_manifest(ARRAYS).kind
+    kinds = {name: kind for name, kind in KINDS[examples].items() if name != "litserve" or chosen.litserve}
+    contents = {"image": example_image, "text": example_text}[examples]()
     servers: dict[str, list[tuple[Server, float]]] = {name: [] for name in kinds}
     answers: dict[tuple[str, int], list[list[Answer]]] = {
         (name, clients): [] for name in kinds for clients in chosen.clients

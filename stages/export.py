@@ -38,7 +38,7 @@ def main() -> dict[str, float]:
 
     files = exported.files()
     manifest = exported.describe(evaluated, files)
-    found |= exported.require_preprocessing(manifest)
+    found |= exported.require_preprocessing(manifest) | exported.measure_questions()
     with new_folder("models/bundle") as folder:
         latency = bundling.write(folder, manifest, files, per_class, trained.threads)
 

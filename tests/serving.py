@@ -40,9 +40,15 @@ WHITE, BLACK = png(255), png(0)
 class Api:
     """A service with its own bundle, called through its ASGI application."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any] | None = None, **settings: Any):
-        """`manifest` replaces fields of the bundle's manifest."""
-        bundles.write(folder, **(manifest or {}))
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Mapping[str, Any] | None = None,
+        write: Callable[..., None] = bundles.write,
+        **settings: Any,
+    ):
+        """`manifest` are arguments of `write`, which writes the bundle."""
+        write(folder, **(manifest or {}))
         options = {"threads": 1, "timeout": 60, "log_format": "off", **settings}
         self.service = Service(Settings(bundle=folder, **options))
         self.app = app.build(self.service, AccessLog("off"))

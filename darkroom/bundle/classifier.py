@@ -36,10 +36,10 @@ FORMAT = 4  # of the folder, which must match; since 4, the manifest says how im
 VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
 TYPICAL_TOKENS = 16  # of a text, for the latency
-TOKENS = "tokens"  # the input of a model of texts
+TOKENS, EMBEDDING = "tokens", "sentence_embedding"  # the input of a model of texts; its output for similar questions
 KINDS = {"image": Manifest, "text": TextManifest}
 NEEDED = {"image": (), "text": ("tokenizer.json",)}  # files besides the models and the golden inputs
-FILES = {"image": (), "text": ("tokenizer.json", "answers.json")}
+FILES = {"image": (), "text": ("tokenizer.json", "answers.json", "faq.json", "faq.npy")}
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 # Other CPUs round differently. One that sums int8 products in 16 bits overflows; its error is larger and is refused.
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
@@ -124,7 +124,9 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = threads  # always set: the last bits of the results depend on it
     options.inter_op_num_threads = 1
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session._model_bytes = None  # kept only to open the session again elsewhere, and as large as the model
+    return session
 
 
 def run(bundle: Bundle, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -238,6 +240,8 @@ def _require_signature(session: InferenceSession, manifest: Manifest, path: Path
         (value.name, value.type, *(size if isinstance(size, int) else None for size in value.shape)) for value in values
     ]
     outputs = [(name, "tensor(float)", None, len(manifest.classes)) for name in OUTPUTS]
+    if "faq.npy" in manifest.files:
+        outputs.append((EMBEDDING, "tensor(float)", None, values[-1].shape[-1]))
     name, dtype, shape = _input(manifest)
     free = (None,) * min(2, len(shape))  # any height and width, or any length
     if found != [(name, f"tensor({dtype})", None, *free, *shape[2:]), *outputs]:

@@ -1,9 +1,9 @@
 """Drift detection: whether the images that a classifier gets still resemble the validation set.
 
 Three features of each image are compared: brightness, confidence (the largest probability), and predicted class; of a
-text its length instead of the brightness. Labels are not needed. The index (darkroom.bundle.stability.py) describes the
-latest images at any time. The p-values
-describe the last complete window, so that nobody has to count how often they were read.
+text its length in tokens and its number of unknown tokens instead of the brightness. Labels are not needed. The index
+(darkroom.bundle.stability.py) describes the latest images at any time. The p-values describe the last complete window,
+so that nobody has to count how often they were read.
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 from darkroom.bundle import stability
 
 FEATURES = ("brightness", "confidence", "class")
-OF_KIND = {"image": FEATURES, "text": ("length", "confidence", "class")}
+OF_KIND = {"image": FEATURES, "text": ("length", "unknown", "confidence", "class")}
 WINDOW = 2000  # images
 
 
@@ -37,16 +37,16 @@ def reference(images: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
 
     `samples` is N. Each feature has `fractions` of its bins and the `edges` between them; the outermost bins are open.
     The bins of brightness and confidence are those of `stability.edges`: each holds about a tenth, or more if N is
-    small. The bins of the class are the classes, by index.
+    small. The bins of the class are the classes, by index; those of unknown tokens are none and some.
     """
     return reference_of("image", brightness(images), probabilities)
 
 
 def reference_of(kind: str, measured: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """As `reference`, for examples of a kind of OF_KIND, given the first feature `measured` (N,)."""
-    described = {}
+    """As `reference`, for examples of a kind of OF_KIND, given its first features `measured`, (N,) or (N, features)."""
+    described, fixed = {}, {"class": np.arange(1, probabilities.shape[1]), "unknown": np.ones(1)}
     for feature, values in _values(OF_KIND[kind], measured, probabilities).items():
-        edges = np.arange(1, probabilities.shape[1]) if feature == "class" else stability.edges(values)
+        edges = fixed[feature] if feature in fixed else stability.edges(values)
         counts = stability.binned(edges, values)
         described[feature] = {"edges": edges.tolist(), "fractions": (counts / len(values)).tolist()}
     return {"samples": len(measured), **described}
@@ -94,7 +94,7 @@ class Watch:
         self._lock = threading.Lock()
 
     def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
-        """Add n examples, oldest first: their first feature `measured` (n,), and probabilities (n, K)."""
+        """Add n examples, oldest first: their probabilities (n, K) and first features `measured`, (n,) or (n, m)."""
         size, values = len(self._window), _values(self.features, measured, probabilities)
         bins = [stability.bins(self._edges[feature], values[feature]) for feature in self.features]
         added = np.column_stack(bins) + self._starts
@@ -143,4 +143,5 @@ class Watch:
 def _values(features: tuple[str, ...], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """One number per image, by feature. Confidence has four digits: further ones depend on the machine's rounding."""
     confidence = probabilities.max(1).astype(np.float64).round(4)
-    return dict(zip(features, (measured, confidence, probabilities.argmax(1)), strict=True))
+    columns = np.atleast_2d(measured.T)
+    return dict(zip(features, (*columns, confidence, probabilities.argmax(1)), strict=True))

@@ -1,8 +1,10 @@
 """Run the exported classifier of texts: a bundle as in `classifier`, whose model takes tokens.
 
-model.onnx      tokens (batch, length) int64, padded with 0 at the end -> logits and probabilities, each (batch, K)
+model.onnx      tokens (batch, length) int64, padded with 0 at the end -> logits and probabilities, each (batch, K);
+                with a table of questions also sentence_embedding (batch, D)
 tokenizer.json  makes the tokens of a text; the library tokenizers runs it
 answers.json    an answer by class, if the dataset has a table of answers
+faq.json, .npy  frequently asked questions, if the dataset has a table of them: darkroom/bundle/faq.py
 """
 
 import json
@@ -13,12 +15,14 @@ from functools import cached_property
 import numpy as np
 from onnxruntime import InferenceSession
 
-from darkroom.bundle.classifier import OUTPUTS, TOKENS, Bundle
+from darkroom.bundle import faq
+from darkroom.bundle.classifier import EMBEDDING, OUTPUTS, TOKENS, Bundle
+from darkroom.bundle.faq import Faq
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Tokenizer
 
 ANSWERS = "answers.json"
-_MAX_TOKENS = 4096  # of a batch with its padding
+_MAX_TOKENS = 1024  # of a batch with its padding: more are not faster, and take memory
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,31 @@ class TextClassifier:
         """The answer to give by class; a class may have none."""
         return json.loads(self.bundle.others.get(ANSWERS, b"{}"))
 
-    def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Logits and probabilities, each (N, K) float32, and numbers of tokens (N,), of N >= 1 cleaned texts."""
-        ids, _ = self.tokenizer.ids(texts)
-        return *answers(self.bundle.session, ids), (ids != PADDING).sum(1)
+    @cached_property
+    def faq(self) -> Faq | None:
+        """The frequently asked questions, if the bundle has any."""
+        return faq.read(self.bundle.others)
+
+    def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Logits and probabilities, each (N, K) float32, of N >= 1 cleaned texts."""
+        logits, probabilities = answers(self.bundle.session, self.tokenizer.ids(texts)[0])
+        return logits, probabilities
+
+    def run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Logits and probabilities, each (N, K), and embeddings (N, D), of tokens (N, L), N >= 1; all float32.
+
+        Without frequently asked questions there are no embeddings.
+        """
+        if self.faq is None:
+            return *answers(self.bundle.session, ids), None
+        logits, probabilities, embeddings = answers(self.bundle.session, ids, outputs=[*OUTPUTS, EMBEDDING])
+        return logits, probabilities, embeddings
 
 
-def answers(session: InferenceSession, ids: np.ndarray, limit: int = 500) -> tuple[np.ndarray, np.ndarray]:
-    """Logits and probabilities, each (N, K) float32, of tokens (N, L) of integers, N at least 1.
+def answers(
+    session: InferenceSession, ids: np.ndarray, limit: int = 500, outputs: Sequence[str] = OUTPUTS
+) -> tuple[np.ndarray, ...]:
+    """The `outputs` of the model, each (N, ...) float32, for tokens (N, L) of integers, N at least 1.
 
     A batch has at most `limit` texts, of similar length, so that padding is hardly computed.
     """
@@ -54,8 +75,7 @@ def answers(session: InferenceSession, ids: np.ndarray, limit: int = 500) -> tup
         widths = lengths[order[start : start + limit]]
         size = max(1, int((widths * np.arange(1, len(widths) + 1) <= _MAX_TOKENS).sum()))
         batch = ids[order[start : start + size], : widths[size - 1]].astype(np.int64)
-        found.append(session.run(OUTPUTS, {TOKENS: batch}))
+        found.append(session.run([*outputs], {TOKENS: batch}))
         start += size
     back = np.argsort(order)
-    logits, probabilities = (np.concatenate(parts)[back] for parts in zip(*found, strict=True))
-    return logits, probabilities
+    return tuple(np.concatenate(parts)[back] for parts in zip(*found, strict=True))

@@ -62,3 +62,7 @@ class Images:
     def require_preprocessing(self, manifest: Manifest) -> dict[str, int]:
         """See `gates.require_preprocessing`."""
         return gates.require_preprocessing(manifest, self.models["fp32"], self._test)
+
+    def measure_questions(self) -> dict[str, float]:
+        """Images have no frequently asked questions."""
+        return {}

@@ -1,12 +1,13 @@
-"""Export a classifier of texts: a graph from tokens to probabilities, the tokenizer, and answers by class."""
+"""Export a classifier of texts: a graph from tokens to probabilities, the tokenizer, and the tables of answers."""
 
 import csv
 import io
 import json
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,24 @@ import numpy as np
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
+from torch.nn import functional
 
 from darkroom.bundle import classifier, drift
+from darkroom.bundle import faq as bundled_faq
 from darkroom.bundle import texts as bundled
-from darkroom.bundle.classifier import TOKENS, VARIANTS
+from darkroom.bundle.classifier import EMBEDDING, OUTPUTS, TOKENS, VARIANTS
 from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
-from darkroom.export import bundling, gates
+from darkroom.export import bundling, faq, gates
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import Trained
+from darkroom.models.sequences import SequenceNetwork
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Tokenizer
 
@@ -45,11 +50,13 @@ class Texts:
         self._trained, self._calibration, self._settings = trained, calibration, settings
         self._tokenizer_file = (Path(ARRAYS) / text.FILE).read_bytes()
         self._tokenizer = Tokenizer(self._tokenizer_file, trained.description.shape[0])
-        model = _Classifier(trained.network, calibration["temperature"])
+        self._questions = _questions(trained)
+        model = _Classifier(trained.network, calibration["temperature"], bool(self._questions))
         tokens = torch.ones(2, 7, dtype=torch.int64)
         dynamic = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
         program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=dynamic)
-        graph = convert(program, dynamic, TOKENS, classifier.OUTPUTS, settings.opset)
+        outputs = [*OUTPUTS, EMBEDDING] if self._questions else OUTPUTS
+        graph = convert(program, dynamic, TOKENS, outputs, settings.opset)
         graphs = {"fp32": graph, "int8": _quantised(graph)}
         self.models = {variant: _contents(graph, trained, calibration) for variant, graph in graphs.items()}
         self._sessions = {
@@ -79,7 +86,7 @@ class Texts:
             for session in sessions:
                 started = time.thread_time()
                 for _ in range(_RUNS):
-                    session.run(classifier.OUTPUTS, feeds)
+                    session.run(OUTPUTS, feeds)
                 seconds.append(time.thread_time() - started)
             ratios.append(seconds[0] / seconds[1])
         return statistics.median(ratios)
@@ -95,13 +102,17 @@ class Texts:
         found[text.FILE] = self._tokenizer_file
         if answers := _answers(self._trained.manifest.dataset, self._trained.description.classes):
             found[bundled.ANSWERS] = json.dumps(answers, ensure_ascii=False, indent=2).encode()
+        if self._questions:
+            entries = [entry._asdict() for entry in self._questions]
+            found |= bundled_faq.files(entries, self._embedded([entry.question for entry in self._questions]))
         return found
 
     def describe(self, evaluated: Mapping[str, Any], files: Mapping[str, bytes]) -> TextManifest:
         """The manifest of the bundle."""
         val = self._trained.split("val").inputs
         probabilities = bundled.answers(self._sessions["fp32"], val)[1]
-        reference = drift.reference_of("text", (val != PADDING).sum(1), probabilities)
+        measured = np.column_stack([(val != PADDING).sum(1), self._tokenizer.unknown(val)])
+        reference = drift.reference_of("text", measured, probabilities)
         common = bundling.common(self._trained, self._settings.opset, self._calibration, evaluated, reference, files)
         return TextManifest(**common)
 
@@ -112,6 +123,29 @@ class Texts:
             raise DarkroomError(f"{changed} test texts have other tokens than in data/arrays: run `dvc repro`.")
         return {}
 
+    def measure_questions(self) -> dict[str, float]:
+        """As `faq.recall`, of the test texts, with the number of questions; empty without questions."""
+        if not self._questions:
+            return {}
+        test, classes = self._trained.split("test"), self._trained.description.classes
+        questions = self._embedded([entry.question for entry in self._questions])
+        intents, labels = [entry.intent for entry in self._questions], [classes[label] for label in test.labels]
+        found = faq.recall(questions, intents, self._embedding(self._ids), labels)
+        if found:
+            ranks = " and ".join(f"{100 * found[f'faq_recall_at_{rank}']:.2f} % at {rank}" for rank in faq.RANKS)
+            print(f"{faq.FILE}: {len(intents):,} questions; recall of a question of the same class: {ranks}")
+        else:
+            print(f"{faq.FILE}: {len(intents):,} questions, not measured: a column intent holds their classes")
+        return {"faq_questions": len(intents), **found}
+
+    def _embedded(self, texts: Sequence[str]) -> np.ndarray:
+        return self._embedding(self._tokenizer.ids(texts)[0])
+
+    def _embedding(self, ids: np.ndarray) -> np.ndarray:
+        """The embeddings (N, D) float32 of tokens (N, L)."""
+        [found] = bundled.answers(self._sessions["fp32"], ids, outputs=[EMBEDDING])
+        return found
+
     def _golden(self) -> bytes:
         """Random tokens and the outputs of each model, as in `bundling.golden`."""
         length, vocabulary = self._trained.description.shape
@@ -120,7 +154,7 @@ class Texts:
             row[2 * number + 2 :] = PADDING
         found = {TOKENS: tokens}
         for variant, model in self.models.items():
-            outputs = classifier.open_session(model, threads=1).run(classifier.OUTPUTS, {TOKENS: tokens})
+            outputs = classifier.open_session(model, threads=1).run(OUTPUTS, {TOKENS: tokens})
             found |= zip(classifier.golden_names(variant), outputs, strict=True)
         file = io.BytesIO()
         np.savez(file, **found)
@@ -128,21 +162,26 @@ class Texts:
 
 
 class _Classifier(nn.Module):
-    def __init__(self, network: nn.Module, temperature: float):
-        super().__init__()
-        self.network, self.temperature = network, temperature
+    """Tokens (N, L) to logits and probabilities; with `embedding` also to what the last layer gets, with length 1."""
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(tokens)
-        return logits, (logits / self.temperature).softmax(1)
+    def __init__(self, network: SequenceNetwork, temperature: float, embedding: bool):
+        super().__init__()
+        self.network, self.temperature, self.embedding = network, temperature, embedding
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.features(self.network.embedding(tokens), tokens != PADDING)
+        logits = self.network.head(features)
+        found = logits, (logits / self.temperature).softmax(1)
+        return (*found, functional.normalize(features, dim=1)) if self.embedding else found
 
 
 def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
     with tempfile.TemporaryDirectory() as folder:
-        given, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "quantised"))
+        given, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
         onnx.save(graph, given)
-        quantize_dynamic(given, quantised, per_channel=True, weight_type=QuantType.QInt8)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, quantised, per_channel=True, weight_type=QuantType.QInt8)
         return onnx.load(quantised)
 
 
@@ -157,6 +196,20 @@ def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str
         graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
     )
     return graph.SerializeToString(deterministic=True)
+
+
+def _questions(trained: Trained) -> list[faq.Entry]:
+    """The rows of faq.csv in the dataset's folder; none if there is no such file, or if it cannot be used: says why."""
+    path = Path("data/datasets", trained.manifest.dataset, faq.FILE)
+    if not path.exists():
+        return []
+    try:
+        if not trained.description.params.get("pretrained"):
+            raise DarkroomError(f"{path} needs pretrained weights, such as model.pretrained = minilm_l6.")
+        return faq.read(path, trained.description.classes)
+    except DarkroomError as error:  # the classifier is useful without it
+        print(f"export: the bundle gets no frequently asked questions. {error}", file=sys.stderr)
+        return []
 
 
 def _answers(dataset: str, classes: tuple[str, ...]) -> dict[str, str]:

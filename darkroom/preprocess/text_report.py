@@ -53,7 +53,8 @@ def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokeniz
         for kind, values in counts.items():
             for quantile, value in zip(("min", "median", "95", "max"), np.quantile(values, _QUANTILES), strict=True):
                 row[f"{kind}_{quantile}"] = float(value)
-        rows.append(row | {"unknown": float(tokenizer.unknown(ids).mean())})
+        unknown = tokenizer.unknown(ids) / np.maximum(1, counts["tokens"])
+        rows.append(row | {"unknown": float(unknown.mean())})
     return pd.DataFrame(rows)
 
 

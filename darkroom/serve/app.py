@@ -21,10 +21,7 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-ROUTERS = {
-    "image": (predict_api, status_api, inference_protocol, page, admin_api),
-    "text": (text_api, status_api, admin_api),
-}
+PREDICTIONS = {"image": predict_api, "text": text_api}
 
 
 def build(service: Service, log: AccessLog) -> ASGIApp:
@@ -39,7 +36,7 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
         dependencies=[Depends(require_known)],
     )
     kind = service.bundle.manifest.kind
-    for part in ROUTERS[kind]:
+    for part in (PREDICTIONS[kind], status_api, inference_protocol, page, admin_api):
         app.include_router(part.router(service))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -53,8 +50,7 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     if service.settings.api_key:
         without_key = app.openapi
         app.openapi = cache(lambda: _with_key(without_key()))  # FastAPI's documented way to extend the document
-    pages = page.FILES if kind == "image" else ()
-    return Gate(app, [*app.openapi()["paths"], *pages, "/docs", "/openapi.json"], service, log)
+    return Gate(app, [*app.openapi()["paths"], *page.FILES[kind], "/docs", "/openapi.json"], service, log)
 
 
 async def _problem(_: Request, problem: Problem) -> JSONResponse:

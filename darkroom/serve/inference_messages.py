@@ -65,13 +65,24 @@ class OutputParameters(_Request):
 
 
 class RequestInput(_Request):
+    name: Name
+    parameters: InputParameters = InputParameters()
+
+
+class ImageInput(RequestInput):
     name: Name = Field(description="`images`")
     shape: list[Dimension] = Field(min_length=4, max_length=4, description="Images, height, width, channels.")
     datatype: Literal["UINT8"]
-    parameters: InputParameters = InputParameters()
     data: Pixels | None = Field(
         None, description="The pixels, 0 to 255: flat in row-major order, or nested to the shape."
     )
+
+
+class TextInput(RequestInput):
+    name: Name = Field(description="`texts`")
+    shape: list[Dimension] = Field(min_length=1, max_length=2, description="Texts; or texts, 1.")
+    datatype: Literal["BYTES"]
+    data: list[str | list[str]] | None = Field(None, description="The texts: flat, or nested to the shape.")
 
 
 class RequestOutput(_Request):
@@ -80,10 +91,20 @@ class RequestOutput(_Request):
 
 
 class InferenceRequest(_Request):
+    """A request; each kind of examples has its own inputs."""
+
     id: str | None = Field(None, description="Returned with the response.")
     parameters: RequestParameters = RequestParameters()
-    inputs: list[RequestInput] = Field(min_length=1, max_length=1)
+    inputs: list[RequestInput]
     outputs: list[RequestOutput] = Field([], max_length=2, description="All outputs if empty.")
+
+
+class ImageRequest(InferenceRequest):
+    inputs: list[ImageInput] = Field(min_length=1, max_length=1)
+
+
+class TextRequest(InferenceRequest):
+    inputs: list[TextInput] = Field(min_length=1, max_length=1)
 
 
 class ResponseParameters(_Message):
@@ -139,10 +160,10 @@ class ModelReady(_Message):
     ready: bool
 
 
-def parse(text: bytes) -> InferenceRequest:
-    """Parse an inference request; raises Problem 400 with the first error."""
+def parse(text: bytes, request: type[InferenceRequest]) -> InferenceRequest:
+    """Parse an inference request of this type; raises Problem 400 with the first error."""
     try:
-        return InferenceRequest.model_validate(from_json(text))  # model_validate_json takes three times the memory
+        return request.model_validate(from_json(text))  # model_validate_json takes three times the memory
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "The request"
@@ -151,12 +172,12 @@ def parse(text: bytes) -> InferenceRequest:
         raise Problem(400, f"The request is not valid JSON ({error}).") from None
 
 
-def request_schema() -> dict[str, Any]:
-    """The JSON schema of a request without references.
+def request_schema(request: type[InferenceRequest]) -> dict[str, Any]:
+    """The JSON schema of a request of this type, without references.
 
     FastAPI adds no definitions for a request body that it does not parse itself.
     """
-    whole = InferenceRequest.model_json_schema()
+    whole = request.model_json_schema()
     definitions = whole.pop("$defs")
 
     def inlined(part: Any) -> Any:

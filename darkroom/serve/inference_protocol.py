@@ -3,7 +3,8 @@
 Clients of KServe and Triton, such as NVIDIA's tritonclient.http, work unchanged.
 
     model     its name is the dataset in the bundle's manifest, its version is the bundle's
-    input     images          UINT8 (N, h, w, C), all images of one request have the same size
+    input     images          UINT8 (N, h, w, C), all images of one request have the same size; or
+              texts           BYTES (N) or (N, 1), in UTF-8
     outputs   logits          FP32 (N, K)
               probabilities   FP32 (N, K)
 
@@ -17,20 +18,18 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from darkroom.bundle.classifier import INPUT, OUTPUTS, Bundle
+from darkroom.bundle.classifier import OUTPUTS, Bundle
+from darkroom.serve import inference_images, inference_texts, tensors
 from darkroom.serve import inference_messages as messages
-from darkroom.serve import tensors
 from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service
 
 JSON_LIMIT = 2**20  # bytes: parsing takes up to 25 times as much memory; larger inputs must be binary
 PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 NOT_READY = 400  # the protocol: "a 4xx status code indicates false"
-MAX_SIDE = 2**14  # pixels: the memory of the graph's resize operator grows with the longer side
-MAX_VALUES = 2**24  # of one image: resizing takes about 33 bytes for each
+KINDS = {"image": inference_images, "text": inference_texts}
 _LENGTH = "Inference-Header-Content-Length"
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # JSON, then bytes
-_REQUEST = {"required": True, "content": {"application/json": {"schema": messages.request_schema()}, **_BYTES}}
 _RESPONSE = {
     200: {"model": messages.InferenceResponse, "content": _BYTES, "headers": {_LENGTH: {"schema": {"type": "string"}}}}
 }
@@ -57,7 +56,7 @@ class _Address:
 class _Inference:
     """A parsed inference request."""
 
-    images: np.ndarray  # (N, h, w, C) uint8
+    inputs: Any  # as the kind of examples reads them
     outputs: list[messages.RequestOutput]
     binary: bool  # the default for outputs that do not say whether to send bytes
     id: str | None
@@ -65,7 +64,9 @@ class _Inference:
 
 def router(service: Service) -> APIRouter:
     """The routes under /v2. Requests are parsed and described here: FastAPI would respond 422 to invalid ones."""
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    routes, kind = APIRouter(prefix="/v2", tags=["Open Inference Protocol"]), KINDS[service.bundle.manifest.kind]
+    schema = messages.request_schema(kind.REQUEST)
+    body = {"required": True, "content": {"application/json": {"schema": schema}, **_BYTES}}
 
     @routes.get("")
     async def server_metadata(request: Request) -> messages.ServerMetadata:
@@ -89,7 +90,6 @@ def router(service: Service) -> APIRouter:
         """The model's inputs and outputs."""
         bundle = service.bundle
         _Address(**request.path_params).check(bundle)
-        images = messages.TensorMetadata(name=INPUT, datatype="UINT8", shape=[-1, -1, -1, bundle.manifest.shape[2]])
         outputs = [
             messages.TensorMetadata(name=name, datatype="FP32", shape=[-1, len(bundle.manifest.classes)])
             for name in OUTPUTS
@@ -98,7 +98,7 @@ def router(service: Service) -> APIRouter:
             name=bundle.manifest.dataset,
             versions=[bundle.version],
             platform="onnxruntime_onnx",
-            inputs=[images],
+            inputs=[kind.metadata(bundle)],
             outputs=outputs,
         )
 
@@ -110,14 +110,14 @@ def router(service: Service) -> APIRouter:
         return messages.ModelReady(name=address.name, ready=response.status_code == 200)
 
     async def infer(request: Request) -> Response:
-        """Classify images.
+        """Classify images or texts.
 
-        The body is JSON, or JSON followed by the pixels as bytes. Then the header gives the length of the JSON.
+        The body is JSON, or JSON followed by the input as bytes. Then the header gives the length of the JSON.
         """
         address = _Address(**request.path_params)
         address.check(service.bundle)
         inference = await _parsed(service, request)
-        bundle, *results = await service.infer(inference.images)
+        bundle, *results = await kind.infer(service, inference.inputs)
         address.check(bundle)  # a reload may have replaced it
         return _response(inference, bundle, dict(zip(OUTPUTS, results, strict=True)))
 
@@ -136,7 +136,7 @@ def router(service: Service) -> APIRouter:
             infer,
             methods=["POST"],
             responses=_RESPONSE | responses(400, 404, 408, 413, 415, 429, 504),
-            openapi_extra={"parameters": [*named, length], "requestBody": _REQUEST},
+            openapi_extra={"parameters": [*named, length], "requestBody": body},
         )
     return routes
 
@@ -152,22 +152,24 @@ def _parameter(name: str, location: str, required: bool, **schema: str) -> dict[
 async def _parsed(service: Service, request: Request) -> _Inference:
     """Parse an inference request; raises Problem if it is invalid or does not fit the model."""
     text, raw = await _parts(service, request)
-    max_pixels = service.max_pixels(service.bundle)
     if len(text) <= PARSE_INLINE:
-        inference = _read(text, raw, max_pixels)
-    else:
-        inference = await service.run(lambda _: _read(text, raw, max_pixels), images=0, size=len(text))
-    channels = service.bundle.manifest.shape[2]  # of the current bundle: a reload may have replaced it meanwhile
-    if (found := list(inference.images.shape))[3] != channels:
-        raise Problem(400, f"The shape of {INPUT} is {found}, but the model needs [images, height, width, {channels}].")
-    return inference
+        return _read(service, text, raw)
+    return await service.run(lambda _: _read(service, text, raw), images=0, size=len(text))
 
 
-def _read(text: bytes, raw: memoryview, max_pixels: int) -> _Inference:
+def _read(service: Service, text: bytes, raw: memoryview) -> _Inference:
     """An inference request from its JSON and the bytes after it; raises Problem."""
-    request = messages.parse(text)
-    images = _images(request.inputs[0], raw, max_pixels)
-    return _Inference(images, _outputs(request), request.parameters.binary_data_output, request.id)
+    kind = KINDS[service.bundle.manifest.kind]
+    request = messages.parse(text, kind.REQUEST)
+    given = request.inputs[0]
+    if given.name != kind.NAME:
+        raise Problem(404, f"The model has no input {given.name!r}: its input is {kind.NAME!r}.")
+    if (given.data is None) == (given.parameters.binary_data_size is None):
+        raise Problem(400, "An input needs either data, or binary_data_size and that many bytes after the JSON.")
+    if len(raw) != (size := given.parameters.binary_data_size or 0):
+        raise Problem(400, f"{len(raw):,} bytes follow the JSON, but binary_data_size is {size:,}.")
+    inputs = kind.read(service, given, raw)
+    return _Inference(inputs, _outputs(request), request.parameters.binary_data_output, request.id)
 
 
 async def _parts(service: Service, request: Request) -> tuple[bytes, memoryview]:
@@ -176,30 +178,9 @@ async def _parts(service: Service, request: Request) -> tuple[bytes, memoryview]
     text, raw = tensors.split(body, request.headers.get(_LENGTH))
     if len(text) > JSON_LIMIT:
         raise Problem(
-            413, f"The JSON has {len(text):,} bytes; the limit is {JSON_LIMIT:,}: send the pixels as binary data."
+            413, f"The JSON has {len(text):,} bytes; the limit is {JSON_LIMIT:,}: send the input as binary data."
         )
     return text, raw
-
-
-def _images(given: messages.RequestInput, raw: memoryview, max_pixels: int) -> np.ndarray:
-    """The images (N, h, w, C) uint8 of a request's input; raises Problem."""
-    if given.name != INPUT:
-        raise Problem(404, f"The model has no input {given.name!r}: its input is {INPUT!r}.")
-    _, height, width, channels = given.shape
-    if max(height, width) > MAX_SIDE:
-        raise Problem(413, f"The images have {height:,} x {width:,} pixels; the limit is {MAX_SIDE:,} per side.")
-    if height * width > max_pixels:
-        raise Problem(413, f"The images have {height:,} x {width:,} pixels; the limit is {max_pixels:,} pixels.")
-    if height * width * channels > MAX_VALUES:
-        raise Problem(413, f"The images have {height * width * channels:,} values each; the limit is {MAX_VALUES:,}.")
-    size = given.parameters.binary_data_size
-    if (given.data is None) == (size is None):
-        raise Problem(400, "An input needs either data, or binary_data_size and that many bytes after the JSON.")
-    if len(raw) != (size or 0):
-        raise Problem(400, f"{len(raw):,} bytes follow the JSON, but binary_data_size is {size or 0:,}.")
-    if size is None:
-        return tensors.pixels_of_list(given.data, given.shape)
-    return tensors.pixels_of_bytes(raw, given.shape)
 
 
 def _outputs(request: messages.InferenceRequest) -> list[messages.RequestOutput]:

@@ -4,20 +4,28 @@ from pathlib import Path
 
 from fastapi import APIRouter
 
-from darkroom.serve import explain_api, static
+from darkroom.serve import explain_api, static, text_explain_api
 from darkroom.serve.service import Service
 
-FILES = {  # by URL path: request paths are never used as file paths
-    "/": "index.html",
-    **{f"/page/{name}": name for name in ("page.css", "page.js", "answer.js", "drawing.js", "service.js")},
+_SHARED = ("page.css", "frame.js", "prediction.js", "service.js")
+
+
+def _files(markup: str, *others: str) -> dict[str, str]:
+    return {"/": markup, **{f"/page/{name}": name for name in (*_SHARED, *others)}}
+
+
+FILES = {  # by kind of examples and URL path: request paths are never used as file paths
+    "image": _files("index.html", "page.js", "answer.js", "drawing.js"),
+    "text": _files("texts.html", "texts.js", "tokens.js", "texts.css"),
 }
+EXPLANATIONS = {"image": explain_api, "text": text_explain_api}
 _FOLDER = Path(__file__).with_name("page")
 
 
 def router(service: Service) -> APIRouter:
     """The routes of the page's files and of the explanation that it shows."""
-    routes = APIRouter()
-    for path, name in FILES.items():
+    routes, kind = APIRouter(), service.bundle.manifest.kind
+    for path, name in FILES[kind].items():
         routes.add_route(path, static.file(_FOLDER / name), ["GET"], include_in_schema=False)
-    routes.include_router(explain_api.router(service))
+    routes.include_router(EXPLANATIONS[kind].router(service))
     return routes

@@ -4,6 +4,7 @@
     outcomes = await service.classify([contents])                 # image files
     bundle, logits, probabilities = await service.infer(images)   # (N, h, w, C) uint8
     result = await service.run(job, images=n)                     # job(bundle) in a worker thread
+    result = await service.work(job, images=n)                    # job(served), for a job that records what it saw
 
 Each call first passes admission control. It raises Problem 429 if the service is full, 413 if the request can never
 fit, and 504 after `settings.timeout` seconds; work that has not started by then is dropped.
@@ -33,7 +34,6 @@ from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
 from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
-from darkroom.tokens import text
 
 T = TypeVar("T")
 _BATCH_VALUES = 2**20  # pixel values per model run: resizing takes about 33 bytes for each
@@ -56,7 +56,7 @@ class Outcome:
         return self.probabilities is not None and self.bundle.manifest.withholds(float(self.probabilities.max()))
 
 
-class _Served:
+class Served:
     """A bundle and its drift watch, which are replaced together. Thread-safe."""
 
     def __init__(self, bundle: Bundle):
@@ -67,7 +67,7 @@ class _Served:
         self._lock = Lock()
 
     def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
-        """Record probabilities (N, K) and what the drift watch measures of their inputs (N,)."""
+        """Record probabilities (N, K) and what the drift watch measures of their inputs, (N,) or (N, features)."""
         with self._lock:
             self._pending.append((measured, probabilities))
             if len(self._pending) >= _DRIFT_BATCH:
@@ -93,12 +93,13 @@ class Service:
         self.settings = settings
         self.ready = True  # False from the beginning of the shutdown
         self.admission = Admission(settings.queue, 4 * settings.max_bytes)
-        self.telemetry = Telemetry(self.admission)
+        served = self._read()
+        self.telemetry = Telemetry(self.admission, served.bundle.manifest.kind)
         self._threads = ThreadPoolExecutor(settings.threads, "worker")
         self._since: dict[int, float] = {}  # by worker thread: when its current job began
         self._changing = asyncio.Lock()
-        self._previous: _Served | None = None
-        self._serve(self._read())
+        self._previous: Served | None = None
+        self._serve(served)
 
     @property
     def bundle(self) -> Bundle:
@@ -116,15 +117,16 @@ class Service:
         """The largest image that both the settings and the bundle allow, in pixels."""
         return min(self.settings.max_pixels or bundle.manifest.max_pixels, bundle.manifest.max_pixels)
 
-    async def body(self, request: Request) -> bytes:
+    async def body(self, request: Request, limit: int | None = None) -> bytes:
         """The decompressed body of a request.
 
-        Raises Problem 413 if it is longer than settings.max_bytes, compressed or not, 408 if it does not arrive in
-        time, 429 if the service holds too many bytes already, 415 for an unsupported Content-Encoding, 400 if the
-        client disconnects or the body cannot be decompressed.
+        Raises Problem 413 if it is longer than settings.max_bytes or `limit`, compressed or not, 408 if it does not
+        arrive in time, 429 if the service holds too many bytes already, 415 for an unsupported Content-Encoding, 400
+        if the client disconnects or the body cannot be decompressed.
         """
         compressed = compression.check_encoding(", ".join(request.headers.getlist("content-encoding")))
-        received, limit = await self._received(request), self.settings.max_bytes
+        limit = min(limit or self.settings.max_bytes, self.settings.max_bytes)
+        received = await self._received(request, limit)
         if not compressed:
             return received
         return await self.run(lambda _: compression.decompress(received, limit), images=0, size=limit)
@@ -143,24 +145,14 @@ class Service:
         )
         return served.bundle, logits, probabilities
 
-    async def classify_texts(
-        self,
-        texts: Sequence[str],
-        result: Callable[[Bundle, dict[str, str], tuple[np.ndarray, int] | text.Unusable], T],
-    ) -> tuple[Bundle, list[T]]:
-        """The bundle, and result(bundle, answers, found) for each text, in order, computed in one worker thread.
-
-        `found` is the probabilities (K,) float32 and the number of tokens, or why the text cannot be used.
-        """
-        served, size = self._served, sum(map(len, texts))
-        job = partial(self._classify_texts, served, texts, partial(result, served.bundle, served.texts.answers))
-        [results] = await self._admitted(served.bundle, [job], len(texts), size)
-        return served.bundle, results
-
     async def run(self, job: Callable[[Bundle], T], images: int, size: int = 0) -> T:
         """The result of job(bundle) in a worker thread, admitted as `images` images of `size` bytes in total."""
-        bundle = self.bundle
-        [result] = await self._admitted(bundle, [partial(job, bundle)], images, size)
+        return await self.work(lambda served: job(served.bundle), images, size)
+
+    async def work(self, job: Callable[[Served], T], images: int, size: int = 0) -> T:
+        """As `run`, but of job(served)."""
+        served = self._served
+        [result] = await self._admitted(served.bundle, [partial(job, served)], images, size)
         return result
 
     def decode(self, bundle: Bundle, contents: bytes) -> np.ndarray:
@@ -211,20 +203,19 @@ class Service:
         """End the worker threads after their current jobs."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self) -> _Served:
+    def _read(self) -> Served:
         folder = self.settings.bundle
         bundle = classifier.read(
             folder, threads=1, variant=self.settings.variant
         )  # one per worker: workers use all cores
         classifier.check_golden(bundle, folder)
-        return _Served(bundle)
+        return Served(bundle)
 
-    def _serve(self, served: _Served) -> None:
+    def _serve(self, served: Served) -> None:
         self._served = served
         self.telemetry.serving(served.bundle)
 
-    async def _received(self, request: Request) -> bytes:
-        limit = self.settings.max_bytes
+    async def _received(self, request: Request, limit: int) -> bytes:
         too_long = Problem(413, f"The request body has more than {limit:,} bytes.")
         if _declared_length(request) > limit:
             raise too_long
@@ -266,7 +257,7 @@ class Service:
         finally:
             del self._since[worker]
 
-    def _classify(self, served: _Served, contents: bytes) -> Outcome:
+    def _classify(self, served: Served, contents: bytes) -> Outcome:
         started = perf_counter()
         try:
             image = self.decode(served.bundle, contents)
@@ -278,31 +269,12 @@ class Service:
         self._note(served, image[None], probabilities)
         return Outcome(served.bundle, probabilities[0], None, 1000 * (decoded - started), 1000 * (predicted - decoded))
 
-    def _infer(self, served: _Served, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _infer(self, served: Served, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, probabilities = self.predict(served.bundle, images)
         self._note(served, images, probabilities)
         return logits, probabilities
 
-    def _classify_texts(
-        self, served: _Served, texts: Sequence[str], result: Callable[[tuple[np.ndarray, int] | text.Unusable], T]
-    ) -> list[T]:
-        found: dict[int, text.Unusable | tuple[np.ndarray, int]] = {}
-        usable: dict[int, str] = {}
-        for number, given in enumerate(texts):
-            try:
-                usable[number] = text.clean(given)
-            except text.Unusable as reason:
-                found[number] = reason
-        if usable:
-            started = perf_counter()
-            _, probabilities, lengths = served.texts.predict(list(usable.values()))
-            self.telemetry.inferred(perf_counter() - started)
-            self.telemetry.predicted(served.bundle, probabilities)
-            served.see(lengths, probabilities)
-            found |= zip(usable, zip(probabilities, lengths.tolist(), strict=True), strict=True)
-        return [result(found[number]) for number in range(len(texts))]
-
-    def _note(self, served: _Served, images: np.ndarray, probabilities: np.ndarray) -> None:
+    def _note(self, served: Served, images: np.ndarray, probabilities: np.ndarray) -> None:
         self.telemetry.predicted(served.bundle, probabilities)
         served.see(brightness(denoise(images, served.bundle.manifest.denoise)), probabilities)
 

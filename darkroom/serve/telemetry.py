@@ -20,7 +20,8 @@ _PROBABILITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 class Telemetry:
     """All metrics of a service. Thread-safe."""
 
-    def __init__(self, admission: Admission):
+    def __init__(self, admission: Admission, kind: str = "image"):
+        """Count requests to a service of this kind of examples, which `admission` counts."""
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._requests = Counter("darkroom_requests", "Requests answered.", ["route", "code"], registry=registry)
@@ -63,6 +64,12 @@ class Telemetry:
         self._drift_windows = Gauge(
             "darkroom_drift_windows", "Complete windows of images that have been tested for drift.", registry=registry
         )
+        if kind == "text":
+            self._tokens = Counter("darkroom_tokens", "Tokens that the model read.", registry=registry)
+            self._unknown = Counter(
+                "darkroom_unknown_tokens", "Those of them that stand for something unknown.", registry=registry
+            )
+            self._cut = Counter("darkroom_texts_cut", "Texts that were longer than the model reads.", registry=registry)
         self._model = Gauge("darkroom_model_info", "The bundle in use.", ["version", "sha256"], registry=registry)
         self._running = Gauge("darkroom_images_running", "Images in progress in worker threads.", registry=registry)
         Gauge(
@@ -107,6 +114,12 @@ class Telemetry:
             self._confidence.observe(confidence)
             if manifest.withholds(confidence):
                 self._abstentions.inc()
+
+    def tokenized(self, tokens: np.ndarray, unknown: np.ndarray, cut: np.ndarray) -> None:
+        """Count the tokens and unknown tokens of texts, each (N,), and which of them were cut, (N,) bool."""
+        self._tokens.inc(int(tokens.sum()))
+        self._unknown.inc(int(unknown.sum()))
+        self._cut.inc(int(cut.sum()))
 
     def text(self, report: drift.Report) -> bytes:
         """All metrics in Prometheus's text format, with what the drift watch reports."""

@@ -71,6 +71,41 @@ def pixels_of_bytes(raw: bytes | memoryview, shape: Sequence[int]) -> np.ndarray
     return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
+def texts_of_list(values: list[Any], shape: Sequence[int]) -> list[str]:
+    """N texts from a JSON list of strings; raises Problem 400 unless it is flat or nested to `shape`, (N) or (N, 1)."""
+    if values and isinstance(values[0], list):
+        values = _flattened(values, shape)
+    elif len(values) != math.prod(shape):
+        raise Problem(400, f"data has length {len(values):,}, but the shape {list(shape)} needs {math.prod(shape):,}.")
+    if not all(isinstance(value, str) for value in values):
+        raise Problem(400, "data of datatype BYTES must be strings.")
+    return values
+
+
+def texts_of_bytes(raw: memoryview, count: int, limit: int) -> list[str]:
+    """`count` texts from bytes.
+
+    Raises Problem 400 unless the lengths fit and all is UTF-8, 413 if a text has more than `limit` bytes.
+    """
+    texts, place = [], 0
+    for number in range(count):
+        if place + 4 > len(raw):
+            raise Problem(400, f"The binary data ends before text {number} of {count}.")
+        [length] = struct.unpack_from("<I", raw, place)
+        if length > limit:
+            raise Problem(413, f"Text {number} has {length:,} bytes; the limit is {limit:,}.")
+        place += 4 + length
+        if place > len(raw):
+            raise Problem(400, f"The binary data ends within text {number} of {count}.")
+        try:
+            texts.append(str(raw[place - length : place], "utf-8"))
+        except UnicodeDecodeError:
+            raise Problem(400, f"Text {number} is not UTF-8.") from None
+    if place != len(raw):
+        raise Problem(400, f"The binary data has {len(raw) - place:,} bytes after the last text.")
+    return texts
+
+
 def to_list(tensor: np.ndarray) -> list[Any]:
     """The elements of a tensor as a flat list for JSON."""
     return tensor.ravel().tolist()

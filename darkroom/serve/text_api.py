@@ -1,4 +1,4 @@
-"""POST /v1/predict for a classifier of texts: the class, and the answer that the dataset's table gives for it."""
+"""POST /v1/predict for a classifier of texts: the class, and the answer that the dataset's tables give for it."""
 
 import json
 from typing import Annotated, Any
@@ -7,14 +7,26 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.manifest import SetKind
+from darkroom.serve import text_work
+from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
 from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
-from darkroom.serve.service import Service
-from darkroom.tokens.text import Unusable
+from darkroom.serve.service import Served, Service
+from darkroom.serve.text_work import Outcome
+from darkroom.tokens.text import MAX_CHARACTERS, Unusable
 
 PLAIN, JSON = "text/plain", "application/json"
+PLAIN_LIMIT = 4 * MAX_CHARACTERS  # bytes: a character has at most four in UTF-8
+TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_CHARACTERS}  # OpenAPI's description of a text
+
+
+class SimilarQuestion(BaseModel):
+    """The frequently asked question that is most similar to the text."""
+
+    question: str
+    answer: str
+    similarity: float = Field(description="Cosine similarity of the embeddings, -1 to 1.")
 
 
 class TextPrediction(BaseModel):
@@ -29,9 +41,12 @@ class TextPrediction(BaseModel):
         description="The answer for this class; null if there is none, or if `handover` is true."
     )
     handover: bool = Field(description="Whether a person should answer, because the classifier abstains.")
+    faq: SimilarQuestion | None = Field(description="Null if the bundle has no frequently asked questions.")
     classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
     set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
-    tokens: int = Field(description="The number of tokens that the model saw; a longer text is cut.")
+    tokens: int = Field(description="The number of tokens that the model read.")
+    cut: bool = Field(description="Whether the text is longer, so that the model read only its beginning.")
+    inference_ms: float = Field(description="Of the model run, which may be of several texts.")
 
 
 class Prediction(TextPrediction):
@@ -49,8 +64,8 @@ class Predictions(BaseModel):
 
 def router(service: Service) -> APIRouter:
     limit = service.settings.max_files
-    one, several = {"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": limit}
-    fields = {"oneOf": [_object("text", one), _object("texts", several)]}
+    several = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": limit}
+    fields = {"oneOf": [_object("text", TEXT), _object("texts", several)]}
     routes = APIRouter()
 
     @routes.post(
@@ -59,7 +74,7 @@ def router(service: Service) -> APIRouter:
         response_model=None,
         responses={200: {"model": Prediction | Predictions}, **responses(400, 408, 413, 415, 422, 429, 504)},
         openapi_extra={
-            "requestBody": {"required": True, "content": {PLAIN: {"schema": one}, JSON: {"schema": fields}}}
+            "requestBody": {"required": True, "content": {PLAIN: {"schema": TEXT}, JSON: {"schema": fields}}}
         },
     )
     async def predict(
@@ -69,61 +84,78 @@ def router(service: Service) -> APIRouter:
             SetKind | None, Query(alias="set", description="Also return the conformal prediction set.")
         ] = None,
     ) -> Response:
-        """Send one text as the body, in UTF-8, or JSON: {"text": "..."} or {"texts": ["...", "..."]}."""
-        media = media_type(request)
-        if media not in (PLAIN, JSON):
-            raise unsupported(media, f"a text as {PLAIN}, or {JSON}")
-        body = await service.body(request)
-        given = _given(body, limit) if media == JSON else _decoded(body)
+        """Send one text as the body, in UTF-8, or JSON: {"text": "..."} or {"texts": ["...", "..."]}.
+
+        In a list, a text that cannot be used gets an `error` as its result; the other texts are not affected.
+        """
+        given = await texts_of(service, request)
         texts = given if isinstance(given, list) else [given]
-        bundle, results = await service.classify_texts(texts, lambda *found: _result(*found, top_k, kind))
-        if isinstance(given, list):
-            return json_response(bundle, {"results": results})
-        if "error" in results[0]:
-            raise Problem(422, f"The text cannot be used: {results[0]['error']}.")
-        return json_response(bundle, results[0])
+        if len(texts) > limit:
+            raise Problem(413, f"The request has {len(texts):,} texts, more than {limit:,}.")
+
+        def work(served: Served) -> Response:
+            outcomes = text_work.classify(service.telemetry, served, texts)
+            results = [_result(served, outcome, top_k, kind) for outcome in outcomes]
+            if isinstance(given, list):
+                return json_response(served.bundle, {"results": results})
+            if isinstance(outcomes[0], Unusable):
+                raise unusable(outcomes[0])
+            return json_response(served.bundle, results[0])
+
+        return await service.work(work, len(texts), sum(map(len, texts)))
 
     return routes
 
 
+async def texts_of(service: Service, request: Request) -> str | list[str]:
+    """The text or the texts in the body of a request; raises Problem 400, 413 or 415."""
+    media = media_type(request)
+    charset = request.headers.get("content-type", "").lower().partition("charset=")[2].strip(' "')
+    if media not in (PLAIN, JSON) or charset not in ("", "utf-8", "utf8", "us-ascii"):
+        found = f"{media}; charset={charset}" if charset else media
+        raise unsupported(found, f"a text as {PLAIN} in UTF-8, or {JSON}")
+    if media == PLAIN:
+        return _decoded(await service.body(request, PLAIN_LIMIT))
+    body = await service.body(request, JSON_LIMIT)
+    if len(body) <= PARSE_INLINE:
+        return _given(body)
+    return await service.run(lambda _: _given(body), images=0, size=len(body))
+
+
+def unusable(reason: Unusable) -> Problem:
+    return Problem(422, f"The text cannot be used: {reason}.")
+
+
 def _object(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: schema}, "required": [name]}
+    return {"type": "object", "properties": {name: schema}, "required": [name], "additionalProperties": False}
 
 
 def _decoded(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Problem(400, "The text is not UTF-8.") from None
+    except UnicodeDecodeError as error:
+        raise Problem(400, f"The text is not UTF-8 (byte {error.start + 1:,}).") from None
 
 
-def _given(body: bytes, limit: int) -> str | list[str]:
-    """The text or the texts in a JSON body; raises Problem 400 or 413."""
+def _given(body: bytes) -> str | list[str]:
+    """The text or the texts in a JSON body; raises Problem 400."""
     try:
         values = json.loads(_decoded(body))
     except (ValueError, RecursionError):
         raise Problem(400, "The body is not JSON.") from None
-    found = values.get("text", values.get("texts")) if isinstance(values, dict) and len(values) == 1 else None
-    if isinstance(found, str):
-        return found
-    if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
-        raise Problem(400, 'The body must be {"text": "..."} or {"texts": ["...", "..."]}.')
-    if len(found) > limit:
-        raise Problem(413, f"The request has {len(found):,} texts, more than {limit:,}.")
-    return found
+    match values:
+        case {"text": str(one), **others} if not others:
+            return one
+        case {"texts": [_, *_] as several, **others} if not others and all(isinstance(one, str) for one in several):
+            return several
+    raise Problem(400, 'The body must be {"text": "..."} or {"texts": ["...", "..."]}.')
 
 
-def _result(
-    bundle: Bundle,
-    answers: dict[str, str],
-    found: tuple[np.ndarray, int] | Unusable,
-    top_k: int,
-    kind: SetKind | None,
-) -> dict[str, Any]:
-    """The fields of `TextPrediction` or `Error`, for probabilities (K,) and the number of tokens."""
+def _result(served: Served, found: Outcome | Unusable, top_k: int, kind: SetKind | None) -> dict[str, Any]:
+    """The fields of `TextPrediction` or `Error`."""
     if isinstance(found, Unusable):
         return {"error": str(found)}
-    (probabilities, tokens), manifest = found, bundle.manifest
+    manifest, probabilities = served.bundle.manifest, found.probabilities
     best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
     classes = [{"label": manifest.classes[k], "probability": float(probabilities[k])} for k in best]
     label, confidence = classes[0]["label"], classes[0]["probability"]
@@ -133,9 +165,12 @@ def _result(
         "label": label,
         "confidence": confidence,
         "abstained": abstained,
-        "answer": None if abstained else answers.get(label),
+        "answer": None if abstained else served.texts.answers.get(label),
         "handover": abstained,
+        "faq": found.faq,
         "classes": classes,
         **({"set": chosen} if kind else {}),
-        "tokens": tokens,
+        "tokens": found.tokens,
+        "cut": found.cut,
+        "inference_ms": round(found.inference_ms, 3),
     }

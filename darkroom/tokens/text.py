@@ -69,9 +69,8 @@ class Tokenizer:
         return [Token(number, *place) for number, place in zip(encoded.ids, encoded.offsets, strict=True)]
 
     def unknown(self, ids: np.ndarray) -> np.ndarray:
-        """The fraction of the tokens of each row of ids (N, L) that stand for something unknown: (N,) float64."""
-        held = (ids != PADDING).sum(1)
-        return np.isin(ids, list(self._unknown)).sum(1) / np.maximum(held, 1)
+        """The number of tokens of each row of ids (N, L) that stand for something unknown: (N,) int64."""
+        return np.isin(ids, list(self._unknown)).sum(1)
 
 
 def clean(text: str) -> str:

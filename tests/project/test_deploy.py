@@ -18,7 +18,7 @@ import yaml
 
 from darkroom.serve.__main__ import _parser as parser
 from darkroom.serve.settings import KEY_VARIABLE, Settings
-from tests import bundles
+from tests import bundles, text_bundles
 from tests.code import libraries, read_by
 
 ROOT = Path(__file__).parents[2]
@@ -84,13 +84,13 @@ class Running:
     home: Path
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The image's files in a folder, run with the image's command, but at a free port of the loopback interface."""
+@pytest.fixture(scope="module", params=[bundles.write, text_bundles.write], ids=["images", "texts"])
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The image's files with a bundle, run by the image's command at a free port of the loopback interface."""
     folder = tmp_path_factory.mktemp("image")
     for source, target in copies():
         if source == BUNDLE:
-            bundles.write(folder / target)
+            request.param(folder / target)
         elif (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
         else:

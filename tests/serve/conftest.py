@@ -11,6 +11,7 @@ from darkroom.serve.inference_protocol import JSON_LIMIT
 from darkroom.serve.service import Service
 from darkroom.serve.settings import Settings
 from tests import bundles
+from tests.browser import CHROMIUM, DRIVER, Browser, browser
 from tests.serving import listening
 
 
@@ -39,3 +40,11 @@ def client(inference_url: str) -> Iterator[httpx.Client]:
 @pytest.fixture
 def version(inference_service: Service) -> str:
     return inference_service.bundle.version
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no Chromium with chromedriver on this machine")
+    with browser() as opened:
+        yield opened

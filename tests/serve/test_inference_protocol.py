@@ -13,11 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
+from darkroom.serve import inference_images
 from darkroom.serve import inference_messages as messages
-from darkroom.serve import inference_protocol
 from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
+from darkroom.serve.settings import Settings
 from tests import bundles
 from tests.serve.inference import INFER, INPUT, LENGTH, LOGITS, PIXELS, PROBABILITIES, infer
 from tests.serving import Api, busy
@@ -143,9 +144,9 @@ def test_long_json_is_parsed_in_a_worker(
 ):
     threads, parse = [], messages.parse
 
-    def recording(text: bytes) -> messages.InferenceRequest:
+    def recording(text: bytes, kind: type) -> messages.InferenceRequest:
         threads.append(threading.current_thread().name)
-        return parse(text)
+        return parse(text, kind)
 
     monkeypatch.setattr(messages, "parse", recording)
     assert client.post(INFER, content=json.dumps({"inputs": [INPUT]}).ljust(length)).status_code == 200
@@ -157,8 +158,8 @@ def test_the_json_is_freed_before_the_model_runs(
 ):
     parsed, left, parse, original_infer = [], [], messages.parse, inference_service.infer
 
-    def parse_and_remember(text: bytes) -> messages.InferenceRequest:
-        request = parse(text)
+    def parse_and_remember(text: bytes, kind: type) -> messages.InferenceRequest:
+        request = parse(text, kind)
         parsed.append(weakref.ref(request))
         return request
 
@@ -279,8 +280,11 @@ def test_nvidias_client(inference_url: str, version: str):
             client.infer("toy", [images], outputs=[InferRequestedOutput("labels")])
 
 
-def test_an_image_may_have_so_many_values_that_resizing_fits_in_memory():
-    given = messages.RequestInput(name="images", datatype="UINT8", shape=[1, 4096, 4097, 1], data=[])
+def test_an_image_may_have_so_many_values_that_resizing_fits_in_memory(tmp_path: Path):
+    bundles.write(tmp_path / "bundle", max_pixels=10**9)
+    service = Service(Settings(bundle=tmp_path / "bundle", threads=1))
+    given = messages.ImageInput(name="images", datatype="UINT8", shape=[1, 4096, 4097, 1], data=[])
     with pytest.raises(Problem, match="16,781,312 values") as raised:
-        inference_protocol._images(given, memoryview(b""), max_pixels=10**9)
+        inference_images.read(service, given, memoryview(b""))
+    service.close()
     assert raised.value.status == 413

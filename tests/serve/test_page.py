@@ -44,13 +44,17 @@ def test_no_other_file_is_sent(url: str, path: str):
     assert httpx.get(address).status_code == 404
 
 
-def test_the_page_is_small_and_self_contained():
-    files = [FOLDER / name for name in page.FILES.values()]
-    assert sorted(files) == sorted(FOLDER.iterdir())
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_the_page_is_small_and_self_contained(kind: str):
+    files = [FOLDER / name for name in page.FILES[kind].values()]
     assert sum(file.stat().st_size for file in files) < 30_000
-    markup = (FOLDER / "index.html").read_text(encoding="utf-8")
+    markup = (FOLDER / page.FILES[kind]["/"]).read_text(encoding="utf-8")
     forbidden = r"<script(?![^>]*src=)|<style|\bstyle=|\bon\w+="  # by the content security policy
     assert not re.search(forbidden, markup)
     assert all(
         "://" not in file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "") for file in files
     )
+
+
+def test_each_file_belongs_to_a_page():
+    assert {name for files in page.FILES.values() for name in files.values()} == {one.name for one in FOLDER.iterdir()}

@@ -4,26 +4,28 @@ import io
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.serve import app
-from darkroom.serve.access_log import AccessLog
-from darkroom.serve.service import Service
-from darkroom.serve.settings import Settings
 from tests import bundles
-from tests.browser import CHROMIUM, DRIVER, ENTER, TAB, Browser, browser
-from tests.serving import listening
+from tests.browser import ENTER, TAB, Browser
+from tests.serve.pages import (
+    EXPLAINED,
+    FAILED,
+    PREDICTED,
+    SPOKEN,
+    Running,
+    colours,
+    contrast,
+    luminance,
+    open_page,
+    running,
+)
 
-PREDICTED = "!document.querySelector('#result').hidden && !document.querySelector('.waiting')"
-EXPLAINED = "!document.querySelector('#explained').hidden && !document.querySelector('.waiting')"
-FAILED = "!document.querySelector('#alert').hidden && document.querySelector('#problem').textContent"
-SPOKEN = "return document.querySelector('#spoken').textContent"
 TECHNICAL = r"multipart|image/|content type|body|request|max_|x-api|traceback|\(|_"
 GIVE = """
 const [kind, bytes, target] = arguments, transfer = new DataTransfer();
@@ -31,22 +33,6 @@ transfer.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image
 const init = { bubbles: true, cancelable: true, [kind === "paste" ? "clipboardData" : "dataTransfer"]: transfer };
 document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, init) : new DragEvent(kind, init));
 """
-
-
-@dataclass(frozen=True)
-class Running:
-    """A service and its URL."""
-
-    service: Service
-    url: str
-
-
-@contextmanager
-def running(folder: Path, **settings: object) -> Iterator[Running]:
-    service = Service(Settings(bundle=folder, **{"timeout": 60, **settings}))
-    with listening(app.build(service, AccessLog("off")), service) as (_, url):
-        yield Running(service, f"{url}/")
-    service.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +53,14 @@ def served(bundle: Path) -> Iterator[Running]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no Chromium with chromedriver on this machine")
-    with browser() as opened:
-        yield opened
-
-
 @pytest.fixture
 def opened(chromium: Browser, served: Running) -> Iterator[Browser]:
     """The page, which must leave the console empty and send requests only to the service."""
     chromium.console(), chromium.requests()
-    _open(chromium, served.url)
+    open_page(chromium, served.url)
     yield chromium
     assert chromium.console() == []
     assert all(address.startswith((served.url, "data:", "blob:")) for address in chromium.requests())
-
-
-def _open(chromium: Browser, url: str) -> None:
-    chromium.resize(1100, 800)
-    chromium.media()
-    chromium.open(url)
-    chromium.until("document.querySelector('#alert:not([hidden]), #access:not([hidden]), #about dt')")
 
 
 def _png(*pixels: int, size: tuple[int, int] = (7, 7)) -> bytes:
@@ -160,7 +131,7 @@ def test_a_colour_model_offers_no_drawing(chromium: Browser, tmp_path: Path):
         shape=(6, 8, 3),
     )
     with running(tmp_path / "bundle") as served:
-        _open(chromium, served.url)
+        open_page(chromium, served.url)
         assert chromium.script("return document.querySelector('#ink').hidden")
         chromium.script(GIVE, "paste", list(_png()))
         chromium.until(EXPLAINED)
@@ -184,7 +155,7 @@ def test_a_photo_is_smoothed_and_a_small_image_shows_its_pixels(opened: Browser,
     with running(tmp_path / "bundle") as photos:
         for url, expected in ((None, "pixelated"), (photos.url, "auto")):
             if url:
-                _open(opened, url)
+                open_page(opened, url)
             opened.type("#file", str(tmp_path / "image.png"))
             opened.until(EXPLAINED)
             assert opened.script(rendering) == [expected] * 2
@@ -202,7 +173,7 @@ def test_an_uncertain_prediction_is_withheld(opened: Browser):
 def test_a_model_without_threshold_says_so(chromium: Browser, tmp_path: Path):
     bundles.write(tmp_path / "bundle", threshold=None, metrics={})
     with running(tmp_path / "bundle") as served:
-        _open(chromium, served.url)
+        open_page(chromium, served.url)
         chromium.script(GIVE, "paste", list(_png()))
         chromium.until(PREDICTED)
         assert chromium.text("#verdict") == "dark"
@@ -220,7 +191,7 @@ def test_a_model_without_threshold_says_so(chromium: Browser, tmp_path: Path):
     ],
 )
 def test_an_error_is_shown(chromium: Browser, served: Running, tmp_path: Path, name: str, contents: bytes, error: str):
-    _open(chromium, served.url)
+    open_page(chromium, served.url)
     (tmp_path / name).write_bytes(contents)
     chromium.script(GIVE, "paste", list(_png()))
     chromium.until(PREDICTED)
@@ -233,7 +204,7 @@ def test_an_error_is_shown(chromium: Browser, served: Running, tmp_path: Path, n
 
 
 def test_a_request_to_a_busy_service_is_retried(chromium: Browser, served: Running):
-    _open(chromium, served.url)
+    open_page(chromium, served.url)
     served.service.admission.images += served.service.settings.queue
     chromium.script(GIVE, "paste", list(_png()))
     assert "busy" in chromium.until(FAILED)
@@ -250,7 +221,7 @@ def test_a_late_response_and_a_stopped_service(chromium: Browser, bundle: Path, 
     )
     with ExitStack() as stack:
         served = stack.enter_context(running(bundle, timeout=0.2))
-        _open(chromium, served.url)
+        open_page(chromium, served.url)
         chromium.script(GIVE, "paste", list(_png()))
         assert "too long" in chromium.until(FAILED)
         released.set()
@@ -261,7 +232,7 @@ def test_a_late_response_and_a_stopped_service(chromium: Browser, bundle: Path, 
 
 def test_the_api_key_is_requested_and_kept_in_the_tab(chromium: Browser, bundle: Path):
     with running(bundle, api_key="sesame") as served:
-        _open(chromium, served.url)
+        open_page(chromium, served.url)
         assert chromium.script("return document.activeElement.id") == "key"
         chromium.type("#key", "wrong")
         chromium.press(ENTER)
@@ -314,10 +285,10 @@ def test_text_has_enough_contrast(opened: Browser, scheme: str):
     opened.media(prefers_color_scheme=scheme)
     opened.script(GIVE, "paste", list(_png(*[64] * 49)))
     opened.until(EXPLAINED)
-    colours = _colours(opened, "h1, h2, .soft, #why, th, td, dt, dd, caption, figcaption, a, .brand")
-    ratios = {name: _contrast(*pair) for name, *pair in colours}
+    shown = colours(opened, "h1, h2, .soft, #why, th, td, dt, dd, caption, figcaption, a, .brand")
+    ratios = {name: contrast(*pair) for name, *pair in shown}
     assert min(ratios.values()) >= 4.5, ratios
-    assert (_luminance(colours[0][2]) < 0.1) == (scheme == "dark")
+    assert (luminance(shown[0][2]) < 0.1) == (scheme == "dark")
 
 
 def test_it_fits_a_narrow_window_and_respects_reduced_motion(opened: Browser):
@@ -339,28 +310,6 @@ def test_the_documentation_fits_a_phone_and_follows_the_colour_scheme(chromium: 
         chromium.open(f"{served.url}docs")
         chromium.script("document.querySelectorAll('details').forEach((one) => (one.open = true))")
         assert chromium.script("return document.documentElement.scrollWidth") <= 390
-        colours = _colours(chromium, "h1, p, a, td, th")
-        assert min(_contrast(*pair) for _, *pair in colours) >= 4.5
-        assert (_luminance(colours[0][2]) < 0.1) == (scheme == "dark")
-
-
-def _colours(opened: Browser, selector: str) -> list[tuple[str, list[float], list[float]]]:
-    """The name, text colour and background (RGB) of each matching element that has text."""
-    code = """
-        const colour = (element, name) => getComputedStyle(element)[name].match(/[\\d.]+/g).slice(0, 3).map(Number);
-        const shown = [...document.querySelectorAll(arguments[0])].filter((element) => element.innerText);
-        const ground = colour(document.body, "backgroundColor");
-        return shown.map((element) => [element.id || element.tagName, colour(element, "color"), ground]);
-    """
-    return opened.script(code, selector)
-
-
-def _contrast(one: list[float], other: list[float]) -> float:
-    """The contrast ratio of WCAG 2."""
-    darker, lighter = sorted(map(_luminance, (one, other)))
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def _luminance(colour: list[float]) -> float:
-    linear = [value / 255 / 12.92 if value <= 10 else ((value / 255 + 0.055) / 1.055) ** 2.4 for value in colour]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+        shown = colours(chromium, "h1, p, a, td, th")
+        assert min(contrast(*pair) for _, *pair in shown) >= 4.5
+        assert (luminance(shown[0][2]) < 0.1) == (scheme == "dark")

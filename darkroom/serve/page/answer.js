@@ -1,56 +1,17 @@
-// Shows the service's responses: the classes with their probabilities, and the occlusion map.
+// Shows the service's responses for an image: the prediction and the occlusion map.
+
+import { milliseconds, percent, showPrediction } from "./prediction.js";
 
 const $ = (id) => document.getElementById(id);
 const FOR = [213, 94, 0]; // RGB of evidence for the class; colour-blind people can tell the two colours apart
 const AGAINST = [0, 114, 178];
 const COARSE = 112; // pixels per side below which an image is enlarged with visible pixels; a photo is smoothed
 
-// Shows a response of v1/predict, which took `trip` milliseconds; `model` is the response of v1/model.
+// Shows a response of v1/predict: see showPrediction.
 export function showAnswer(answer, model, trip) {
-  const confidence = percent(answer.confidence);
-  const threshold = model.threshold;
-  const withheld = answer.abstained && threshold !== null;
-  $("result").classList.toggle("withheld", withheld);
-  $("result").classList.toggle("threshold", threshold !== null);
-  $("result").style.setProperty("--threshold", `${100 * (threshold ?? 0)}%`);
-  $("verdict").textContent = withheld ? "Not confident enough" : answer.label;
-  $("confidence").textContent = withheld ? "" : confidence;
-  $("why").hidden = !answer.abstained;
-  $("why").textContent = withheld
-    ? `Best guess: ${answer.label}, ${confidence}. The threshold is ${percent(threshold)}.`
-    : `Check this prediction: with ${count(model.validation_examples, "validation image")}, no confidence was shown to be reliable.`;
-  $("bars").replaceChildren(...answer.classes.map(row));
-  const all = answer.classes.length === model.classes.length;
-  $("caption").textContent =
-    (all ? "" : `The ${answer.classes.length} most probable of ${model.classes.length} classes. `) +
-    (threshold === null ? "" : `The dotted line is the threshold, ${percent(threshold)}: below it the prediction is withheld.`);
+  showPrediction(answer, model, trip, "image");
   $("decode").textContent = milliseconds(answer.decode_ms);
-  $("inference").textContent = milliseconds(answer.inference_ms);
-  $("trip").textContent = milliseconds(trip);
-  $("spoken").textContent = withheld ? `${$("verdict").textContent}. ${$("why").textContent}` : `${answer.label}, ${confidence}. ${answer.abstained ? $("why").textContent : ""}`.trim();
 }
-
-function row({ label, probability }, index) {
-  const line = document.createElement("tr");
-  const name = Object.assign(document.createElement("th"), { scope: "row" });
-  const bar = Object.assign(document.createElement("td"), { className: "bar" });
-  const number = Object.assign(document.createElement("td"), { textContent: percent(probability) });
-  line.className = index ? "" : "first";
-  name.append(Object.assign(document.createElement("span"), { textContent: label }));
-  bar.append(document.createElement("div"));
-  bar.firstChild.style.setProperty("--fraction", `${100 * probability}%`);
-  line.append(name, bar, number);
-  return line;
-}
-
-function percent(probability) {
-  const text =
-    probability < 0.0005 ? "< 0.1" : probability > 0.9995 && probability < 1 ? "> 99.9" : (100 * probability).toFixed(1);
-  return `${text}\u00a0%`;
-}
-
-const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
-const milliseconds = (time) => `${time < 10 ? time.toFixed(1) : Math.round(time)}\u00a0ms`;
 
 // Shows a response of v1/explain.
 export async function showExplanation({ label, image, map, window, probability, covered }) {

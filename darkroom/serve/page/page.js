@@ -2,11 +2,11 @@
 
 import { showAnswer, showExplanation } from "./answer.js";
 import * as drawing from "./drawing.js";
-import { call, Failure, hasKey, setKey } from "./service.js";
+import { during, hideErrors, loadModel, onRetry, showError } from "./frame.js";
+import { call } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
 const BARS = 10; // maximum number of classes in a prediction
-const NAMED = 20; // maximum number of classes listed before the first prediction
 const PAUSE = 300; // ms before an explanation, which costs a hundred predictions: another stroke may follow
 
 let model; // the response of v1/model
@@ -30,19 +30,6 @@ async function predict(blob) {
   }
 }
 
-// Awaits a response while the previous one is greyed out. An error hides it.
-async function during(response, part, signal) {
-  part.classList.add("waiting");
-  try {
-    await response;
-  } catch (error) {
-    part.hidden ||= !signal.aborted;
-    throw error;
-  } finally {
-    if (!signal.aborted) part.classList.remove("waiting");
-  }
-}
-
 async function explain(signal) {
   await new Promise((done) => setTimeout(done, PAUSE));
   await showExplanation(await call("v1/explain", image, signal));
@@ -53,59 +40,19 @@ async function classify(signal) {
   const started = performance.now();
   const answer = await call(`v1/predict?top_k=${BARS}`, image, signal);
   const trip = performance.now() - started;
-  if (answer.model.version !== model?.version) await loadModel(); // another model was loaded meanwhile
+  if (answer.model.version !== model?.version) await load(); // another model was loaded meanwhile
   hideErrors();
   $("result").hidden = false;
   showAnswer(answer, model, trip);
 }
 
-function showError(error) {
-  if (error.name === "AbortError") return;
-  if (!(error instanceof Failure)) throw error;
-  const locked = error.status === 401;
-  hideErrors();
-  $(locked ? "access" : "alert").hidden = false;
-  if (locked) {
-    if (hasKey()) $("key-note").textContent = "The key is wrong.";
-    $("key").focus();
-  }
-  $("problem").textContent = error.message;
-  $("again").hidden = ![0, 408, 429, 503, 504].includes(error.status);
-  $("alert").scrollIntoView({ block: "nearest" });
-}
-
-function hideErrors() {
-  $("alert").hidden = $("access").hidden = true;
-}
-
 // The model
 
-async function loadModel() {
-  model = await call("v1/model");
-  const { title, classes, metrics, licence, version } = model;
+async function load() {
+  model = await loadModel("image", ({ shape: [height, width, channels] }) => `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`);
   const [height, width, channels] = model.shape;
-  $("title").textContent = title;
-  document.title = `${title} · Darkroom`;
-  $("facts").textContent = accuracy(metrics);
-  $("known").textContent = `${classes.length} classes: ${classes.slice(0, NAMED).join(", ")}${classes.length > NAMED ? " …" : "."}`;
-  const input = `${width} × ${height}, ${channels === 1 ? "grey" : "colour"}`;
-  const about = Object.entries({ Model: model.model, Version: version, Data: title, Licence: licence, Input: input });
-  $("about").replaceChildren(...about.map(([term, text]) => fact(term, text)));
   $("pad").style.aspectRatio = `${width} / ${height}`;
   if (channels === 1 && $("ink").hidden) offerDrawing(height, width);
-}
-
-function accuracy({ accuracy, accuracy_low: low, accuracy_high: high, samples }) {
-  if (accuracy === undefined) return "";
-  const interval = low === undefined ? "" : ` (95\u00a0% confidence interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}\u00a0%)`;
-  const tested = samples === 1 ? "1 test image" : `${samples?.toLocaleString("en") ?? "the"} test images`;
-  return `${(100 * accuracy).toFixed(2)}\u00a0% accuracy on ${tested}${interval}`;
-}
-
-function fact(term, text) {
-  const pair = document.createElement("div");
-  pair.append(Object.assign(document.createElement("dt"), { textContent: term }), Object.assign(document.createElement("dd"), { textContent: text }));
-  return pair;
 }
 
 function offerDrawing(height, width) {
@@ -168,16 +115,6 @@ document.addEventListener("drop", (event) => {
   $("pad").classList.remove("over");
   take(event.dataTransfer.files[0]);
 });
-$("again").addEventListener("click", retry);
-$("access").addEventListener("submit", (event) => {
-  event.preventDefault();
-  setKey($("key").value);
-  retry();
-});
+onRetry(() => (image ? predict(image) : load().catch(showError)));
 
-function retry() {
-  hideErrors();
-  image ? predict(image) : loadModel().catch(showError);
-}
-
-loadModel().catch(showError);
+load().catch(showError);

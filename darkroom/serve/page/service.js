@@ -13,38 +13,39 @@ export class Failure extends Error {
   }
 }
 
-// The JSON response to a GET, or to a POST of an image. Throws Failure, or AbortError after `signal`.
-export async function call(path, image, signal) {
+// The JSON response to a GET, or to a POST of a Blob. Throws Failure, or AbortError after `signal`.
+export async function call(path, input, signal) {
   const headers = {};
   if (hasKey()) headers.authorization = `Bearer ${sessionStorage.getItem(KEY)}`;
-  if (image) headers["content-type"] = image.type || "application/octet-stream";
+  if (input) headers["content-type"] = input.type || "application/octet-stream";
   let response, answer;
   try {
-    response = await fetch(path, { method: image ? "POST" : "GET", body: image, headers, signal });
+    response = await fetch(path, { method: input ? "POST" : "GET", body: input, headers, signal });
     answer = await response.json().catch(() => ({}));
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure(0, "The service does not respond. It may have stopped, or the connection is lost.");
   }
   if (response.ok) return answer;
-  throw new Failure(response.status, message(response.status, answer.error, response.headers.get("retry-after") ?? 1));
+  const isText = input?.type.startsWith("text/");
+  throw new Failure(response.status, message(response.status, isText, answer.error, response.headers.get("retry-after") ?? 1));
 }
 
 const UNSUPPORTED = "The file is not a supported image. Use a JPEG, PNG, WebP, BMP, TIFF or GIF file.";
 
 // An error in a visitor's words: the service's own words are for programs.
-function message(status, error = "", seconds = 1) {
+function message(status, isText, error = "", seconds = 1) {
   switch (status) {
     case 401:
       return "The service needs an API key.";
     case 408:
-      return "The image did not arrive in time.";
+      return `The ${isText ? "text" : "image"} did not arrive in time.`;
     case 413:
-      return `The file is too large${limit(error)}.`;
+      return isText ? "The text is too long." : `The file is too large${limit(error)}.`;
     case 415:
       return UNSUPPORTED;
     case 422:
-      return reason(error);
+      return isText ? textReason(error) : reason(error);
     case 429:
       return `The service is busy. Try again in ${seconds > 1 ? `${seconds} seconds` : "a second"}.`;
     case 504:
@@ -65,4 +66,11 @@ function reason(error) {
   if (size) return `The image is too large: it has ${size[1]} × ${size[2]} pixels.`;
   if (error.includes("supported image format")) return UNSUPPORTED;
   return error.replace(/ \(.*\)/, "");
+}
+
+// Why a text is unusable.
+function textReason(error) {
+  const length = /([\d,]+) characters, more than ([\d,]+)/.exec(error);
+  if (length) return `The text is too long: it has ${length[1]} characters, but may have up to ${length[2]}.`;
+  return error.includes("empty") ? "The text is empty: write a few words." : error;
 }

@@ -1,0 +1,80 @@
+"""Frequently asked questions: faq.csv in a dataset's folder, and how well texts find the questions of their class.
+
+The embedding of a text is what the last layer of the network classifies: the mean of the encoder's last states, with
+length 1 (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from darkroom.core.errors import DarkroomError
+from darkroom.tokens import text
+
+FILE = "faq.csv"
+COLUMNS = ("question", "answer")
+MOST = 10_000  # questions: each text is compared with all of them
+RANKS = (1, 3)
+
+
+class Entry(NamedTuple):
+    """One row of faq.csv."""
+
+    question: str
+    answer: str
+    intent: str  # the class of the question; empty if it is not given
+
+
+def read(path: Path, classes: Sequence[str]) -> list[Entry]:
+    """The rows of faq.csv; raises DarkroomError that names the row, and what is wrong."""
+    try:
+        lines = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+        reader = csv.DictReader(lines, strict=True)
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise ValueError(f"no column {' and '.join(missing)}")
+        entries = [_entry(number, row, classes) for number, row in enumerate(reader, 1)]
+        if not 1 <= len(entries) <= MOST:
+            raise ValueError(f"{len(entries):,} questions, but 1 to {MOST:,} are allowed")
+    except UnicodeDecodeError as error:
+        raise DarkroomError(f"{path} is not UTF-8 (byte {error.start + 1:,}): save it as UTF-8.") from None
+    except (OSError, ValueError, csv.Error) as error:
+        raise DarkroomError(f"{path} needs the columns question and answer ({error}): correct it.") from None
+    return entries
+
+
+def recall(
+    embeddings: np.ndarray, intents: Sequence[str], texts: np.ndarray, labels: Sequence[str]
+) -> dict[str, float]:
+    """The fraction of texts that have a question of their own class among the 1 and the 3 most similar ones.
+
+    `embeddings` (F, D) are those of questions of the classes `intents` (F,), `texts` (N, D) those of texts of the
+    classes `labels` (N,). Only texts count whose class has a question; the result is empty if there are none.
+    """
+    asked, given = np.array(intents), np.array(labels)
+    counted = np.isin(given, asked[asked != ""])
+    if not counted.any():
+        return {}
+    found = np.argsort(-(texts[counted] @ embeddings.T), axis=1, kind="stable")[:, : max(RANKS)]
+    hits = asked[found] == given[counted, None]
+    return {f"faq_recall_at_{rank}": float(hits[:, :rank].any(1).mean()) for rank in RANKS} | {
+        "faq_tested": int(counted.sum())
+    }
+
+
+def _entry(number: int, row: dict[str | None, str | None], classes: Sequence[str]) -> Entry:
+    if None in row or None in row.values():
+        raise ValueError(f"row {number} has more or fewer values than the header")
+    try:
+        question = text.clean(row["question"])
+    except text.Unusable as reason:
+        raise ValueError(f"row {number}: the question cannot be used: {reason}") from None
+    answer, intent = row["answer"].strip(), row.get("intent", "")
+    if not answer or len(answer) > text.MAX_CHARACTERS:
+        raise ValueError(f"row {number}: an answer needs 1 to {text.MAX_CHARACTERS:,} characters")
+    if intent and intent not in classes:
+        raise ValueError(f"row {number}: intent = {intent!r} is not a class")
+    return Entry(question, answer, intent)
