@@ -29,7 +29,7 @@ from darkroom.datasets import answers, descriptions
 from darkroom.models.config import ModelConfig
 from darkroom.preprocess.cold_start import draw
 
-FEW = 20  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
+FEW = 10  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
 COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
 HELD_OUT = "drawn at random for validation or test"  # the reason of a choice that no strategy makes
 _CLASSES = 20  # whose counts are printed
