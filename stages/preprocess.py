@@ -31,7 +31,9 @@ def main() -> None:
     for warning in groups.warnings(dominant):
         print(f"Warning: {warning}")
     unlabelled = parts.get(arrays.UNLABELLED)
-    shifted = shift.measure(parts["train"], unlabelled, seed) if unlabelled and manifest.kind == "image" else None
+    shifted = None
+    if unlabelled and manifest.kind == "image":
+        shifted = shift.measure(parts["train"], unlabelled, seed, cleaning.labelled(selected.findings))
     for warning in (selected.warning, shifted.warning if shifted else ""):
         if warning:
             print(f"Warning: {warning}")
@@ -41,6 +43,8 @@ def main() -> None:
     facts = selected.findings, kind.facts(manifest, parts), shifted
     write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, *facts))
     print(f"{report.summary_line(manifest, selected.findings)} (metrics/data)")
+    if missing := arrays.missing_labels(manifest):
+        print(missing)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import numpy as np
 
 from darkroom.acquire import batch, embedding, queue
 from darkroom.acquire.embedding import SOURCES, TRAINED, Source
-from darkroom.acquire.strategies import NEED_LABELLED, NEED_MODEL, STRATEGIES, Pool
+from darkroom.acquire.strategies import NEED_LABELLED, NEED_MODEL, STRATEGIES, Choice, Pool
 from darkroom.core import arrays, params
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
@@ -27,9 +27,11 @@ from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import counted
 from darkroom.datasets import answers, descriptions
 from darkroom.models.config import ModelConfig
+from darkroom.preprocess.cold_start import draw
 
 FEW = 20  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
 COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
+HELD_OUT = "drawn at random for validation or test"  # the reason of a choice that no strategy makes
 _CLASSES = 20  # whose counts are printed
 _FEATURES = {
     "trained": "features of models/trained",
@@ -83,16 +85,25 @@ def _run(chosen: argparse.Namespace) -> None:
             "trained, or choose typiclust, coreset or random."
         )
     random = numpy_generator(seed if chosen.seed is None else chosen.seed, "acquire")
-    pool = _pool(source, name, train, unlabelled, answered, random)
-    choices = STRATEGIES[name](pool, chosen.count, random)
-    found, skipped = batch.fill(
-        choices, chosen.count, lambda indices: unlabelled.inputs[free[indices]], manifest.augmentation.flip
-    )
-    indices = np.array([choice.index for choice in found])
-    predicted = [manifest.classes[label] for label in pool.predictions.label[indices]] if pool.predictions else []
+    own, held_out = _by_draw(manifest, unlabelled, free)
+    fraction, choices, predictions = sum(manifest.drawn.values()), iter(()), None
+    if len(own):
+        pool = _pool(source, name, train, unlabelled, own, answered, random)
+        wanted, predictions = max(1, round((1 - fraction) * chosen.count)), pool.predictions
+        choices = (choice._replace(index=own.item(choice.index)) for choice in STRATEGIES[name](pool, wanted, random))
+    at_random = (Choice(index, None, HELD_OUT) for index in random.permutation(held_out).tolist())
+    choices = batch.interleaved(choices, at_random, fraction)
+    flip = manifest.augmentation.flip
+    found, skipped = batch.fill(choices, chosen.count, lambda indices: unlabelled.inputs[indices], flip)
+    predicted = [
+        manifest.classes[predictions.label[np.searchsorted(own, choice.index)]]
+        if predictions and choice.reason != HELD_OUT
+        else ""
+        for choice in found
+    ]
     rows = [
-        (rank, unlabelled.ids[free[choice.index]], choice.score, label, choice.reason)
-        for rank, (choice, label) in enumerate(zip(found, predicted or [""] * len(found), strict=True), 1)
+        (rank, unlabelled.ids[choice.index], choice.score, label, choice.reason)
+        for rank, (choice, label) in enumerate(zip(found, predicted, strict=True), 1)
     ]
     counts = {
         "labelled": len(train),
@@ -100,6 +111,7 @@ def _run(chosen: argparse.Namespace) -> None:
         "answered": int(answered.sum()),
         "chosen": len(found),
         "near_duplicates_left_out": skipped,
+        **({"held_out": sum(choice.reason == HELD_OUT for choice in found)} if manifest.drawn else {}),
     }
     about = {
         "strategy": name,
@@ -110,23 +122,43 @@ def _run(chosen: argparse.Namespace) -> None:
         "seed": seed if chosen.seed is None else chosen.seed,
         "count": chosen.count,
         "counts": counts,
-        "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predicted else None,
+        "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predictions else None,
     }
-    queue.write(rows, unlabelled.inputs[free[indices[: queue.SHOWN]]], about)
+    shown = np.array([choice.index for choice in found[: queue.SHOWN]])
+    queue.write(rows, unlabelled.inputs[shown], about)
     for line in _lines(about, manifest):
         print(line)
 
 
+def _by_draw(manifest: Manifest, unlabelled: Split, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the examples at `free` (n,) that may be chosen for training, and those drawn for validation or test.
+
+    The latter are none if all classes have labelled examples of their own.
+    """
+    if not manifest.drawn:
+        return free, free[:0]
+    groups = arrays.read_columns("data/arrays", arrays.UNLABELLED).get("group")
+    names = [(groups is not None and groups[index]) or unlabelled.ids.item(index) for index in free.tolist()]
+    for_training = draw(names, manifest.drawn) == "train"
+    return free[for_training], free[~for_training]
+
+
 def _pool(
-    source: Source, name: str, train: Split, unlabelled: Split, answered: np.ndarray, random: np.random.Generator
+    source: Source,
+    name: str,
+    train: Split,
+    unlabelled: Split,
+    free: np.ndarray,
+    answered: np.ndarray,
+    random: np.random.Generator,
 ) -> Pool:
-    """What the strategy needs to know of the examples; `answered` (N,) bool are labelled but not packed so."""
-    rows, free = source.rows(unlabelled), np.flatnonzero(~answered)
+    """What the strategy needs to know of those at `free` (n,); `answered` (N,) bool are labelled but not packed so."""
+    rows = source.rows(unlabelled)
     axes = embedding.directions(rows, len(unlabelled), random)
     labelled = []
     if name in NEED_LABELLED:
-        parts = (source.rows(train), np.arange(len(train))), (rows, np.flatnonzero(answered))
-        labelled = [embedding.reduced(read, indices, axes) for read, indices in parts]
+        parts = (train, np.arange(len(train))), (unlabelled, np.flatnonzero(answered))
+        labelled = [embedding.reduced(source.rows(split), chosen, axes) for split, chosen in parts if len(chosen)]
     predictions = embedding.predict(source.network, rows, free, random) if source.name == TRAINED else None
     features = embedding.reduced(rows, free, axes)
     return Pool(features, np.concatenate([features[:0], *labelled]), predictions, source.manifest.classes)
@@ -139,6 +171,8 @@ def _lines(about: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
         f"{queue.FOLDER}: {counts['chosen']} of {counted(counts['unlabelled'] - counts['answered'], 'example')} "
         f"without a label, chosen by {about['strategy']} ({_FEATURES[about['features']]})"
     )
+    if counts.get("held_out"):
+        yield f"{counts['held_out']} of them {HELD_OUT}, which need a random sample"
     if counts["near_duplicates_left_out"]:
         yield f"{counted(counts['near_duplicates_left_out'], 'near duplicate')} of chosen examples left out"
     if counts["chosen"] < about["count"]:

@@ -1,7 +1,7 @@
 """The examples of a batch to label: the choices of a strategy without near duplicates of each other."""
 
+import itertools
 from collections.abc import Callable, Iterator
-from itertools import islice
 
 import numpy as np
 from tqdm import tqdm
@@ -24,6 +24,20 @@ class _Images:
         return np.array(self._images[indices])
 
 
+def interleaved(first: Iterator[Choice], second: Iterator[Choice], fraction: float) -> Iterator[Choice]:
+    """The choices of both; of the first n, about this fraction are of the second. If one ends, the other goes on."""
+    taken = 0
+    for number in itertools.count(1):
+        is_second = round(number * fraction) > taken
+        source, other = (second, first) if is_second else (first, second)
+        choice = next(source, None)
+        if choice is None:
+            yield from other
+            return
+        taken += is_second
+        yield choice
+
+
 def fill(
     choices: Iterator[Choice], count: int, read: Callable[[np.ndarray], np.ndarray], flip: bool
 ) -> tuple[list[Choice], int]:
@@ -36,7 +50,7 @@ def fill(
     with tqdm(total=count, desc="choose", unit="example", leave=False, disable=None) as bar:
         while True:
             wanted = 2 * len(found) if found else count + max(_SPARE, count // 10)
-            for choice in islice(choices, wanted - len(found)):
+            for choice in itertools.islice(choices, wanted - len(found)):
                 found.append(choice)
                 bar.update(len(found) <= count)
             kept = _distinct(read(np.array([choice.index for choice in found])), flip)

@@ -15,7 +15,7 @@ import json
 import mmap
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ class Manifest:
     crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
     kind: str = "image"  # of the examples, or text
+    drawn: Mapping[str, float] = field(default_factory=dict)  # fractions of `preprocess.cold_start.fractions`
+    incomplete: str = ""  # why there are too few labels to train on, if there are
 
 
 def read_manifest(folder: str | Path) -> Manifest:
@@ -98,7 +100,18 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 def fields(manifest: Manifest) -> dict[str, Any]:
     """The contents of manifest.json; without a kind, the examples are images."""
-    return {name: value for name, value in asdict(manifest).items() if (name, value) != ("kind", "image")}
+    usual = {"kind": "image", "drawn": {}, "incomplete": ""}
+    return {name: value for name, value in asdict(manifest).items() if name not in usual or value != usual[name]}
+
+
+def missing_labels(manifest: Manifest) -> str:
+    """Why there are too few labels to train on, and the next step; an empty string if there are enough."""
+    if not manifest.incomplete:
+        return ""
+    return (
+        f"{manifest.title}: {manifest.incomplete}. Choose examples with `python -m darkroom.acquire`, label them with "
+        "`python -m darkroom.label`, and run `dvc repro`."
+    )
 
 
 def require_images(manifest: Manifest, what: str) -> None:

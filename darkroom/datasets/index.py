@@ -32,13 +32,11 @@ MAX_BYTES = 2**28  # larger files are not read
 _BLOCK = 1024  # files read between two updates of the progress bar
 _LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
-_REMEDIES = {  # by kind: if labels are missing, and how to label more
-    "image": (
-        "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest",
-        ". Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more",
-    ),
-    "text": ("give at least 3 random texts of each class a label", ""),
+_REMEDIES = {  # by kind: if labels are missing
+    "image": "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest",
+    "text": "give at least 3 random texts of each class a label",
 }
+_LIST_CLASSES = "list all classes in its dataset.yaml, such as `classes: [cat, dog]`, to label images on a page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +62,9 @@ class Entry:
 def build(dataset: ImageFolder, folder: str | Path) -> str:
     """Write the index of the dataset's folder, and its description with the classes found, to `folder`.
 
-    Returns a summary. Raises DarkroomError if there are no images or fewer than two classes, if a class has no labelled
-    image, differs from another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or
-    if a group is in two splits.
+    Returns a summary. Raises DarkroomError if there are no images or fewer than two classes, if a class has no images,
+    differs from another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or if a
+    group is in two splits.
     """
     listed, remarks = _list(dataset)
     if not listed:
@@ -130,14 +128,17 @@ def _list(dataset: ImageFolder) -> tuple[list[Listed], list[str]]:
 def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     """The classes of examples with a `label`, in the order of dataset.yaml, or sorted.
 
-    Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown.
+    Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown. If
+    there are unlabelled images, those of a class of dataset.yaml may be among them.
     """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
-    start, more = _REMEDIES[dataset.kind]
-    if not found:
+    has_unlabelled = found.total() < len(listed)
+    can_label = dataset.kind == "image" and has_unlabelled  # on the page
+    if not found and not (can_label and dataset.classes):
+        remedy = f"{_LIST_CLASSES}; or {_REMEDIES['image']}" if can_label else _REMEDIES[dataset.kind]
         total = counted(len(listed), dataset.kind)
-        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {start}{more}.")
+        raise DarkroomError(f"{folder} has {total}, but none with a label: {remedy}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):
@@ -154,13 +155,13 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     if unknown := sorted(set(found) - set(classes)):
         remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {dataset.kind}s"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
-    if empty := [name for name in classes if name not in found]:
-        if found.total() == len(listed):
-            start = "add some"
-        remedy = f"{start}, or remove the class from dataset.yaml"
+    empty = [name for name in classes if name not in found]
+    if empty and not can_label:
+        remedy = f"{_REMEDIES[dataset.kind] if has_unlabelled else 'add some'}, or remove the class from dataset.yaml"
         raise DarkroomError(f"{folder} has no {dataset.kind}s of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
-        raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.")
+        hint = f" If there are unlabelled images of others, {_LIST_CLASSES}." if can_label else ""
+        raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.{hint}")
     return classes
 
 

@@ -145,9 +145,9 @@ class Session:
         meant = closest(label, self.classes, cutoff=0.7)
         hint = f" Did you mean {meant}?" if meant else ""
         return (
-            f"“{label}” is not a class of this data set.{hint} A class needs examples in every split, so a new one "
-            "cannot be added here: give it a folder with images, or rows in the manifest, and run dvc repro. Until "
-            "then, answer “unclear”."
+            f"“{label}” is not a class of this data set.{hint} A new one cannot be added here: list all classes in "
+            "dataset.yaml, or give it a folder with images or rows in the manifest, and run dvc repro. Until then, "
+            "answer “unclear”."
         )
 
 

@@ -63,6 +63,7 @@ def write(
             test_sha256=test.hexdigest(),
             test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
             **packed.fields,
+            **samples.cold_start,
         )
         write_json(temporary / "manifest.json", arrays.fields(written))
     return written

@@ -118,6 +118,11 @@ def _row(samples: Samples, index: int) -> tuple[str, int, str]:
     return samples.ids.item(index), samples.labels.item(index), samples.splits.item(index)
 
 
+def labelled(findings: Iterable[Finding]) -> set[str]:
+    """The ids of the unlabelled examples that people gave a label."""
+    return {finding.id for finding in findings if finding.action == LABELLED}
+
+
 def _find_rare(
     samples: Samples, findings: Mapping[int, Finding], classes: Sequence[str], min_class_size: int
 ) -> dict[int, Finding]:

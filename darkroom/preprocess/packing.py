@@ -94,6 +94,9 @@ def write(
         digests, levels = _write_inputs(temporary, pack, samples, indices, shape)
         if UNLABELLED in indices:
             digests[UNLABELLED] = _write_unlabelled(temporary, pack, indices[UNLABELLED])
+        if not len(indices["train"]):  # until people have labelled some
+            inputs = (centre(images, shape[:2]) for images in pack.take_blocks(indices[UNLABELLED]))
+            levels = sum(map(count_levels, inputs), levels)
         mean, std = channel_statistics(levels)
         resizing = {name: getattr(settings, name) for name in ("resize", "interpolation", "crop_fraction")}
         return Packed(

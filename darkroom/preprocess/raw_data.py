@@ -119,11 +119,13 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
         name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
         for name in names
     }
-    # Unlabelled images choose neither the size nor the channels: they must not change the other splits.
+    # Unlabelled images choose neither the size nor the channels: they must not change other splits.
     labelled = splits != UNLABELLED
-    usable = labelled & (problems == "")
+    considered = labelled if labelled.any() else np.ones(len(splits), dtype=bool)
+    usable = considered & (problems == "")
     if not usable.any():
-        first, total = np.argmax(labelled), counted(np.count_nonzero(labelled), "labelled file")
+        what = "labelled file" if labelled.any() else "file"
+        first, total = np.argmax(considered), counted(np.count_nonzero(considered), what)
         raise DarkroomError(
             f"{description.folder}: none of its {total} is a usable image; {ids[first]}: {problems[first]}."
         )
@@ -148,7 +150,7 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
 
     def measured() -> Iterator[np.ndarray]:
         """How often each value occurs, in each training image of more than 8 bits."""
-        deep = np.flatnonzero(usable & (depths > 8) & (splits == "train"))
+        deep = np.flatnonzero(usable & (depths > 8) & np.isin(splits, ["train", UNLABELLED]))
         bar = tqdm(total=len(deep), desc="measure", unit="image", leave=False, disable=None)
         with ThreadPoolExecutor() as decoders, bar:
             for start in range(0, len(deep), _COUNTED):

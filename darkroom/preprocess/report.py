@@ -30,7 +30,7 @@ def summary(
     result of `shift.measure`.
     """
     actions = Counter(finding.action for finding in findings)
-    fractions = np.bincount(train_labels, minlength=len(manifest.classes)) / len(train_labels)
+    fractions = np.bincount(train_labels, minlength=len(manifest.classes)) / max(1, len(train_labels))
     return {
         **manifest.counts,
         "removed": actions[REMOVED],

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ NO_LABEL = -1  # of an unlabelled example
 
 @dataclass(frozen=True)
 class Samples:
-    """The table; each field but the last is a column."""
+    """The table; each field but the last two is a column."""
 
     ids: np.ndarray  # (N,) TEXT, unique: where the image came from
     labels: np.ndarray  # (N,) int64: index into the dataset's classes, or NO_LABEL
@@ -20,6 +21,7 @@ class Samples:
     groups: np.ndarray  # (N,) TEXT: images that must share a split, such as those of one person; "" if in no group
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # the manifest's other columns, each (N,) TEXT
     hidden: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # indices (n,) of those `hiding` changed
+    cold_start: Mapping[str, Any] = field(default_factory=dict)  # `drawn` and `incomplete` of the manifest
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -7,16 +7,18 @@ test split nor what is removed from them.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.datasets.descriptions import Dataset
-from darkroom.preprocess import cleaning, duplicates, hiding, relabel, unlabelled
+from darkroom.preprocess import cleaning, cold_start, duplicates, hiding, relabel, unlabelled
 from darkroom.preprocess.cleaning import REMOVED, Finding, Scan
+from darkroom.preprocess.cold_start import ColdStart
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from darkroom.preprocess.relabel import Verdict
 from darkroom.preprocess.samples import NO_LABEL, Samples
@@ -68,13 +70,19 @@ def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selecti
     the dataset has is never replaced by another one.
     """
     listed, classes = examples.samples, examples.description.classes
+    cold = cold_start.find(listed, classes, settings.test_fraction, settings.val_fraction)
     hides = settings.labels_per_class != "all"
     names = hiding.hidden_ids(listed.ids, seed) if hides else listed.ids[:0]
     known = [*listed.ids.tolist(), *names.tolist()]
     verdicts = relabel.read(known, examples.description.folder, settings.relabel, classes)
     own = {index: verdict for index, verdict in verdicts.items() if index < len(listed)}
     without = relabel.leave_out(relabel.apply(listed, own), own).indices(UNLABELLED)
-    selected, last = _select_labelled(examples, own, settings, seed)
+    incomplete = cold.shortage(relabel.apply(listed, own), relabel.newly_labelled(listed, own))
+    facts = {"drawn": cold.fractions, "incomplete": incomplete}
+    if incomplete:
+        return _without_splits(examples, own, settings.clean, facts)
+    selected, last = _select_labelled(examples, own, cold, settings, seed)
+    selected = replace(selected, samples=replace(selected.samples, cold_start=facts))
     selected = replace(selected, samples=selected.samples.move(without, UNLABELLED))
     hidden = without[:0]
     if hides:
@@ -93,7 +101,7 @@ def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selecti
 
 
 def _select_labelled(
-    examples: Examples, verdicts: Mapping[int, Verdict], settings: PreprocessConfig, seed: int
+    examples: Examples, verdicts: Mapping[int, Verdict], cold: ColdStart, settings: PreprocessConfig, seed: int
 ) -> tuple[Selection, np.ndarray]:
     """Select among the labelled examples; also returns the last split (N,) of each. The others are in no split."""
     classes, rules = examples.description.classes, settings.clean
@@ -102,16 +110,16 @@ def _select_labelled(
     relabelled = relabel.apply(listed, verdicts)
     relabelled = relabelled.move(relabelled.indices(UNLABELLED), "")
     newly_labelled = relabel.newly_labelled(listed, verdicts)
-    fixed = {*undecodable, *newly_labelled.tolist()}  # never held out
-    tested = relabelled
+    fixed = {*undecodable, *newly_labelled.tolist()}  # only `cold` holds some of them out
+    tested = relabelled = cold.hold_out(relabelled, newly_labelled)
     if "test" not in given:
         fraction = settings.test_fraction
-        tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, fixed)
+        tested = hold_out(relabelled, "test", fraction, classes, seed, rules.min_class_size, fixed, cold.without)
     tested = relabel.leave_out(tested, verdicts)
     problems = cleaning.find_problems(tested, scan, undecodable, examples.aspects, classes, rules)
     samples, remaining = cleaning.remove(tested, problems, classes)
     if "val" not in given:
-        samples = hold_out(samples, "val", settings.val_fraction, remaining, seed, unusable=fixed)
+        samples = hold_out(samples, "val", settings.val_fraction, remaining, seed, 0, fixed, cold.without)
     shared = relabel.group_leaks(samples, newly_labelled)
     samples, remaining = cleaning.remove(samples, shared, remaining)
     last = _last_splits(listed, tested, samples)
@@ -129,6 +137,28 @@ def _select_labelled(
     findings += leaks.values()
     check_splits(samples, findings, remaining)
     return Selection(samples, remaining, findings, near_duplicates), last
+
+
+def _without_splits(
+    examples: Examples, verdicts: Mapping[int, Verdict], rules: CleanConfig, facts: Mapping[str, Any]
+) -> Selection:
+    """Select all usable examples while there are too few labels to train on: none is held out from training."""
+    listed, classes, scan = examples.samples, examples.description.classes, examples.scan
+    samples = relabel.leave_out(relabel.apply(listed, verdicts), verdicts)
+    without = samples.indices(UNLABELLED)
+    known, rules = samples.move(without, ""), rules.model_copy(update={"min_class_size": 0})
+    problems = cleaning.find_problems(known, scan, examples.unusable, examples.aspects, classes, rules)
+    removed = [index for index, finding in problems.items() if finding.action == REMOVED]
+    kept = replace(samples.move(np.array(removed, dtype=np.int64), ""), cold_start=facts)
+    corrections = relabel.findings(listed, samples, verdicts, _last_splits(listed, samples), classes)
+    pairs = duplicates.pair_table(examples.near_duplicates(without[:0], 0.0), kept, classes)
+    selected = Selection(kept, tuple(classes), [*corrections.values(), *problems.values()], pairs)
+    cleaned = _clean_unlabelled(selected, examples, rules)
+    if not len(cleaned.samples.indices(UNLABELLED)) and not len(cleaned.samples.indices("train")):
+        counts = Counter(finding.rule for finding in cleaned.findings).most_common()
+        reasons = ", ".join(f"{count} {rule}" for rule, count in counts)
+        raise DarkroomError(f"None of {counted(len(listed), 'example')} can be used: {reasons}. Add others.")
+    return cleaned
 
 
 def _clean_unlabelled(selected: Selection, examples: Examples, rules: CleanConfig) -> Selection:

@@ -6,6 +6,7 @@ both have one distribution, it cannot do better than chance. It sees a coarse im
 """
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,13 +48,21 @@ class Shift:
         )
 
 
-def measure(train: Split, unlabelled: Split, seed: int) -> Shift | None:
-    """Compare random images of both splits; None if either has fewer than MIN_IMAGES."""
-    if min(len(train), len(unlabelled)) < MIN_IMAGES:
+def measure(train: Split, unlabelled: Split, seed: int, left_out: Container[str] = ()) -> Shift | None:
+    """Compare random images of both splits; None if either has fewer than MIN_IMAGES.
+
+    The training images with the ids `left_out` are not compared: those that a strategy chose among the unlabelled ones
+    differ from these because it did.
+    """
+    own = np.array([number for number, name in enumerate(train.ids.tolist()) if name not in left_out], dtype=np.int64)
+    named = (("labelled", train, own), ("unlabelled", unlabelled, np.arange(len(unlabelled))))
+    if min(len(indices) for *_, indices in named) < MIN_IMAGES:
         return None
-    named = (("labelled", train), ("unlabelled", unlabelled))
-    orders = [numpy_generator(seed, "shift", name).permutation(len(split))[:MAX_IMAGES] for name, split in named]
-    features = [_features_of(split, order) for (_, split), order in zip(named, orders, strict=True)]
+    orders = [
+        indices[numpy_generator(seed, "shift", name).permutation(len(indices))[:MAX_IMAGES]]
+        for name, _, indices in named
+    ]
+    features = [_features_of(split, order) for (_, split, _), order in zip(named, orders, strict=True)]
     weights = _discriminant(*(part[::2] for part in features))
     scores = [part[1::2] @ weights for part in features]
     auc, deviation = _auc(*scores)

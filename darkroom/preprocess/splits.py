@@ -24,17 +24,20 @@ def hold_out(
     seed: int,
     min_class_size: int = 0,
     unusable: Collection[int] = (),
+    without: Collection[str] = (),
 ) -> Samples:
     """Move a fraction of the training samples to `split`.
 
     round(N * fraction) samples move. The number per class is its fraction to within one; at least one sample moves and
     at least one stays, even if that changes the total. Samples with groups move as whole groups, and the numbers are as
     close as the groups allow. Cleaning will remove the samples at the indices `unusable`, and classes with fewer than
-    `min_class_size` other samples: they are not counted and stay in training. Raises DarkroomError if another class has
-    fewer than two samples or groups.
+    `min_class_size` other samples: they are not counted and stay in training. So do the classes `without` other
+    samples. Raises DarkroomError if another class has fewer than two samples or groups.
     """
     indices = np.setdiff1d(samples.indices("train"), np.array(list(unusable), dtype=np.int64))
-    common = np.flatnonzero(np.bincount(samples.labels[indices], minlength=len(classes)) >= min_class_size)
+    has_others = np.array([name not in without for name in classes], dtype=bool)
+    counts = np.bincount(samples.labels[indices], minlength=len(classes))
+    common = np.flatnonzero((counts >= min_class_size) & has_others)
     indices = indices[np.isin(samples.labels[indices], common)]
     labels, classes = np.searchsorted(common, samples.labels[indices]), [classes[label] for label in common]
     names = (samples.groups.item(index) or samples.ids.item(index) for index in indices.tolist())

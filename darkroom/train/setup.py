@@ -43,9 +43,11 @@ def build_trainer(
     A semi-supervised method trains on the split `unlabelled` too; others ignore it. The trainer's `settings` hold the
     batch size and the number of epochs that suit the number of training examples.
     Sets the number of CPU threads of this process and makes it keep freed memory, so call it before large allocations.
-    Raises DarkroomError if the machine lacks the device or precision, if the network cannot take such inputs, or if
-    another process has other parameters or data.
+    Raises DarkroomError if there are too few labels, if the machine lacks the device or precision, if the network
+    cannot take such inputs, or if another process has other parameters or data.
     """
+    if missing := arrays.missing_labels(manifest):
+        raise DarkroomError(missing)
     processes.require_same([seed, model.model_dump(), settings.model_dump(), asdict(manifest)])
     if settings.semi_supervised.method == semi_supervised.NONE:
         unlabelled = None

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.core.spelling import counted
 from tests.datasets.image_folder import FOLDER, build, error_message, rows, summary, write_image, write_images
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -106,11 +108,15 @@ def test_an_empty_folder_of_unlabelled_images_is_named():
 
 
 @pytest.mark.parametrize("paths", [["unlabelled/1.png"], ["unlabelled/1.png", "cat/1.png"]])
-def test_classes_without_a_labelled_image_are_an_error(paths: list[str]):
+def test_classes_may_have_unlabelled_images_only_if_the_description_lists_them(paths: list[str]):
     write_images(*paths)
-    (FOLDER / "dataset.yaml").write_text("classes: [cat, dog]")
     message = error_message()
-    assert "at least 3 random images of each class" in message
+    assert "classes: [" in message and "dataset.yaml" in message
+    (FOLDER / "dataset.yaml").write_text("classes: [cat]")
+    assert "only one class" in error_message()
+    (FOLDER / "dataset.yaml").write_text("classes: [dog, cat]")
+    assert summary().startswith(f"{counted(len(paths) - 1, 'image')} of 2 classes and 1 unlabelled image")
+    assert json.loads(Path("data/raw/dataset.json").read_text())["classes"] == ["dog", "cat"]
 
 
 def test_classes_that_look_like_splits_are_accepted_if_the_description_lists_them():
