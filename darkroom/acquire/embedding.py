@@ -78,11 +78,13 @@ def find(wanted: str, model: ModelConfig) -> Source:
 
     Raises DarkroomError if there is none, or if the trained model is of other data than data/arrays.
     """
-    if wanted == TRAINED or (wanted == "auto" and Path("models/trained/model.json").exists()):
+    manifest = arrays.read_manifest("data/arrays")
+    can_be_trained = Path("models/trained/model.json").exists() and not manifest.incomplete
+    if wanted == TRAINED or (wanted == "auto" and can_be_trained):
         return _trained()
     if wanted == PRETRAINED or (wanted == "auto" and model.pretrained != "none"):
-        return _pretrained(model)
-    return Source(IMAGES, arrays.read_manifest("data/arrays"))
+        return _pretrained(model, manifest)
+    return Source(IMAGES, manifest)
 
 
 def _trained() -> Source:
@@ -93,7 +95,7 @@ def _trained() -> Source:
     return Source(TRAINED, opened.manifest, digest, network, built)
 
 
-def _pretrained(model: ModelConfig) -> Source:
+def _pretrained(model: ModelConfig, manifest: Manifest) -> Source:
     weights = initial_weights.find(model)
     if weights is None:
         raise DarkroomError(
@@ -102,7 +104,7 @@ def _pretrained(model: ModelConfig) -> Source:
         )
     hardware.use_threads("auto")
     hardware.keep_freed_memory()
-    manifest = initial_weights.normalised(weights, arrays.read_manifest("data/arrays"))
+    manifest = initial_weights.normalised(weights, manifest)
     arguments = initial_weights.arguments(model, weights)
     network = build(model.name, arguments, manifest.shape, len(manifest.classes))
     pretrained.load(pretrained.FOLDER, network)

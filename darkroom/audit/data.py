@@ -36,7 +36,7 @@ class AuditData:
     suspects: Mapping[str, pd.DataFrame]  # tables of `label_errors.table`, by title
     sizes: Counter[tuple[str, int, int]]  # images by format, width and height; empty for a published dataset
     seed: int
-    notice: str  # see `freshness.notice`
+    notice: str  # see `freshness.notice` and `arrays.missing_labels`
 
 
 def read() -> AuditData:
@@ -54,7 +54,7 @@ def read() -> AuditData:
         _current_suspects(manifest, splits),
         _original_sizes(),
         params.load(seed=params.Seed),
-        freshness.notice(),
+        " ".join(filter(None, (arrays.missing_labels(manifest), freshness.notice()))),
     )
 
 

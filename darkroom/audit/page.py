@@ -67,8 +67,11 @@ def _brightness(split: Split) -> np.ndarray:
 def _drift(counts: pd.DataFrame, brightness: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """The other splits against the training set: `index` (None: too few images), Holm-adjusted `p`.
 
-    The classes of unlabelled images are unknown.
+    The classes of unlabelled images are unknown. Splits without images are left out.
     """
+    brightness = {name: values for name, values in brightness.items() if len(values)}
+    if "train" not in brightness:
+        return []
     edges = stability.edges(brightness["train"])
     bins = {
         "classes": {name: counts[name].to_numpy() for name in brightness if name != UNLABELLED},

@@ -104,6 +104,12 @@ def fields(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in asdict(manifest).items() if name not in usual or value != usual[name]}
 
 
+def require_labels(manifest: Manifest) -> None:
+    """Raise DarkroomError if there are too few labels to train on."""
+    if missing := missing_labels(manifest):
+        raise DarkroomError(missing)
+
+
 def missing_labels(manifest: Manifest) -> str:
     """Why there are too few labels to train on, and the next step; an empty string if there are enough."""
     if not manifest.incomplete:

@@ -58,6 +58,7 @@ def _run(count: int, output: str) -> None:
         seed=params.Seed, model=ModelConfig, train=TrainConfig, evaluate=EvaluateConfig
     )
     manifest = arrays.read_manifest("data/arrays")
+    arrays.require_labels(manifest)
     if notice := freshness.notice():
         print(f"crossval: {notice}", file=sys.stderr, flush=True)
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))

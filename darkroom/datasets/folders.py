@@ -34,7 +34,7 @@ def walk(folder: Path, classes: Sequence[str]) -> tuple[list[Listed], list[str]]
     out of `folder`, or if a folder is unreadable.
     """
     tops, unlabelled = _without_unlabelled(_folders(folder), classes)
-    splits = _splits(folder, tops, classes)
+    splits = _splits(folder, tops, classes, bool(unlabelled))
     listed, beside = [], _beside(folder, folder)
     if not splits:
         listed += (Listed(path, top) for top in tops for path in _files(folder, folder / top))
@@ -65,8 +65,11 @@ def _without_unlabelled(names: Sequence[str], classes: Sequence[str]) -> tuple[l
     return [name for name in names if name not in unlabelled], unlabelled
 
 
-def _splits(folder: Path, tops: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """The split of each sub-folder of `folder`; empty if the sub-folders are classes."""
+def _splits(folder: Path, tops: Sequence[str], classes: Sequence[str], has_unlabelled: bool) -> dict[str, str]:
+    """The split of each sub-folder of `folder`; empty if the sub-folders are classes.
+
+    Beside unlabelled images, none needs to be for training.
+    """
     splits = {top: split for top in tops if (split := _split_named(top))}
     others = [top for top in tops if top not in splits]
     if not splits or set(tops) <= set(classes):
@@ -80,7 +83,7 @@ def _splits(folder: Path, tops: Sequence[str], classes: Sequence[str]) -> dict[s
         odd = names if len(splits) == 1 and not inside[names] else others[0]
         beside = f"the split {names}" if odd != names else f"classes such as {others[0]!r}, which looks like a split"
         raise DarkroomError(f"{folder} has the folder {odd!r} beside {beside}: {remedy}.")
-    if not any(inside[top] for top, split in splits.items() if split == "train"):
+    if not has_unlabelled and not any(inside[top] for top, split in splits.items() if split == "train"):
         missing = f"no class folders in {names}" if "train" in splits.values() else f"no folder train beside {names}"
         remedy = "add train/<class>/, or list all classes under `classes` in dataset.yaml"
         raise DarkroomError(f"{folder} has {missing}: {remedy}.")

@@ -88,6 +88,7 @@ def find_recipe(model: ModelConfig, settings: TrainConfig) -> Recipe:
     settings = settings.model_copy(update={"keep_weights": "last", "early_stopping": 0, "distill": alone})
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     manifest, unlabelled = arrays.read_manifest("data/arrays"), arrays.read_unlabelled("data/arrays")
+    arrays.require_labels(manifest)
     return Recipe(model, settings, manifest, train, val, unlabelled)
 
 

@@ -1,4 +1,4 @@
-"""Classes without labelled examples of their own: how those that people label are split, and whether they suffice.
+"""Classes without labelled training examples of their own: how what people label is split, and whether it suffices.
 
 Validation and test must be a random sample, and the examples that a strategy chooses to have labelled are none. So a
 hash of its name draws the split of each unlabelled example before anybody labels it. `python -m darkroom.acquire` then
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from darkroom.core.arrays import UNLABELLED
 from darkroom.core.randomness import derive_seed
 from darkroom.core.spelling import counted
 from darkroom.preprocess.samples import Samples
@@ -21,7 +22,7 @@ class ColdStart:
     """The classes that need labels from people."""
 
     classes: Sequence[str]  # of the dataset
-    without: Sequence[str] = ()  # those without labelled examples of their own
+    without: Sequence[str] = ()  # those without labelled training examples of their own
     fractions: Mapping[str, float] = field(default_factory=dict)  # that are drawn for each split but train, see `draw`
 
     def hold_out(self, samples: Samples, newly_labelled: np.ndarray) -> Samples:
@@ -62,12 +63,15 @@ class ColdStart:
 
 
 def find(samples: Samples, classes: Sequence[str], test_fraction: float, val_fraction: float) -> ColdStart:
-    """The classes of the dataset that none of its own examples has; splits that the dataset has are not drawn."""
-    counts = np.bincount(samples.labels[samples.labels >= 0], minlength=len(classes)).tolist()
+    """The classes that none of the dataset's own training examples has; splits that it has are not drawn.
+
+    Without unlabelled examples there are none: people would have nothing to label.
+    """
+    counts = np.bincount(samples.labels[samples.indices("train")], minlength=len(classes)).tolist()
     without = [name for name, count in zip(classes, counts, strict=True) if not count]
-    if not without:
-        return ColdStart(classes)
     given = set(np.unique(samples.splits).tolist())
+    if not without or UNLABELLED not in given:
+        return ColdStart(classes)
     test = 0.0 if "test" in given else test_fraction
     wanted = {"test": test, "val": (1 - test) * val_fraction}
     return ColdStart(classes, without, {split: part for split, part in wanted.items() if split not in given})

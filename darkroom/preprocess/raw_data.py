@@ -121,10 +121,11 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     }
     # Unlabelled images choose neither the size nor the channels: they must not change other splits.
     labelled = splits != UNLABELLED
-    considered = labelled if labelled.any() else np.ones(len(splits), dtype=bool)
+    has_training = (splits == "train").any()
+    considered = labelled if has_training else np.ones(len(splits), dtype=bool)
     usable = considered & (problems == "")
     if not usable.any():
-        what = "labelled file" if labelled.any() else "file"
+        what = "labelled file" if has_training else "file"
         first, total = np.argmax(considered), counted(np.count_nonzero(considered), what)
         raise DarkroomError(
             f"{description.folder}: none of its {total} is a usable image; {ids[first]}: {problems[first]}."

@@ -87,6 +87,7 @@ def _run(file: Path, chosen: argparse.Namespace) -> None:
     elif chosen.apply is not None:
         _apply(opened, manifest, chosen.apply, chosen.dry_run)
     else:
+        arrays.require_labels(manifest)
         with storage.claim(shared=opened.url is not None):
             if chosen.fresh:
                 _forget(opened)

@@ -46,8 +46,7 @@ def build_trainer(
     Raises DarkroomError if there are too few labels, if the machine lacks the device or precision, if the network
     cannot take such inputs, or if another process has other parameters or data.
     """
-    if missing := arrays.missing_labels(manifest):
-        raise DarkroomError(missing)
+    arrays.require_labels(manifest)
     processes.require_same([seed, model.model_dump(), settings.model_dump(), asdict(manifest)])
     if settings.semi_supervised.method == semi_supervised.NONE:
         unlabelled = None

@@ -158,3 +158,16 @@ def test_near_duplicates_are_never_twice_in_a_batch():
     assert ([choice.index for choice in found], skipped) == ([0, 1, 12], 1)
     found, skipped = batch.fill(iter(choices), 7, images.__getitem__, flip=True)
     assert ([choice.index for choice in found], skipped) == ([0, 1, 2, 3], 3)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"), [(0.0, "aaaaaa"), (0.28, "abaaab"), (0.5, "abbaab"), (1.0, "bbbaaa")]
+)
+def test_choices_are_interleaved_by_their_fraction(fraction: float, expected: str):
+    first, second = ([Choice(number, None, name) for number in range(9)] for name in "ab")
+    found = list(batch.interleaved(iter(first[:6]), iter(second[:3]), fraction))
+    assert len(found) == 9 and {(choice.reason, choice.index) for choice in found} == {
+        *(("a", number) for number in range(6)),
+        *(("b", number) for number in range(3)),
+    }
+    assert "".join(choice.reason for choice in found[:6]) == expected

@@ -220,3 +220,10 @@ def test_numbers_that_differ_are_distinct_classes():
     names = ["0", "1", "10", "1.5", "-1", "12345678901234567890123456789012345678", "1e999999999", "nan", "inf"]
     write_images(*(f"{name}/1.png" for name in names), "12345678901234567890123456789012345679/1.png")
     assert len(build()) == len(names) + 1
+
+
+def test_beside_unlabelled_images_no_split_needs_to_be_for_training():
+    write_images("test/cat/1.png", "test/dog/1.png")
+    assert "no folder train" in error_message()
+    write_images("unlabelled/1.png")
+    assert [split for _, _, split in rows()] == ["test", "test", "unlabelled"]

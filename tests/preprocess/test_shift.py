@@ -37,6 +37,18 @@ def test_the_result_is_repeatable_and_needs_enough_images():
     assert shift.measure(photos(0, 60), photos(1, 19), 0) is None
 
 
+def test_images_that_people_labelled_are_not_compared():
+    """Those that a strategy chose among the unlabelled ones differ from these for that reason alone."""
+    own, chosen = photos(0, 60), photos(1, 40, brightness=50)
+    both = Split(
+        *(np.concatenate([getattr(own, name), getattr(chosen, name)]) for name in ("uncropped", "labels", "ids"))
+    )
+    both.ids[60:] = [f"unlabelled/{number}" for number in range(40)]
+    left_out = set(both.ids[60:].tolist())
+    assert shift.measure(both, photos(2, 99), 3, left_out) == shift.measure(own, photos(2, 99), 3)
+    assert shift.measure(both, photos(2, 99), 3, set(both.ids[:90].tolist())) is None
+
+
 def test_images_without_any_difference_have_no_result_that_warns():
     black = split(np.zeros((40, 1, 1, 1), np.uint8))
     found = shift.measure(black, black, 0)
