@@ -33,7 +33,7 @@ _BLOCK = 1024  # files read between two updates of the progress bar
 _LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
 _REMEDIES = {  # by kind: if labels are missing
-    "image": "put at least 3 random images of each class into a folder of its name, or give them a label in the manifest",
+    "image": "put at least 3 random images of each class into a folder of its name, or label them in the manifest",
     "text": "give at least 3 random texts of each class a label",
 }
 _LIST_CLASSES = "list all classes in its dataset.yaml, such as `classes: [cat, dog]`, to label images on a page"
@@ -138,7 +138,7 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     if not found and not (can_label and dataset.classes):
         remedy = f"{_LIST_CLASSES}; or {_REMEDIES['image']}" if can_label else _REMEDIES[dataset.kind]
         total = counted(len(listed), dataset.kind)
-        raise DarkroomError(f"{folder} has {total}, but none with a label: {remedy}.")
+        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {remedy}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):

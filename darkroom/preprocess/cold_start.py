@@ -14,6 +14,7 @@ import numpy as np
 from darkroom.core.arrays import UNLABELLED
 from darkroom.core.randomness import derive_seed
 from darkroom.core.spelling import counted
+from darkroom.datasets.descriptions import Dataset
 from darkroom.preprocess.samples import Samples
 
 
@@ -62,15 +63,16 @@ class ColdStart:
         return ""
 
 
-def find(samples: Samples, classes: Sequence[str], test_fraction: float, val_fraction: float) -> ColdStart:
+def find(samples: Samples, dataset: Dataset, test_fraction: float, val_fraction: float) -> ColdStart:
     """The classes that none of the dataset's own training examples has; splits that it has are not drawn.
 
-    Without unlabelled examples there are none: people would have nothing to label.
+    Without unlabelled images there are none: people would have nothing to label on the page.
     """
+    classes = dataset.classes
     counts = np.bincount(samples.labels[samples.indices("train")], minlength=len(classes)).tolist()
     without = [name for name, count in zip(classes, counts, strict=True) if not count]
     given = set(np.unique(samples.splits).tolist())
-    if not without or UNLABELLED not in given:
+    if not without or UNLABELLED not in given or dataset.kind != "image":
         return ColdStart(classes)
     test = 0.0 if "test" in given else test_fraction
     wanted = {"test": test, "val": (1 - test) * val_fraction}

@@ -70,7 +70,7 @@ def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selecti
     the dataset has is never replaced by another one.
     """
     listed, classes = examples.samples, examples.description.classes
-    cold = cold_start.find(listed, classes, settings.test_fraction, settings.val_fraction)
+    cold = cold_start.find(listed, examples.description, settings.test_fraction, settings.val_fraction)
     hides = settings.labels_per_class != "all"
     names = hiding.hidden_ids(listed.ids, seed) if hides else listed.ids[:0]
     known = [*listed.ids.tolist(), *names.tolist()]

@@ -64,7 +64,7 @@ def test_a_larger_test_fraction_keeps_what_a_smaller_one_has():
     ],
 )
 def test_splits_that_the_dataset_has_are_not_drawn(labels: list, splits: list, without: list, fractions: Mapping):
-    found = cold_start.find(table(labels, splits), CLASSES, 0.2, 0.2)
+    found = cold_start.find(table(labels, splits), SimpleNamespace(classes=CLASSES, kind="image"), 0.2, 0.2)
     assert (list(found.without), dict(found.fractions)) == (without, pytest.approx(dict(fractions)))
 
 
@@ -99,7 +99,9 @@ def select(folder: Path, labelled: Sequence[tuple[str, str]] = (), count: int = 
         np.array([UNLABELLED] * count + [split for _, split in labelled]),
         np.full(len(ids), "", TEXT),
     )
-    dataset = SimpleNamespace(folder=folder, classes=CLASSES, augmentation=Augmentation(flip=False, shift=0))
+    dataset = SimpleNamespace(
+        folder=folder, classes=CLASSES, augmentation=Augmentation(flip=False, shift=0), kind="image"
+    )
     clean = CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0})
     chosen = PreprocessConfig(**{**SETTINGS, "relabel": "auto", **changes}, clean=clean)
     with packing.Pack(folder, SHAPE) as pack:
@@ -176,7 +178,9 @@ def test_images_that_cannot_be_used_do_not_count(tmp_path: Path):
 
 def select_constant(folder: Path) -> Selection:
     samples = table([NO_LABEL], [UNLABELLED])
-    dataset = SimpleNamespace(folder=folder, classes=CLASSES, augmentation=Augmentation(flip=False, shift=0))
+    dataset = SimpleNamespace(
+        folder=folder, classes=CLASSES, augmentation=Augmentation(flip=False, shift=0), kind="image"
+    )
     clean = CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0})
     with packing.Pack(folder, SHAPE) as pack:
         examples = scanned(pack, np.zeros((1, *SHAPE), np.uint8), dataset, samples)

@@ -54,7 +54,7 @@ def select(
     ids = np.array([f"{index}.png" for index in range(len(rows))])
     images = SCENES[scenes] + brightness.astype(np.uint8)[:, None, None, None]
     description = SimpleNamespace(
-        folder=folder, classes=CLASSES[: labels.max() + 1], augmentation=Augmentation(flip=False, shift=0)
+        folder=folder, classes=CLASSES[: labels.max() + 1], augmentation=Augmentation(flip=False, shift=0), kind="image"
     )
     samples = Samples(ids, labels, splits, np.full(len(rows), ""))
     if corrections is not None:

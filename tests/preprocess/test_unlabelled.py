@@ -47,7 +47,9 @@ def select(
         np.array(groups or [""] * len(rows), TEXT),
         {"note": ids},
     )
-    dataset = SimpleNamespace(folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0))
+    dataset = SimpleNamespace(
+        folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0), kind="image"
+    )
     values = {**SETTINGS, "labels_per_class": labels_per_class, "relabel": relabel}
     clean = CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0, **rules})
     with packing.Pack(folder, SHAPE) as pack:
@@ -183,7 +185,9 @@ def _written(folder: Path, rows: list[tuple], ids: np.ndarray, count: int) -> di
     images = np.stack([SCENES[scene] + np.uint8(more) for *_, scene, more in rows])
     labels, splits = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     samples = Samples(ids, labels, splits, np.full(len(rows), "", TEXT))
-    dataset = SimpleNamespace(folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0))
+    dataset = SimpleNamespace(
+        folder=folder, classes=CLASSES[:2], augmentation=Augmentation(flip=False, shift=0), kind="image"
+    )
     chosen = PreprocessConfig(
         **{**SETTINGS, "labels_per_class": count},
         clean=CleanConfig(**{**RULES, "max_aspect": 0.0, "min_class_size": 0}),
