@@ -27,7 +27,7 @@ from darkroom.core.spelling import counted
 from darkroom.figures import drawing
 from darkroom.learning_curve import figure, power_law, trainings
 from darkroom.models.config import ModelConfig
-from darkroom.review import lock
+from darkroom.review import digests, lock
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
 
@@ -91,7 +91,8 @@ def _run(fractions: Sequence[Fraction], seeds: int) -> None:
             bar.write(f"{training}: validation accuracy {rows[-1][-1]:.2%}{note}", file=sys.stdout)
             bar.update()
     table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", "accuracy"])
-    _write(table, total, recipe.manifest.title, {"recipe": _current_recipe()})
+    known = {"recipe": _current_recipe(), "data_md5": digests.digest(WORKSPACE, "data/arrays")}
+    _write(table, total, recipe.manifest.title, known)
 
 
 def summarise(table: pd.DataFrame, measured: int) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
 
 
 def _current_recipe() -> str | None:
-    """The recipe of dvc.lock, if the data and parameters here are its own: then a review can cite the curve."""
+    """The recipe of dvc.lock, if the data and parameters here are its own; a review names it."""
     try:
         return lock.require_current_recipe(WORKSPACE)
     except (DarkroomError, OSError):

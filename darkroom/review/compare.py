@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import attestation, breakdown, confused_pairs, lock, noise, revision, significance
+from darkroom.review import attestation, breakdown, confused_pairs, lock, more_labels, noise, revision, significance
 from darkroom.review.attestation import Standing, State
 from darkroom.review.common import Common
 from darkroom.review.common import find as find_common
 from darkroom.review.lock import Finding
+from darkroom.review.more_labels import MoreLabels
 from darkroom.review.noise import Noise
 from darkroom.review.result import PROBABILITY, Result
 from darkroom.review.revision import Revision
@@ -68,6 +69,7 @@ class Review:
     broken: pd.DataFrame
     code: Sequence[str]  # paths of code and data that differ
     other: Sequence[str]  # paths of other inputs that differ, such as documentation: no results
+    more_labels: MoreLabels | None  # what twice the labels would bring to the new side, if that was measured
 
     @property
     def model_verdict(self) -> str:
@@ -118,6 +120,7 @@ def compare(old: Result, new: Result) -> Review:
         broken=_changed(common, correct[0] & ~correct[1], common.new),
         code=code,
         other=[path for path in changed if not path.startswith((*CODE, *RESULTS))],
+        more_labels=more_labels.find(new.revision),
     )
 
 
@@ -223,6 +226,7 @@ def as_json(review: Review) -> dict[str, Any]:
         "code": review.code,
         "other": review.other,
         "unshared": review.unshared,
+        "more_labels": asdict(review.more_labels) if review.more_labels else None,
         "stale": {name: [asdict(finding) for finding in side.stale] for name, side in sides.items()},
         "seeds": {name: dict(side.seeds) for name, side in sides.items()},
         "seeds_stale": {name: side.seeds_stale for name, side in sides.items()},

@@ -26,7 +26,7 @@ COSTS = "metrics/cost"  # a folder with one file per stage
 PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
 SEEDS = "metrics/seeds.json"
 PROBABILITY, GROUP = "label_probability", "group"  # columns of the predictions
-_TEXTS = re.compile("recipe$|reason$|^most_faithful_")  # the keys whose values are texts
+_TEXTS = re.compile("recipe$|reason$|_md5$|^most_faithful_")  # the keys whose values are texts
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def test_a_curve_is_written_and_goes_on_after_an_interruption(trained: list[str]
     assert [point["labels"] for point in summary["expected"].values()] == [96, 192, 384, 960]
     assert all(0 <= point["low"] <= point["high"] <= 1 for point in summary["expected"].values())
     assert summary["validation_examples"] == 40 and summary["recipe"] is None
+    assert summary["data_md5"].endswith(".dir")
     with Image.open(FIGURE) as image:
         assert image.width > 300
     assert "10 times the labels (960)" in capsys.readouterr().out

@@ -1,0 +1,36 @@
+"""What twice the labels would bring, by the learning curve of a revision (`python -m darkroom.learning_curve`)."""
+
+from dataclasses import dataclass
+
+from darkroom.core.errors import DarkroomError
+from darkroom.review import lock, result
+from darkroom.review.revision import Revision
+
+FILE = "metrics/learning_curve.json"
+DATA = "data/arrays"
+FACTOR = "2"  # times the labels
+
+
+@dataclass(frozen=True)
+class MoreLabels:
+    """The validation accuracy to expect."""
+
+    labels: int
+    accuracy: float
+    low: float  # 95 % interval
+    high: float
+    same_recipe: bool  # whether the curve is that of the recipe in dvc.lock
+
+
+def find(revision: Revision) -> MoreLabels | None:
+    """The expectation; None if there is no learning curve, or if it is of other data than dvc.lock says."""
+    try:
+        numbers = result.numbers(revision, FILE) or {}
+        train = lock.stages(revision).get("train", {})
+        data = next((entry.get("md5") for entry in train.get("deps", ()) if entry["path"] == DATA), None)
+        values = [numbers.get(f"expected.{FACTOR}.{name}") for name in ("labels", "accuracy", "low", "high")]
+        if data is None or numbers.get("data_md5") != data or None in values:
+            return None
+        return MoreLabels(*values, numbers.get("recipe") == lock.recipe(revision))
+    except DarkroomError:  # a broken file is no reason to refuse the review
+        return None
