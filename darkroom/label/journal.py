@@ -166,12 +166,15 @@ def _last_line(contents: bytes) -> int:
 def _complete_end(contents: bytes) -> tuple[int, str]:
     """Where the complete rows end, and the incomplete row after them, if there is one.
 
-    A last row without a line break is complete if its time is: an editor may have saved it so.
+    A last row without a line break is complete if its time is: an editor may have saved it so. Raises ValueError for a
+    file without any line break that this module cannot have begun, such as one with the line ends of another system.
     """
     end = ([0, *_line_ends(contents)])[-1]
     rest = contents[end:]
     if not rest or (end and _COMPLETE.search(rest) and rest.count(b'"') % 2 == 0):
         return len(contents), ""
+    if not end and not _line(COLUMNS).startswith(rest):
+        raise ValueError("no row ends with a line feed; save it as UTF-8 with such line ends")
     return end, rest.decode(errors="replace")
 
 

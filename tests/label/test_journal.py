@@ -90,6 +90,16 @@ def test_a_file_that_is_cut_anywhere_keeps_all_complete_rows(tmp_path: Path, ids
     again.close()
 
 
+@pytest.mark.parametrize(
+    "contents", [f"{HEADER}a,cat,anna,2026-01-31T12:00:00Z\n".replace("\n", "\r").encode(), b"\xff\xfe\0", b"id;label"]
+)
+def test_a_file_without_any_line_feed_is_left_as_it_is(tmp_path: Path, contents: bytes):
+    (tmp_path / "labels.csv").write_bytes(contents)
+    with pytest.raises(DarkroomError, match="no row ends with a line feed"):
+        opened(tmp_path)
+    assert (tmp_path / "labels.csv").read_bytes() == contents
+
+
 def test_one_process_at_a_time(tmp_path: Path):
     first = opened(tmp_path)
     with pytest.raises(DarkroomError, match=r"labels\.csv.* anna \(process \d+\)"):
