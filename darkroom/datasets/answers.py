@@ -30,6 +30,8 @@ Opinions = Mapping[str, Mapping[str, str]]  # id -> person -> label
 
 def parse(text: str) -> list[Answer]:
     """The rows of labels.csv; raises ValueError or csv.Error with a phrase that names the row."""
+    if not text.strip():
+        return []  # a page that was killed before its first answer leaves such a file
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
         raise ValueError(f"missing column {', '.join(missing)}")

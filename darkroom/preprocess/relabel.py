@@ -46,6 +46,8 @@ def read(ids: Iterable[str], folder: Path, name: str, classes: Sequence[str]) ->
     try:
         text = path.read_bytes().decode("utf-8-sig")
         rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        if name == AUTO and not text.strip():
+            return {}
         if "by" in (rows.fieldnames or ()):
             given = answers.parse(text)
             _check((row[:2] for row in given), indices, classes, "if it is unclear")

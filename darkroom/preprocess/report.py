@@ -25,14 +25,17 @@ def summary(
 ) -> dict[str, float]:
     """The numbers of metrics/preprocess.json, with `facts` that are those of the kind of example.
 
-    Class fractions are of the training split. `unlabelled` is there if there are such examples, `relabelled` if labels
-    were corrected, `labelled` if unlabelled examples got one. `unlabelled_auc` and the keys that start with it are the
-    result of `shift.measure`.
+    Class fractions are of the training split. `unlabelled` is there if the dataset has such examples, `relabelled` if
+    labels were corrected, `labelled` if unlabelled examples got one. `unlabelled_auc` and the keys that start with it
+    are the result of `shift.measure`.
     """
     actions = Counter(finding.action for finding in findings)
+    sizes = dict(manifest.counts)
+    if any(finding.split == UNLABELLED for finding in findings):
+        sizes.setdefault(UNLABELLED, 0)  # all were removed
     fractions = np.bincount(train_labels, minlength=len(manifest.classes)) / max(1, len(train_labels))
     return {
-        **manifest.counts,
+        **sizes,
         "removed": actions[REMOVED],
         "suspect_kept": actions[KEPT],
         **{action: actions[action] for action in (RELABELLED, LABELLED) if actions[action]},

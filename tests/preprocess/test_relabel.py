@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom.core.errors import DarkroomError
+from darkroom.datasets import answers
 from darkroom.evaluate import label_errors
 from darkroom.preprocess import relabel
 from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
@@ -73,6 +74,12 @@ def test_auto_reads_the_answers_of_the_label_page(tmp_path: Path):
     (tmp_path / "labels.csv").write_text(answered(("a", "dog", "anna")))
     assert relabel.read(SAMPLES.ids, tmp_path, "auto", CLASSES)[0].label == 1
     assert relabel.read(SAMPLES.ids, tmp_path, "none", CLASSES) == {}
+
+
+def test_a_file_that_a_full_disk_left_empty_has_no_answers(tmp_path: Path):
+    (tmp_path / "labels.csv").write_text("")
+    assert relabel.read(SAMPLES.ids, tmp_path, "auto", CLASSES) == {}
+    assert answers.parse("") == answers.parse(PEOPLE) == []
 
 
 def test_the_latest_answer_of_a_person_counts(tmp_path: Path):

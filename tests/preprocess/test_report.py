@@ -114,6 +114,12 @@ def test_corrected_labels_are_counted():
     assert "relabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS, {})
 
 
+def test_unlabelled_examples_of_which_none_is_left_are_reported():
+    found = [*FINDINGS, Finding("x", "unlabelled", "leak", "", REMOVED)]
+    assert report.summary(make_manifest(2), np.array([0, 1]), found, {})["unlabelled"] == 0
+    assert "unlabelled" not in report.summary(make_manifest(2), np.array([0, 1]), FINDINGS, {})
+
+
 def test_tables_hold_counts_findings_and_near_duplicates(tmp_path: Path):
     write(tmp_path / "data", findings=(finding("a, b\n.png", "conflict", KEPT, 'labelled "a", b'),))
     assert (tmp_path / "data/counts.csv").read_text() == "class,train,val,test\nclass 0,3,1,3\nclass 1,1,1,0\n"
