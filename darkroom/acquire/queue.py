@@ -22,7 +22,8 @@ from darkroom.figures.images import to_rgb
 FOLDER = Path(".darkroom/queue")
 COLUMNS = ("rank", "id", "score", "predicted", "reason")
 SHOWN = 100  # images in the sheet
-_COLUMNS, _TILE, _MARGIN, _HEADER = 10, 1.2, 0.3, 0.5  # images per row; the others in inches
+_MIN_COLUMNS, _COLUMNS = 4, 10  # images per row; the title needs the room of some
+_TILE, _MARGIN, _HEADER = 1.2, 0.3, 0.5  # inches
 _CAPTION = 0.3  # inches below an image
 
 
@@ -42,21 +43,24 @@ def write(rows: Sequence[Sequence[Any]], images: np.ndarray, about: Mapping[str,
 
 def sheet(images: np.ndarray, table: pd.DataFrame) -> Figure:
     """The images (n, H, W, 1 or 3) uint8 of the first n rows, each with its rank and predicted class."""
-    rows = math.ceil(len(images) / _COLUMNS)
-    width, height = _COLUMNS * _TILE + 2 * _MARGIN, rows * (_TILE + _CAPTION) + _HEADER + _MARGIN
-    figure, side = Figure(figsize=(width, height), dpi=100), _TILE - 0.1
+    columns = max(_MIN_COLUMNS, min(_COLUMNS, len(images)))
+    side = _TILE - 0.1
+    tall = side * min(1, images.shape[1] / images.shape[2])  # of wide images
+    row_height = tall + 0.1 + _CAPTION
+    width, height = columns * _TILE + 2 * _MARGIN, math.ceil(len(images) / columns) * row_height + _HEADER + _MARGIN
+    figure = Figure(figsize=(width, height), dpi=100)
     first = f": the first {len(images)}" if len(images) < len(table) else ""
     title = f"{counted(len(table), 'example')} to label{first}"
     figure.text(_MARGIN / width, 1 - 0.2 / height, title, size=12, weight="bold", color=INK, va="top")
     for number, image in enumerate(images):
-        row, column = divmod(number, _COLUMNS)
-        left, top = _MARGIN + column * _TILE, height - _HEADER - row * (_TILE + _CAPTION)
-        axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height), anchor="SW")
+        row, column = divmod(number, columns)
+        left, top = _MARGIN + column * _TILE, height - _HEADER - row * row_height
+        axes = figure.add_axes((left / width, (top - tall) / height, side / width, tall / height), anchor="SW")
         axes.set_axis_off()
         axes.imshow(to_rgb(image))
         text = shorten(f"{table['rank'][number]}  {table['predicted'][number]}", 18)
         caption = figure.text(
-            left / width, (top - side - 0.05) / height, text, size=8, color=INK, va="top", parse_math=False
+            left / width, (top - tall - 0.14) / height, text, size=8, color=INK, va="baseline", parse_math=False
         )
         clip(caption, figure, left / width, (side + 0.05) / width)
     return figure

@@ -129,7 +129,7 @@ def _write(table: pd.DataFrame, measured: int, title: str, known: dict[str, Any]
     wanted = np.geomspace(labels.max(), FACTORS[-1] * labels.max(), 12)
     incorrect = ((1 - table["accuracy"]) * measured).round().to_numpy()
     found = power_law.fit(labels, incorrect, measured, wanted)
-    drawn = figure.draw(labels, np.maximum(incorrect, 0.5) / measured, wanted, found, title)
+    drawn = figure.draw(labels, incorrect, measured, wanted, found, title)
     write_csv(TABLE, table)
     drawing.save(drawn, FIGURE)
     write_json(SUMMARY, {**known, **summary})  # last: it names what is complete

@@ -3,12 +3,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from darkroom.acquire import __main__ as acquire
-from darkroom.acquire import batch
+from darkroom.acquire import batch, queue
 from darkroom.acquire.strategies import Choice
 from darkroom.core import arrays
 from darkroom.label import examples
@@ -171,3 +172,10 @@ def test_choices_are_interleaved_by_their_fraction(fraction: float, expected: st
         *(("b", number) for number in range(3)),
     }
     assert "".join(choice.reason for choice in found[:6]) == expected
+
+
+@pytest.mark.parametrize(("count", "shape", "size"), [(3, (8, 8, 3), (540, 230)), (23, (4, 8, 1), (1260, 365))])
+def test_a_sheet_is_as_large_as_its_images_need(count: int, shape: tuple[int, ...], size: tuple[int, int]):
+    table = pd.DataFrame([(number, "", 0.0, "$a_", "") for number in range(count)], columns=list(queue.COLUMNS))
+    sheet = queue.sheet(np.zeros((count, *shape), np.uint8), table)
+    assert tuple((sheet.get_size_inches() * sheet.dpi).round().astype(int)) == size
