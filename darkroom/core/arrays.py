@@ -102,10 +102,10 @@ def fields(manifest: Manifest) -> dict[str, Any]:
     return {name: value for name, value in asdict(manifest).items() if (name, value) != ("kind", "image")}
 
 
-def require_images(manifest: Manifest, what: str) -> None:
-    """Raise DarkroomError if the examples are not images, which `what` needs."""
+def require_images(manifest: Manifest, what: str, remedy: str) -> None:
+    """Raise DarkroomError, with what to do instead, if the examples are not images, which `what` needs."""
     if manifest.kind != "image":
-        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s.")
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s: {remedy}.")
 
 
 def read_split(folder: str | Path, name: str) -> Split:
@@ -135,7 +135,7 @@ def read_unlabelled(folder: str | Path) -> Split | None:
 
 
 def read_out_of_scope(folder: str | Path) -> Split | None:
-    """The examples of none of the classes, as `read_split` reads a split; their labels are -1. None if there are none."""
+    """The examples of none of the classes, as `read_split` reads a split, with labels -1. None if there are none."""
     return _read_optional(folder, OUT_OF_SCOPE)
 
 

@@ -75,11 +75,12 @@ def read(folder: str | Path) -> list[Entry]:
 def _entries(dataset: TextFolder) -> Iterator[Entry]:
     """The entries of the tables, or of the .txt files if there are no tables."""
     if not (files := tables.find(dataset.folder)):
-        number = 0
-        for number, (one, text, problem) in enumerate(text_files.read(dataset), 1):
+        empty = True
+        for one, text, problem in text_files.read(dataset):
             given = {"id": one.path, "text": text, "label": one.label, "split": one.split}
             yield _entry(dataset, given, str(dataset.folder / one.path), one.path, "", problem)
-        if not number:
+            empty = False
+        if empty:
             wanted = f"a .csv or .jsonl file with the columns {tables.TEXT[0]} and {tables.LABEL[0]}"
             raise DarkroomError(f"{dataset.folder} has no texts: add {wanted}, or folders of {tables.FILES} files.")
         return

@@ -111,8 +111,8 @@ class Texts:
         fields = read_yaml(described) if described.exists() else {}
         if isinstance(fields, dict) and fields.get("tokenizer") not in (None, hashlib.sha256(contents).hexdigest()):
             raise DarkroomError(
-                f"{path} is not the tokenizer of these weights, whose SHA-256 {described} has: restore it, such as with "
-                f"`git checkout {path}`."
+                f"{path} is not the tokenizer of these weights, whose SHA-256 is in {described}: restore it, such as "
+                f"with `git checkout {path}`."
             )
         return contents, str(path)
 

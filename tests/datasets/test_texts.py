@@ -175,11 +175,11 @@ def test_a_class_may_be_called_oos(folder: Path):
     assert [entry.label for entry in built(folder)][-1] == "oos"
 
 
+TABLES = st.text(max_size=60).map(lambda rows: b"text,label\n" + rows.encode("utf-8", "ignore"))
+
+
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    contents=st.binary(max_size=60)
-    | st.text(max_size=60).map(lambda text: b"text,label\n" + text.encode("utf-8", "ignore"))
-)
+@given(contents=st.binary(max_size=60) | TABLES)
 def test_any_bytes_are_read_or_end_in_one_line(contents: bytes, folder: Path):
     (folder / "dataset.yaml").write_text("kind: text\n")
     (folder / "mine.csv").write_bytes(contents)

@@ -140,12 +140,10 @@ def test_a_tokenizer_must_belong_to_its_weights(digest: str | None, tmp_path: Pa
 
 def test_chinese_texts_have_the_right_tokens(tmp_path: Path):
     words = ("银行卡", "在哪里", "丢失", "贷款", "利率", "手续费", "密码", "应用", "支票", "限额")
-    random, table = np.random.default_rng(0), []
+    random, table, parts = np.random.default_rng(0), [], ("train", "train", "val", "test")
     for number in range(24):
         chosen = "".join(random.permutation(words)[:5].tolist())
-        table.append(
-            (f"{chosen}{number}？", ("挂失", "查询")[number % 2], ("train", "train", "val", "test")[number // 2 % 4])
-        )
+        table.append((f"{chosen}{number}。", ("挂失", "查询")[number % 2], parts[number // 2 % 4]))
     manifest = pack(tmp_path, table)
     assert manifest.classes == ("挂失", "查询")
     tokenizer = text.Tokenizer((tmp_path / "arrays/tokenizer.json").read_bytes(), manifest.shape[0])
