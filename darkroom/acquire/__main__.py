@@ -3,7 +3,8 @@
     python -m darkroom.acquire --count 50
     python -m darkroom.acquire --count 200 --strategy badge
 
-Writes .darkroom/queue/: queue.csv, sheet.png (the images), and queue.json for other tools. `python -m darkroom.label`
+Writes .darkroom/queue/: queue.csv (with the texts), sheet.png (the images), and queue.json for other tools.
+`python -m darkroom.label`
 then shows these examples first. Examples that labels.csv answers already are left out, and so are near duplicates of
 chosen ones. Features are those of models/trained; before the first training those of the pretrained weights, or of the
 images.
@@ -12,7 +13,7 @@ images.
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from darkroom.models.config import ModelConfig
 
 FEW = 20  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
 COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
+DISTINCT = {"image": batch.distinct_images, "text": batch.distinct_texts}  # by kind of example
+_WHERE = {"image": "images into the folder unlabelled/", "text": "texts into unlabelled.csv"}  # by kind of example
 _CLASSES = 20  # whose counts are printed
 _FEATURES = {
     "trained": "features of models/trained",
@@ -60,12 +63,11 @@ def strategy(wanted: str, has_model: bool, labelled: int, classes: int) -> str:
 def _run(chosen: argparse.Namespace) -> None:
     seed, model = params.load(seed=params.Seed, model=ModelConfig)
     manifest = arrays.read_manifest("data/arrays")
-    arrays.require_images(manifest, "the choice of examples")
     train, unlabelled = arrays.read_split("data/arrays", "train"), arrays.read_unlabelled("data/arrays")
     if unlabelled is None or not len(unlabelled):
         raise DarkroomError(
-            f"{manifest.title} has no unlabelled examples: put images into the folder unlabelled/ of the data set and "
-            "run `dvc repro`; or hide labels with preprocess.labels_per_class."
+            f"{manifest.title} has no unlabelled examples: put {_WHERE[manifest.kind]} of the data set and run "
+            "`dvc repro`; or hide labels with preprocess.labels_per_class."
         )
     known = _answered(manifest)
     answered = np.array([example in known for example in unlabelled.ids.tolist()])
@@ -85,8 +87,10 @@ def _run(chosen: argparse.Namespace) -> None:
     random = numpy_generator(seed if chosen.seed is None else chosen.seed, "acquire")
     pool = _pool(source, name, train, unlabelled, answered, random)
     choices = STRATEGIES[name](pool, chosen.count, random)
+    contents = _contents(manifest, unlabelled, free)
+    distinct = DISTINCT[manifest.kind]
     found, skipped = batch.fill(
-        choices, chosen.count, lambda indices: unlabelled.inputs[free[indices]], manifest.augmentation.flip
+        choices, chosen.count, lambda indices: distinct(contents(indices), manifest.augmentation.flip)
     )
     indices = np.array([choice.index for choice in found])
     predicted = [manifest.classes[label] for label in pool.predictions.label[indices]] if pool.predictions else []
@@ -112,9 +116,17 @@ def _run(chosen: argparse.Namespace) -> None:
         "counts": counts,
         "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predicted else None,
     }
-    queue.write(rows, unlabelled.inputs[free[indices[: queue.SHOWN]]], about)
+    queue.write(rows, contents(indices if manifest.kind == "text" else indices[: queue.SHOWN]), about)
     for line in _lines(about, manifest):
         print(line)
+
+
+def _contents(manifest: Manifest, unlabelled: Split, free: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """What gives the images (n, H, W, C) uint8, or the n texts, of the examples `free` at some indices (n,)."""
+    if manifest.kind == "image":
+        return lambda indices: unlabelled.inputs[free[indices]]
+    texts = arrays.read_texts("data/arrays", arrays.UNLABELLED)
+    return lambda indices: [texts[index] for index in free[indices].tolist()]
 
 
 def _pool(

@@ -42,7 +42,7 @@ class AuditData:
 def read() -> AuditData:
     """Read the data of the current project; raise DarkroomError if it is missing or invalid."""
     manifest = arrays.read_manifest("data/arrays")
-    arrays.require_images(manifest, "the page")
+    arrays.require_images(manifest, "the page", "look at the tables in metrics/data")
     splits = {name: arrays.read_split("data/arrays", name) for name in SPLITS}
     return AuditData(
         manifest,
