@@ -3,16 +3,16 @@
     python -m darkroom.acquire --count 50
     python -m darkroom.acquire --count 200 --strategy badge
 
-Writes .darkroom/queue/: queue.csv, sheet.png (the images), and queue.json for other tools. `python -m darkroom.label`
-then shows these examples first. Examples that labels.csv answers already are left out, and so are near duplicates of
-chosen ones. Features are those of models/trained; before the first training those of the pretrained weights, or of the
-images.
+Writes .darkroom/queue/: queue.csv (with the texts), sheet.png (the images), and queue.json for other tools. `python -m
+darkroom.label` then shows these examples first. Examples that labels.csv answers already are left out, and so are near
+duplicates of chosen ones. Features are those of models/trained; before the first training those of the pretrained
+weights, or of the images.
 """
 
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from darkroom.preprocess.cold_start import draw
 FEW = 10  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
 COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
 HELD_OUT = "drawn at random for validation or test"  # the reason of a choice that no strategy makes
+DISTINCT = {"image": batch.distinct_images, "text": batch.distinct_texts}  # by kind of example
+_WHERE = {"image": "images into the folder unlabelled/", "text": "texts into unlabelled.csv"}  # by kind of example
 _CLASSES = 20  # whose counts are printed
 _FEATURES = {
     "trained": "features of models/trained",
@@ -62,12 +64,11 @@ def strategy(wanted: str, has_model: bool, labelled: int, classes: int) -> str:
 def _run(chosen: argparse.Namespace) -> None:
     seed, model = params.load(seed=params.Seed, model=ModelConfig)
     manifest = arrays.read_manifest("data/arrays")
-    arrays.require_images(manifest, "the choice of examples")
     train, unlabelled = arrays.read_split("data/arrays", "train"), arrays.read_unlabelled("data/arrays")
     if unlabelled is None or not len(unlabelled):
         raise DarkroomError(
-            f"{manifest.title} has no unlabelled examples: put images into the folder unlabelled/ of the data set and "
-            "run `dvc repro`; or hide labels with preprocess.labels_per_class."
+            f"{manifest.title} has no unlabelled examples: put {_WHERE[manifest.kind]} of the data set and run "
+            "`dvc repro`; or hide labels with preprocess.labels_per_class."
         )
     known = _answered(manifest)
     answered = np.array([example in known for example in unlabelled.ids.tolist()])
@@ -93,8 +94,10 @@ def _run(chosen: argparse.Namespace) -> None:
         choices = (choice._replace(index=own.item(choice.index)) for choice in STRATEGIES[name](pool, wanted, random))
     at_random = (Choice(index, None, HELD_OUT) for index in random.permutation(held_out).tolist())
     choices = batch.interleaved(choices, at_random, fraction)
-    flip = manifest.augmentation.flip
-    found, skipped = batch.fill(choices, chosen.count, lambda indices: unlabelled.inputs[indices], flip)
+    contents, distinct = _contents(manifest, unlabelled), DISTINCT[manifest.kind]
+    found, skipped = batch.fill(
+        choices, chosen.count, lambda indices: distinct(contents(indices), manifest.augmentation.flip)
+    )
     predicted = [
         manifest.classes[predictions.label[np.searchsorted(own, choice.index)]]
         if predictions and choice.reason != HELD_OUT
@@ -124,8 +127,8 @@ def _run(chosen: argparse.Namespace) -> None:
         "counts": counts,
         "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predictions else None,
     }
-    shown = np.array([choice.index for choice in found[: queue.SHOWN]])
-    queue.write(rows, unlabelled.inputs[shown], about)
+    shown = np.array([choice.index for choice in found])
+    queue.write(rows, contents(shown if manifest.kind == "text" else shown[: queue.SHOWN]), about)
     for line in _lines(about, manifest):
         print(line)
 
@@ -141,6 +144,14 @@ def _by_draw(manifest: Manifest, unlabelled: Split, free: np.ndarray) -> tuple[n
     names = [(groups is not None and groups[index]) or unlabelled.ids.item(index) for index in free.tolist()]
     for_training = draw(names, manifest.drawn) == "train"
     return free[for_training], free[~for_training]
+
+
+def _contents(manifest: Manifest, unlabelled: Split) -> Callable[[np.ndarray], Any]:
+    """What gives the images (n, H, W, C) uint8, or the n texts, of the unlabelled examples at some indices (n,)."""
+    if manifest.kind == "image":
+        return lambda indices: unlabelled.inputs[indices]
+    texts = arrays.read_texts("data/arrays", arrays.UNLABELLED)
+    return lambda indices: [texts[index] for index in indices.tolist()]
 
 
 def _pool(

@@ -1,13 +1,14 @@
 """The examples of a batch to label: the choices of a strategy without near duplicates of each other."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from darkroom.acquire.strategies import Choice
-from darkroom.preprocess.duplicates import find_pairs
+from darkroom.preprocess import duplicates, text_duplicates
 
 MAX_DIFFERENCE = 0.15  # of near duplicates, the default of preprocess.clean.near_leak_difference (docs/audits.md)
 _SPARE = 10  # choices more than needed, at least, that are compared with each other at a time
@@ -39,12 +40,12 @@ def interleaved(first: Iterator[Choice], second: Iterator[Choice], fraction: flo
 
 
 def fill(
-    choices: Iterator[Choice], count: int, read: Callable[[np.ndarray], np.ndarray], flip: bool
+    choices: Iterator[Choice], count: int, distinct: Callable[[np.ndarray], np.ndarray]
 ) -> tuple[list[Choice], int]:
     """The first `count` choices without those that are near duplicates of an earlier one, and the number left out.
 
-    `read` gives the images (n, H, W, C) uint8 at indices (n,) of the pool. With `flip`, mirrored copies are near
-    duplicates too. There are fewer than `count` if all others are near duplicates.
+    `distinct` says which of the examples at indices (n,) of the pool are no near duplicates of an earlier one that is
+    kept: (n,) bool. There are fewer than `count` if all others are near duplicates.
     """
     found: list[Choice] = []
     with tqdm(total=count, desc="choose", unit="example", leave=False, disable=None) as bar:
@@ -53,7 +54,7 @@ def fill(
             for choice in itertools.islice(choices, wanted - len(found)):
                 found.append(choice)
                 bar.update(len(found) <= count)
-            kept = _distinct(read(np.array([choice.index for choice in found])), flip)
+            kept = distinct(np.array([choice.index for choice in found]))
             if kept.sum() >= count or len(found) < wanted:
                 break
     numbers = np.flatnonzero(kept)[:count].tolist()
@@ -61,10 +62,19 @@ def fill(
     return [found[number] for number in numbers], examined - len(numbers)
 
 
-def _distinct(images: np.ndarray, flip: bool) -> np.ndarray:
-    """Which images (n,) bool are no near duplicates of an earlier one that is kept."""
-    kept = np.ones(len(images), bool)
-    pairs = find_pairs(_Images(images), np.arange(len(images)), MAX_DIFFERENCE, flip)
+def distinct_images(images: np.ndarray, flip: bool) -> np.ndarray:
+    """Which of the images (n, H, W, C) uint8 are no near duplicates: (n,) bool. With `flip`, mirrored copies are."""
+    return _kept(len(images), duplicates.find_pairs(_Images(images), np.arange(len(images)), MAX_DIFFERENCE, flip))
+
+
+def distinct_texts(texts: Sequence[str], _: bool) -> np.ndarray:
+    """Which of n texts are no near duplicates: (n,) bool; they have no mirrored copies."""
+    return _kept(len(texts), text_duplicates.find_pairs(texts, np.arange(len(texts)), MAX_DIFFERENCE))
+
+
+def _kept(count: int, pairs: pd.DataFrame) -> np.ndarray:
+    """Which of `count` examples have no earlier one that is kept as a partner in `pairs`: (count,) bool."""
+    kept = np.ones(count, bool)
     for second, first in sorted(zip(pairs["second"].tolist(), pairs["first"].tolist(), strict=True)):
         kept[second] &= not kept[first]
     return kept

@@ -33,6 +33,7 @@ WIDTH = 128
 SAMPLE = 10_000  # examples that determine the principal directions
 CELLS = 16  # per side of an image without a network
 _BLOCK = 2000  # examples at a time
+_NETWORK = "run `dvc repro train` first, or set model.pretrained and run `dvc repro pretrained`"
 
 Rows = Callable[[np.ndarray], np.ndarray]  # indices (n,) int64 -> features (n, D) float32
 
@@ -84,6 +85,7 @@ def find(wanted: str, model: ModelConfig) -> Source:
         return _trained()
     if wanted == PRETRAINED or (wanted == "auto" and model.pretrained != "none"):
         return _pretrained(model, manifest)
+    arrays.require_images(manifest, f"--features {IMAGES}", _NETWORK)
     return Source(IMAGES, manifest)
 
 

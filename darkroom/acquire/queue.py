@@ -1,8 +1,8 @@
 """The folder .darkroom/queue: what to label next, for people, for the label page and for other tools.
 
-queue.csv   rank, id, score, predicted (class, empty without a trained model), reason
+queue.csv   rank, id, score, predicted (class, empty without a trained model), reason, and of texts the text
 queue.json  how they were chosen, counts, and the same rows
-sheet.png   the first images with their rank and predicted class
+sheet.png   the first images with their rank and predicted class, of images
 """
 
 import math
@@ -27,18 +27,27 @@ _TILE, _MARGIN, _HEADER = 1.2, 0.3, 0.5  # inches
 _CAPTION = 0.3  # inches below an image
 
 
-def write(rows: Sequence[Sequence[Any]], images: np.ndarray, about: Mapping[str, Any], folder: Path = FOLDER) -> None:
+def write(
+    rows: Sequence[Sequence[Any]],
+    shown: np.ndarray | Sequence[str],
+    about: Mapping[str, Any],
+    folder: Path = FOLDER,
+) -> None:
     """Replace the folder, atomically.
 
-    `rows` have the values of COLUMNS; `images` (n, H, W, 1 or 3) uint8 are those of the first SHOWN; `about` says how
-    the rows were chosen.
+    `rows` have the values of COLUMNS; `shown` are the images (n, H, W, 1 or 3) uint8 of the first SHOWN, or the texts
+    of all; `about` says how the rows were chosen.
     """
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    are_images = isinstance(shown, np.ndarray)
+    if not are_images:
+        table["text"] = list(shown)
     items = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     with new_folder(folder) as temporary:
         write_csv(temporary / "queue.csv", table)
         write_json(temporary / "queue.json", {**about, "items": items})
-        save(sheet(images, table), temporary / "sheet.png")
+        if are_images:
+            save(sheet(shown, table), temporary / "sheet.png")
 
 
 def sheet(images: np.ndarray, table: pd.DataFrame) -> Figure:

@@ -1,17 +1,19 @@
 """Write the data audit: one HTML page about the data that needs no network.
 
-It shows class balance, image sizes, brightness, drift between the splits, samples, problems such as leaked images, near
-duplicates, and labels that are probably wrong. Run it after `dvc repro preprocess`. Suspect labels need `dvc repro`
-(test set) or `python -m darkroom.crossval` (training set).
+It shows class balance, sizes and brightness of images or lengths and scripts of texts, drift between the splits,
+samples, problems such as leaked examples, near duplicates, and labels that are probably wrong. Run it after `dvc repro
+preprocess`. Suspect labels need `dvc repro` (test set) or `python -m darkroom.crossval` (training set).
 """
 
 import argparse
 import sys
 
-from darkroom.audit import page
+from darkroom.audit import page, texts
 from darkroom.audit.data import read
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
+
+KINDS = {"image": page, "text": texts}
 
 
 def main() -> None:
@@ -26,7 +28,7 @@ def main() -> None:
         data = read()
         if data.notice:
             print(f"audit: {data.notice}", file=sys.stderr)
-        write_text(output, page.render(data))
+        write_text(output, KINDS[data.manifest.kind].render(data))
     except (DarkroomError, OSError) as error:
         sys.exit(f"audit: {error}")
     print(f"wrote {output}: open it in a browser; it needs no network")

@@ -42,15 +42,14 @@ class AuditData:
 def read() -> AuditData:
     """Read the data of the current project; raise DarkroomError if it is missing or invalid."""
     manifest = arrays.read_manifest("data/arrays")
-    arrays.require_images(manifest, "the page")
     splits = {name: arrays.read_split("data/arrays", name) for name in SPLITS}
     return AuditData(
         manifest,
         splits,
         arrays.read_unlabelled("data/arrays"),
         _read_shift("metrics/data/unlabelled.csv"),
-        _read_csv("metrics/data/findings.csv"),
-        _read_csv("metrics/data/near_duplicates.csv").astype({"difference": float}),
+        read_table("metrics/data/findings.csv"),
+        read_table("metrics/data/near_duplicates.csv").astype({"difference": float}),
         _current_suspects(manifest, splits),
         _original_sizes(),
         params.load(seed=params.Seed),
@@ -73,8 +72,8 @@ def read_originals(ids: Iterable[str]) -> dict[str, np.ndarray]:
     return {name: image for name, image in decoded if not isinstance(image, str)}
 
 
-def _read_csv(path: str) -> pd.DataFrame:
-    """All columns as text; a class may be called "1" or "nan"."""
+def read_table(path: str) -> pd.DataFrame:
+    """A CSV table with all columns as text; a class may be called "1" or "nan"."""
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -83,7 +82,7 @@ def _read_csv(path: str) -> pd.DataFrame:
 
 def _read_shift(path: str) -> dict[str, float]:
     """The row of the table of `shift.measure`; empty if it was not measured."""
-    return {name: float(value) for name, value in _read_csv(path).iloc[0].items()} if Path(path).exists() else {}
+    return {name: float(value) for name, value in read_table(path).iloc[0].items()} if Path(path).exists() else {}
 
 
 def _current_suspects(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, pd.DataFrame]:
@@ -91,7 +90,7 @@ def _current_suspects(manifest: Manifest, splits: Mapping[str, Split]) -> dict[s
     labels = {}
     for split in splits.values():
         labels |= zip(split.ids.tolist(), (manifest.classes[label] for label in split.labels.tolist()), strict=True)
-    tables = {title: _read_csv(path) for title, path in _SUSPECTS.items() if Path(path).exists()}
+    tables = {title: read_table(path) for title, path in _SUSPECTS.items() if Path(path).exists()}
     return {
         title: table[table["label"] == table["id"].map(labels)].astype({"margin": float})
         for title, table in tables.items()

@@ -1,4 +1,4 @@
-"""Render the audit as one HTML page."""
+"""Render the audit of images as one HTML page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
-from darkroom.audit import figures
+from darkroom.audit import figures, tables
 from darkroom.audit.data import AuditData, read_originals
 from darkroom.bundle import drift, stability
 from darkroom.core.arrays import UNLABELLED, Split
 from darkroom.figures.images import to_pil
 from darkroom.preprocess import report, sample_sheet
-from darkroom.statistics.multiple import holm
 
 MAX_SHOWN = 60  # images per rule or section
 _MAX_SIZES = 20  # rows of the table of sizes
@@ -41,14 +40,14 @@ def render(data: AuditData) -> str:
         sizes=[(*key, count) for key, count in data.sizes.most_common(_MAX_SIZES)],
         other_sizes=max(0, len(data.sizes) - _MAX_SIZES),
         histograms=figures.data_uri(figures.brightness_histograms(brightness)),
-        drift=_drift(counts, brightness),
+        drift=tables.drift(counts, "brightness", brightness),
         shift=data.shift,
         drift_limits=(stability.WARNING, stability.ALARM),
         sheet=figures.data_uri(sheet),
-        finding_counts=_count_by(data.findings, ["rule", "split", "action"]),
+        finding_counts=tables.count_by(data.findings, ["rule", "split", "action"]),
         findings=[{**row, "image": images.get(row["id"])} for row in findings.to_dict("records")],
         findings_total=len(data.findings),
-        pair_counts=_count_pairs(data.near_duplicates),
+        pair_counts=tables.count_pairs(data.near_duplicates),
         pairs=[
             {**row, "images": [images.get(row["first"]), images.get(row["second"])]} for row in near.to_dict("records")
         ],
@@ -62,45 +61,6 @@ def _brightness(split: Split) -> np.ndarray:
     """Mean brightness (N,) float64 of the images, 0..255."""
     blocks = (split.inputs[start : start + _BLOCK] for start in range(0, len(split), _BLOCK))
     return np.concatenate([np.empty(0), *map(drift.brightness, blocks)])
-
-
-def _drift(counts: pd.DataFrame, brightness: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """The other splits against the training set: `index` (None: too few images), Holm-adjusted `p`.
-
-    The classes of unlabelled images are unknown. Splits without images are left out.
-    """
-    brightness = {name: values for name, values in brightness.items() if len(values)}
-    if "train" not in brightness:
-        return []
-    edges = stability.edges(brightness["train"])
-    bins = {
-        "classes": {name: counts[name].to_numpy() for name in brightness if name != UNLABELLED},
-        "brightness": {name: stability.binned(edges, values) for name, values in brightness.items()},
-    }
-    rows = [
-        {"split": name, "feature": feature, "index": _index(some["train"], some[name])}
-        for name in brightness
-        for feature, some in bins.items()
-        if name != "train" and name in some
-    ]
-    p = [stability.p_value(bins[row["feature"]]["train"], bins[row["feature"]][row["split"]]) for row in rows]
-    return [{**row, "p": value} for row, value in zip(rows, holm(np.array(p)).tolist(), strict=True)]
-
-
-def _index(expected: np.ndarray, observed: np.ndarray) -> float | None:
-    """The population stability index of counts (B,); None if there are too few images for it."""
-    enough = min(expected.sum(), observed.sum()) >= stability.min_samples(len(expected))
-    return stability.stability(expected, observed) if enough else None
-
-
-def _count_by(table: pd.DataFrame, columns: list[str]) -> list[tuple[Any, ...]]:
-    return list(table.groupby(columns).size().reset_index().itertuples(index=False, name=None))
-
-
-def _count_pairs(near_duplicates: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """Number of pairs by the splits of their images, most frequent first."""
-    splits = [" and ".join(sorted(row)) for row in near_duplicates[["first_split", "second_split"]].to_numpy().tolist()]
-    return list(pd.Series(splits, dtype=str).value_counts().items())
 
 
 def _suspects(table: pd.DataFrame, splits: Mapping[str, Split]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 manifest.json
 <split>.inputs.npy   images (N, H, W, C) uint8, 0..255, not normalised, those of train may be larger;
                      texts (N, L) int32, the indices of their tokens, padded with 0 at the end
-<split>.labels.npy   (N,) int64, index into the manifest's classes; the split `unlabelled` has none
+<split>.labels.npy   (N,) int64, index into the manifest's classes; the splits `unlabelled` and `out_of_scope` have none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.texts.json   (N,) texts, if the examples are texts, and tokenizer.json, which made their tokens
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
@@ -26,6 +26,7 @@ from darkroom.core.errors import DarkroomError
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
+OUT_OF_SCOPE = "out_of_scope"  # the split of examples of none of the classes, for evaluation; it has no labels file
 HIDDEN = "hidden/"  # begins the ids of examples whose labels `preprocess.labels_per_class` hides
 TEXT = np.dtypes.StringDType()  # texts of any length: one of 1,000 characters must not widen all others
 _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
@@ -120,20 +121,20 @@ def missing_labels(manifest: Manifest) -> str:
     )
 
 
-def require_images(manifest: Manifest, what: str) -> None:
-    """Raise DarkroomError if the examples are not images, which `what` needs."""
+def require_images(manifest: Manifest, what: str, remedy: str) -> None:
+    """Raise DarkroomError, with what to do instead, if the examples are not images, which `what` needs."""
     if manifest.kind != "image":
-        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s.")
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s: {remedy}.")
 
 
 def read_split(folder: str | Path, name: str) -> Split:
-    """Map the split `name` (one of SPLITS, or UNLABELLED) of the arrays in `folder` into memory, read-only.
+    """Map the split `name` (of SPLITS, UNLABELLED or OUT_OF_SCOPE) of the arrays in `folder` into memory, read-only.
 
     Raises DarkroomError if a file is missing or truncated, or if the arrays differ in length or from the manifest.
     """
     paths = [Path(folder) / f"{name}.{field}" for field in ("inputs.npy", "labels.npy", "ids.json")]
     try:
-        packed, *labels = (np.load(path, "r", allow_pickle=False) for path in paths[: 1 + (name != UNLABELLED)])
+        packed, *labels = (np.load(path, "r", allow_pickle=False) for path in paths[: 1 + (name in SPLITS)])
         ids = np.array(json.loads(paths[2].read_bytes()), dtype=TEXT)
         labels = labels[0] if labels else np.full(len(ids), -1)
     except (OSError, ValueError, TypeError, EOFError) as error:
@@ -149,7 +150,16 @@ def read_split(folder: str | Path, name: str) -> Split:
 
 def read_unlabelled(folder: str | Path) -> Split | None:
     """The examples without a label, as `read_split` reads a split; their labels are -1. None if there are none."""
-    return read_split(folder, UNLABELLED) if (Path(folder) / f"{UNLABELLED}.inputs.npy").exists() else None
+    return _read_optional(folder, UNLABELLED)
+
+
+def read_out_of_scope(folder: str | Path) -> Split | None:
+    """The examples of none of the classes, as `read_split` reads a split, with labels -1. None if there are none."""
+    return _read_optional(folder, OUT_OF_SCOPE)
+
+
+def _read_optional(folder: str | Path, name: str) -> Split | None:
+    return read_split(folder, name) if (Path(folder) / f"{name}.inputs.npy").exists() else None
 
 
 def read_texts(folder: str | Path, name: str) -> list[str]:

@@ -28,6 +28,7 @@ from darkroom.models.inference import probabilities
 from darkroom.statistics.intervals import mean_interval, wilson
 from darkroom.train.config import TrainConfig
 
+_NAMES = {"train": "training", "val": "validation"}
 _WEAK = 0.9  # accuracy below which most suspects are errors of the network: few data sets have 10 % wrong labels
 _FEW = 10  # examples of a class from which a network learns little
 
@@ -78,26 +79,31 @@ def _run(count: int, output: str) -> None:
     with new_folder(output) as folder:
         limit = shown.gallery_size
         lines = [
-            _write(folder / "suspects", train, "training", of_train, learned[fold, train.labels] > 0, manifest, limit),
-            _write(folder / "val_suspects", val, "validation", of_val, learned.min(0)[val.labels] > 0, manifest, limit),
+            _write(folder / "suspects", train, "train", of_train, learned[fold, train.labels] > 0, manifest, limit),
+            _write(folder / "val_suspects", val, "val", of_val, learned.min(0)[val.labels] > 0, manifest, limit),
         ]
     for line in (*lines, *remarks(of_train.argmax(1) == train.labels, groups, learned, manifest.classes)):
         print(line)
-    print(f"Tables and images: {output}, most suspect first")
+    print(f"Tables{'' if manifest.kind == 'text' else ' and images'}: {output}, most suspect first")
 
 
 def _write(
     path: Path, split: Split, name: str, predicted: np.ndarray, checked: np.ndarray, manifest: Manifest, limit: int
 ) -> str:
-    """Write a table and a gallery of the suspect labels to `path` with .csv and .png; return a line that counts them.
+    """Write a table of the suspect labels to `path` with .csv; return a line that counts them.
 
+    Of images it also writes a gallery, with .png; of texts the table has a column `text`. `name` is that of the split,
     `predicted` (N, K) float64 are probabilities, and `checked` (N,) bool says which examples may be suspect.
     """
     labels, ids = np.asarray(split.labels)[checked], split.ids[checked]
     suspects = label_errors.table(predicted[checked], labels, ids, manifest.classes)
+    if manifest.kind == "text":
+        texts = dict(zip(split.ids.tolist(), arrays.read_texts("data/arrays", name), strict=True))
+        suspects = suspects.assign(text=suspects["id"].map(texts))
+    else:
+        drawing.save(plots.suspects(split.inputs, split.ids, suspects, limit), path.with_suffix(".png"))
     write_csv(path.with_suffix(".csv"), suspects)
-    drawing.save(plots.suspects(split.inputs, split.ids, suspects, limit), path.with_suffix(".png"))
-    return f"{len(suspects)} of {counted(len(split), f'{name} label')} are suspect ({path.name}.csv)"
+    return f"{len(suspects)} of {counted(len(split), f'{_NAMES[name]} label')} are suspect ({path.name}.csv)"
 
 
 def remarks(
@@ -116,8 +122,8 @@ def remarks(
     )
     if accuracy < _WEAK:
         yield (
-            f"They are weak: they err on about {1 - accuracy:.0%} of the images, so most suspect labels are correct. "
-            "Train longer, choose a better recipe, or add images."
+            f"They are weak: they err on about {1 - accuracy:.0%} of the examples, so most suspect labels are correct. "
+            "Train longer, choose a better recipe, or add examples."
         )
     least = learned.min(0)
     if missing := [name for name, size in zip(classes, least.tolist(), strict=True) if not size]:

@@ -56,7 +56,9 @@ def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
     """The examples at `indices` (n,) as a split, mapped from a temporary file, since they may not fit in memory."""
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
         path = Path(folder, "inputs.npy")
-        inputs = np.lib.format.open_memmap(path, "w+", np.uint8, (len(indices), *split.uncropped.shape[1:]))
+        inputs = np.lib.format.open_memmap(
+            path, "w+", split.uncropped.dtype, (len(indices), *split.uncropped.shape[1:])
+        )
         for start in range(0, len(indices), _BLOCK):
             read_into(inputs[start : start + _BLOCK], split.uncropped, indices[start : start + _BLOCK])
         inputs.flush()

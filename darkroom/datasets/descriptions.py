@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,7 +21,7 @@ from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
-from darkroom.datasets import manifest, tables
+from darkroom.datasets import folders, manifest, tables
 
 FOLDER = Path("data/datasets")
 DESCRIPTION = "dataset.json"  # in the folder of raw files: a copy of the description
@@ -180,9 +181,18 @@ def load(name: str) -> Published | ImageFolder | TextFolder:
 
 
 def _holds_texts(folder: Path) -> bool:
-    """Whether a folder without a dataset.yaml holds texts: a table, and neither a manifest nor other folders."""
+    """Whether a folder without a dataset.yaml holds texts: a table and no other folders, or folders of .txt files.
+
+    A folder with a manifest holds images.
+    """
+    if manifest.find(folder) is not None:
+        return False
     others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return bool(tables.find(folder)) and not others and manifest.find(folder) is None
+    if tables.find(folder):
+        return not others
+    files = (file for top in others for file in folders.files(folder, top))
+    first = next(files, "")
+    return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))
 
 
 def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder:

@@ -1,4 +1,4 @@
-"""List the images of a folder: one sub-folder per class, or one sub-folder per split with one per class in it.
+"""List the files of a folder: one sub-folder per class, or one sub-folder per split with one per class in it.
 
 A folder `unlabelled` beside the classes or the splits holds images without a label, unless dataset.yaml lists it as a
 class.
@@ -37,7 +37,7 @@ def walk(folder: Path, classes: Sequence[str]) -> tuple[list[Listed], list[str]]
     splits = _splits(folder, tops, classes, bool(unlabelled))
     listed, beside = [], _beside(folder, folder)
     if not splits:
-        listed += (Listed(path, top) for top in tops for path in _files(folder, folder / top))
+        listed += (Listed(path, top) for top in tops for path in files(folder, folder / top))
         _refuse_splits_within_classes(folder, listed)
     for top, split in splits.items():
         beside += _beside(folder, folder / top)
@@ -47,9 +47,9 @@ def walk(folder: Path, classes: Sequence[str]) -> tuple[list[Listed], list[str]]
             raise DarkroomError(f"{folder / top / more[0]} has images without a label in the split {split}: {remedy}.")
         unlabelled += [f"{top}/{name}" for name in more]
         for label in labels:
-            listed += (Listed(path, label, split) for path in _files(folder, folder / top / label))
+            listed += (Listed(path, label, split) for path in files(folder, folder / top / label))
     for name in unlabelled:
-        listed += (Listed(path, "", UNLABELLED) for path in _files(folder, folder / name))
+        listed += (Listed(path, "", UNLABELLED) for path in files(folder, folder / name))
     return listed, sorted(beside)
 
 
@@ -123,17 +123,17 @@ def _folders(parent: Path, root: Path | None = None) -> list[str]:
             path = Path(entry.path)
             if not path.resolve().is_relative_to(root.resolve()):
                 raise DarkroomError(f"{path} is a link out of the dataset's folder: copy its images into the folder.")
-            if next(_files(root, path), None) is not None:
+            if next(files(root, path), None) is not None:
                 names.append(entry.name)
     return sorted(names)
 
 
-def _files(root: Path, top: Path) -> Iterator[str]:
+def files(root: Path, top: Path) -> Iterator[str]:
     """The paths of the files in `top` at any depth, relative to `root`; a link to a folder counts as a file."""
-    for parent, folders, files in os.walk(top, onerror=_raise_unreadable):
+    for parent, folders, names in os.walk(top, onerror=_raise_unreadable):
         folders[:] = [name for name in folders if not _is_ignored(name)]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        for name in (*files, *links):
+        for name in (*names, *links):
             if not _is_ignored(name):
                 yield "/".join(Path(parent, name).relative_to(root).parts)
 

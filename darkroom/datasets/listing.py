@@ -10,6 +10,7 @@ MANIFESTS = ("manifest.csv", "manifest.jsonl")  # names of manifests, in any cas
 _INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 _UNLABELLED = ("unlabelled", "unlabeled")
+_OUT_OF_SCOPE = ("oos", "outofscope")
 _SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
@@ -36,6 +37,11 @@ def split_named(name: str) -> str:
 def means_unlabelled(name: str) -> bool:
     """Whether a folder or split of this name, in any case, holds images without a label."""
     return stripped(name).casefold() in _UNLABELLED
+
+
+def means_out_of_scope(name: str) -> bool:
+    """Whether a label or file of this name, in any case, holds examples of none of the classes."""
+    return re.sub(r"[\W_]+", "", name.casefold()) in _OUT_OF_SCOPE
 
 
 def stripped(text: str) -> str:

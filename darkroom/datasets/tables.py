@@ -4,9 +4,11 @@ CSV with commas, semicolons, tabs or vertical bars, or JSON lines, in UTF-8. Col
 blanks, under the usual names (TEXT, LABEL).
 """
 
+import codecs
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,13 @@ from darkroom.core.errors import DarkroomError
 from darkroom.datasets import answers, listing
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
+FILES = ".txt"  # suffix of files that hold one text each, see text_files.py
 OTHERS = (answers.FILE, "answers.csv", "faq.csv", *listing.MANIFESTS)  # tables with another meaning
 TEXT = ("text", "question", "sentence", "utterance", "query", "message", "content")
 LABEL = ("label", "intent", "category", "class", "target")
 COLUMNS = ("text", "label", "id", "split", "group")
 MAX_BYTES = 2**30  # larger files are not read
-MAX_CELL = 2**20  # characters of a value
+MAX_CELL = 2**25  # characters of a value; what a text may have is less, see darkroom/tokens/text.py
 
 _EXCEL = "in Excel: Save As, CSV UTF-8"
 
@@ -74,23 +77,29 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         text = contents.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = contents[: error.start].count(b"\n") + 1
-        raise DarkroomError(f"{path} is not UTF-8 (line {line}): save it as UTF-8 ({_EXCEL}).") from None
+        found = "but UTF-16" if contents.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else f"in line {line}"
+        raise DarkroomError(f"{path} is not UTF-8, {found}: save it as UTF-8 ({_EXCEL}).") from None
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         reason = f"a NUL character in line {line}"
         raise DarkroomError(f"{path} has {reason}: save it as UTF-8 ({_EXCEL}), or remove the character.")
     try:
         yield from (_json_rows if path.suffix.casefold() == ".jsonl" else _csv_rows)(text)
-    except (ValueError, csv.Error) as error:
+    except (ValueError, RecursionError, csv.Error) as error:
         raise DarkroomError(f"{path} cannot be read ({error}): correct it.") from None
 
 
 def _json_rows(text: str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            row = json.loads(line)
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ValueError(f"line {number} is not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is not an object")
+            if odd := next((name for name, value in row.items() if isinstance(value, dict | list)), None):
+                raise ValueError(f"line {number}: {odd!r} must be a text")
             yield row
 
 
@@ -104,6 +113,8 @@ def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
                 continue
             if not header:
                 header = row
+                if twice := [name for name, count in Counter(header).items() if count > 1]:
+                    raise ValueError(f"two columns are named {twice[0]!r}")
             elif len(row) != len(header):
                 raise ValueError(f"line {reader.line_num} has {len(row)} values for {len(header)} columns: quote texts")
             else:

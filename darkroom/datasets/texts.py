@@ -1,20 +1,21 @@
-"""Index a folder of texts: tables with a column of texts and one of labels.
+"""Index a folder of texts: tables with a column of texts and one of labels, or folders of .txt files.
 
-Files that are named like splits (train.csv, test.csv) are the splits; else a column `split` may give them. The index
-holds the texts, so that preprocessing reads nothing else.
+Tables that are named like splits (train.csv, test.csv) are the splits; else a column `split` may give them.
+unlabelled.csv holds texts without labels, and out_of_scope.csv texts of none of the classes; a label of this name, or
+`oos`, means the same. The index holds the texts, so that preprocessing reads nothing else.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.core.arrays import UNLABELLED
+from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
-from darkroom.datasets import index, listing, manifest, tables
+from darkroom.datasets import index, listing, manifest, tables, text_files
 from darkroom.datasets.descriptions import DESCRIPTION, TextFolder
 from darkroom.tokens import text as texts
 from darkroom.tokens.text import Unusable
@@ -26,10 +27,10 @@ FILE = "texts.jsonl"  # in the folder of raw files
 class Entry:
     """One line of the index."""
 
-    id: str  # unique: that of the table, or its file and row, such as train/00042
+    id: str  # unique: that of the table, or its file and row, such as train/00042, or the path of a .txt file
     text: str
-    label: str  # "" if it is unlabelled
-    split: str  # one of SPLITS, UNLABELLED, or "" if the dataset has no split of its own
+    label: str  # "" if it is unlabelled or out of scope
+    split: str  # one of SPLITS, UNLABELLED, OUT_OF_SCOPE, or "" if the dataset has no split of its own
     group: str
     columns: Mapping[str, str]  # the table's other columns
     problem: str  # why the text is unusable, or ""
@@ -40,31 +41,22 @@ def build(dataset: TextFolder, folder: str | Path) -> str:
 
     Returns a summary. Raises DarkroomError if there are no texts or fewer than two classes, or if a table is invalid.
     """
-    files = tables.find(dataset.folder)
-    splits = {path: listing.split_named(path.stem) for path in files}
-    if not files:
-        wanted = f"a .csv or .jsonl file with the columns {tables.TEXT[0]} and {tables.LABEL[0]}"
-        raise DarkroomError(f"{dataset.folder} has no texts: add {wanted}.")
-    if len(files) > 1 and (odd := next((path for path, split in splits.items() if not split), None)):
-        names = ", ".join(path.name for path in files)
-        raise DarkroomError(
-            f"{dataset.folder} has {names}: name {odd.name} by its split (train, val, test), or move it."
-        )
-    entries = [entry for path in files for entry in _entries(path, splits[path])]
+    entries = [*_entries(dataset)]
     _require_unique(dataset, entries)
-    if not entries:
-        raise DarkroomError(f"{dataset.folder}: {', '.join(path.name for path in files)} has no rows: add some.")
-    classes = index.classes_of(dataset, entries)
-    index.check_groups(dataset, entries)
+    inside = [entry for entry in entries if entry.split != OUT_OF_SCOPE]
+    classes = index.classes_of(dataset, inside)
+    index.check_groups(dataset, inside)
     with new_folder(folder) as raw:
         with (raw / FILE).open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
         write_json(raw / DESCRIPTION, dataset.model_copy(update={"classes": classes}).model_dump(mode="json"))
     unusable = sum(bool(entry.problem) for entry in entries)
     unlabelled = sum(entry.split == UNLABELLED for entry in entries)
-    found = f"{counted(len(entries) - unlabelled, 'text')} of {counted(len(classes), 'class')}"
+    found = f"{counted(len(inside) - unlabelled, 'text')} of {counted(len(classes), 'class')}"
     if unlabelled:
         found += f" and {counted(unlabelled, 'unlabelled text')}"
+    if len(inside) < len(entries):
+        found += f" and {counted(len(entries) - len(inside), 'text')} out of scope"
     return f"{found}, {unusable} of them unusable" if unusable else found
 
 
@@ -80,30 +72,76 @@ def read(folder: str | Path) -> list[Entry]:
         ) from None
 
 
-def _entries(path: Path, split: str) -> Iterator[Entry]:
-    for number, row in enumerate(tables.read(path), 1):
-        yield _entry(row, path, number, split)
+def _entries(dataset: TextFolder) -> Iterator[Entry]:
+    """The entries of the tables, or of the .txt files if there are no tables."""
+    if not (files := tables.find(dataset.folder)):
+        empty = True
+        for one, text, problem in text_files.read(dataset):
+            given = {"id": one.path, "text": text, "label": one.label, "split": one.split}
+            yield _entry(dataset, given, str(dataset.folder / one.path), one.path, "", problem)
+            empty = False
+        if empty:
+            wanted = f"a .csv or .jsonl file with the columns {tables.TEXT[0]} and {tables.LABEL[0]}"
+            raise DarkroomError(f"{dataset.folder} has no texts: add {wanted}, or folders of {tables.FILES} files.")
+        return
+    empty = True
+    for path, split in _splits(dataset.folder, files).items():
+        for number, row in enumerate(tables.read(path, split not in (UNLABELLED, OUT_OF_SCOPE)), 1):
+            yield _entry(dataset, row, f"{path}, row {number}", f"{path.stem}/{number:05}", split)
+            empty = False
+    if empty:
+        raise DarkroomError(f"{dataset.folder}: {', '.join(path.name for path in files)} has no rows: add some.")
 
 
-def _entry(given: dict[str, Any], path: Path, number: int, split: str) -> Entry:
-    where = f"{path}, row {number}"
+def _splits(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
+    """What the name of each table means: one of SPLITS, UNLABELLED, OUT_OF_SCOPE, or "" for the only other one."""
+    found = {}
+    for path in files:
+        found[path] = listing.split_named(path.stem)
+        if listing.means_unlabelled(path.stem):
+            found[path] = UNLABELLED
+        elif listing.means_out_of_scope(path.stem):
+            found[path] = OUT_OF_SCOPE
+    main = [path for path, split in found.items() if split not in (UNLABELLED, OUT_OF_SCOPE)]
+    if len(main) > 1 and (odd := next((path for path in main if not found[path]), None)):
+        names = ", ".join(path.name for path in main)
+        raise DarkroomError(f"{folder} has {names}: name {odd.name} by its split (train, val, test), or move it.")
+    return found
+
+
+def _entry(dataset: TextFolder, given: dict[str, Any], where: str, name: str, split: str, problem: str = "") -> Entry:
+    """The entry of a row; `name` is its id if it has none, `split` its split, and `problem` is known already."""
     values = {name: "" if given.get(name) is None else str(given.get(name)) for name in tables.COLUMNS}
+    others = {name: str(value) for name, value in given.items() if name not in values and len(str(value)) <= 100}
+    _require_unicode({**values, **others, "text": ""}, where)
     label = listing.stripped(values["label"])
-    split = manifest.row_split(listing.stripped(values["split"]) or split, label, where)
-    plain, problem = "", ""
+    if split == OUT_OF_SCOPE or (label not in dataset.classes and listing.means_out_of_scope(label)):
+        label, split = "", OUT_OF_SCOPE
+    else:
+        split = manifest.row_split(listing.stripped(values["split"]) or split, label, where)
+    plain = ""
     try:
-        plain = texts.clean(values["text"])
+        plain = "" if problem else texts.clean(values["text"])
     except Unusable as reason:
         problem = str(reason)
     return Entry(
-        id=listing.stripped(values["id"]) or f"{path.stem}/{number:05}",
+        id=listing.stripped(values["id"]) or name,
         text=plain,
         label=label,
         split=split,
         group=listing.stripped(values["group"]),
-        columns={name: str(value) for name, value in given.items() if name not in values and len(str(value)) <= 100},
+        columns=others,
         problem=problem,
     )
+
+
+def _require_unicode(values: Mapping[str, str], where: str) -> None:
+    for name, value in values.items():
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError:
+            shown = f"{name}: {value}".encode(errors="backslashreplace").decode()
+            raise DarkroomError(f"{where}: {shown!r} is not valid Unicode: correct it.") from None
 
 
 def _require_unique(dataset: TextFolder, entries: list[Entry]) -> None:

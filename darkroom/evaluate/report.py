@@ -23,12 +23,14 @@ def write(
     sliced: Mapping[str, np.ndarray],
     groups: np.ndarray | None,
     show: Callable[..., None],
+    more: Mapping[str, pd.DataFrame] | None = None,
 ) -> None:
     """Write all tables and figures to `folder`, atomically.
 
     `logits` (N, K) and `predictions` (N rows) are those of the test set, `fitted` is the contents of
     models/calibration.json, `sliced` the slices of each example by column, and `groups` (N,) text, if there are any.
-    `show` writes what is shown of the kind of example, as `image_examples.show` does.
+    `show` writes what is shown of the kind of example, as `image_examples.show` does. `more` tables by
+    file name are written too.
     """
     predicted = logits.argmax(1)
     suspects = label_errors.table(probabilities(logits), test.labels, test.ids, classes)
@@ -38,6 +40,7 @@ def write(
         **({"slices.csv": slices.table(sliced, predicted == test.labels, groups)} if sliced else {}),
         "suspect_labels.csv": suspects,
         **confidence.tables(logits, test.labels, fitted, classes, groups),
+        **(more or {}),
     }
     with new_folder(folder) as written:
         for name, table in tables.items():

@@ -12,12 +12,16 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Split
 from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
+from darkroom.evaluate import class_plots
 from darkroom.evaluate.contact_sheet import mistakes
 from darkroom.evaluate.out_of_distribution import LIMIT
+from darkroom.figures import drawing
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
+_TEXTS = dict.fromkeys(("class", "label", "predicted"), str)  # a class may be called "1" or "nan"
+_EMPTY = dict.fromkeys(("recall", "f1"), "")  # of a class without test examples
 
 
 def show(
@@ -31,8 +35,15 @@ def show(
 ) -> None:
     """Write mistakes.csv and suspect_texts.csv: the tables of the most confident mistakes and suspects, with texts.
 
-    Arguments as in `image_examples.show`.
+    Also confused_pairs.png and most_difficult.png, from the tables that are in `folder`. Arguments as in
+    `image_examples.show`.
     """
+    for name, table, draw in (
+        ("confused_pairs.png", "confused_pairs.csv", class_plots.confused_pairs),
+        ("most_difficult.png", "per_class.csv", class_plots.most_difficult),
+    ):
+        written = pd.read_csv(folder / table, dtype=_TEXTS, keep_default_na=False, na_values=_EMPTY)
+        drawing.save(draw(written), folder / name)
     texts = pd.Series(arrays.read_texts(ARRAYS, "test"), test.ids.tolist(), name="text")
     wrong = predictions.iloc[mistakes(predictions)]
     write_csv(folder / "mistakes.csv", wrong.assign(text=texts[wrong["id"].tolist()].tolist()))

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom.core import arrays, params
+from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets import answers, descriptions
@@ -28,6 +28,7 @@ from darkroom.label.guess import Guesses
 from darkroom.label.images import Images
 from darkroom.label.journal import Journal
 from darkroom.label.session import Session
+from darkroom.label.texts import Texts
 from darkroom.preprocess.config import PreprocessConfig
 
 LOCKS = Path(".darkroom/label")
@@ -61,11 +62,12 @@ def _run(chosen: argparse.Namespace) -> None:
             f"data/arrays holds {packed.manifest.dataset}, and data.dataset = {data.dataset}: "
             "run `dvc repro preprocess`."
         )
-    arrays.require_images(packed.manifest, "the page")
     journal = Journal(dataset.folder, LOCKS / f"{data.dataset}.lock", chosen.by)
     try:
         opened = _chosen(packed, journal, chosen)
-        images = Images(packed, dataset.folder if isinstance(dataset, ImageFolder) else None, preprocess.max_pixels)
+        folder = dataset.folder if isinstance(dataset, ImageFolder) else None
+        is_text = packed.manifest.kind == "text"
+        inputs = Texts(packed) if is_text else Images(packed, folder, preprocess.max_pixels)
         session = Session(journal, opened, packed.manifest.classes, packed.label, chosen.second_opinions)
         repaired = [f"cut off an incomplete row: {journal.repaired!r}"] if journal.repaired else []
         for note in (*repaired, *opened.notes):
@@ -77,7 +79,7 @@ def _run(chosen: argparse.Namespace) -> None:
             "source": opened.source,
             "file": str(journal.path),
         }
-        _serve(session, Guesses(images, packed.manifest.classes), about, chosen.port)
+        _serve(session, Guesses(inputs, packed.manifest.classes), about, chosen.port)
     finally:
         journal.close()
 

@@ -74,9 +74,9 @@ def build(session: Session, guesses: Guesses, about: dict[str, Any]) -> FastAPI:
     def guess(key: str) -> dict[str, Any]:
         return guesses.of(_known(session, key))
 
-    @app.get("/v1/image/{key}")
-    def image(key: str) -> Response:
-        contents, media_type, remark = guesses.images.encoded(_known(session, key).id)
+    @app.get("/v1/input/{key}")
+    def content(key: str) -> Response:
+        contents, media_type, remark = guesses.inputs.encoded(_known(session, key).id)
         return Response(contents, headers={**_HEADERS, "X-Remark": json.dumps(remark)}, media_type=media_type)
 
     return app

@@ -44,6 +44,7 @@ class Packed:
     """The packed arrays: label and input of each example by its id."""
 
     def __init__(self, folder: Path = ARRAYS):
+        self._folder, self._texts = folder, {}
         self.manifest = arrays.read_manifest(folder)
         self.splits: dict[str, Split] = {name: arrays.read_split(folder, name) for name in SPLITS}
         if (unlabelled := arrays.read_unlabelled(folder)) is not None:
@@ -66,6 +67,13 @@ class Packed:
         """The packed image (H, W, C) uint8."""
         name, row = self._rows[example]
         return np.array(self.splits[name].uncropped[row])
+
+    def text(self, example: str) -> str:
+        """The text, of a data set of texts."""
+        name, row = self._rows[example]
+        if name not in self._texts:
+            self._texts[name] = arrays.read_texts(self._folder, name)
+        return self._texts[name][row]
 
     def unlabelled(self) -> list[str]:
         """The ids of the unlabelled examples."""

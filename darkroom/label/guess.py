@@ -11,6 +11,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.inputs.image import Unusable
 from darkroom.label.examples import Example
 from darkroom.label.images import Images
+from darkroom.label.texts import Texts
 
 BUNDLE = Path("models/bundle")
 SHOWN = 3  # classes
@@ -21,7 +22,7 @@ _THREADS = 2
 class Guesses:
     """The model in models/bundle, which is opened for the first guess."""
 
-    images: Images
+    inputs: Images | Texts
     classes: Sequence[str]
     folder: Path = BUNDLE
     _model: object = None
@@ -50,8 +51,6 @@ class Guesses:
         manifest = self._model.manifest
         if set(manifest.classes) - set(self.classes):
             raise DarkroomError(f"the model in {self.folder} was trained on other classes ({manifest.title}).")
-        contents = self.images.contents(example)
-        pixels = self.images.packed.pixels(example) if contents is None else classifier.decode_image(manifest, contents)
-        _, probabilities = classifier.predict(self._model, pixels[None])
-        order = np.argsort(-probabilities[0], kind="stable")[:SHOWN].tolist()
-        return [{"label": manifest.classes[label], "probability": float(probabilities[0, label])} for label in order]
+        probabilities = self.inputs.probabilities(self._model, example)
+        order = np.argsort(-probabilities, kind="stable")[:SHOWN].tolist()
+        return [{"label": manifest.classes[label], "probability": float(probabilities[label])} for label in order]

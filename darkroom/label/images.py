@@ -41,6 +41,14 @@ class Images:
             return self.packed.pixels(example), f"The file cannot be shown: {reason}. This is what the network sees."
         return self.packed.pixels(example), ""
 
+    def probabilities(self, model: object, example: str) -> np.ndarray:
+        """The probabilities (K,) float32 of `model`, a bundle as `classifier.read` opens it."""
+        from darkroom.bundle import classifier  # onnxruntime takes long to import
+
+        contents = self.contents(example)
+        pixels = self.packed.pixels(example) if contents is None else classifier.decode_image(model.manifest, contents)
+        return classifier.predict(model, pixels[None])[1][0]
+
     def encoded(self, example: str) -> tuple[bytes, str, str]:
         """The image as a PNG or JPEG file, its media type, and the remark of `pixels`."""
         found, remark = self.pixels(example)

@@ -20,7 +20,7 @@ from darkroom.preprocess.samples import Samples
 class Packed:
     """What was written of the inputs of all splits."""
 
-    digests: Mapping[str, Any]  # a running SHA-256 of the inputs, by split
+    digests: Mapping[str, Any]  # a running SHA-256 of the inputs, by split; of what else was written, by its name
     fields: Mapping[str, Any]  # of the manifest
     examples: Mapping[str, bytes] = field(default_factory=dict)  # by split: what names the examples besides their ids
 
@@ -52,6 +52,7 @@ def write(
             examples[name] = labels + ids + packed.examples.get(name, b"")
             digests[name].update(examples[name])
         test.update(examples["test"])
+        more = sorted(digests.keys() - indices.keys())  # of examples that are in no split
         written = Manifest(
             dataset=dataset.name,
             title=dataset.title,
@@ -59,7 +60,7 @@ def write(
             classes=tuple(classes),
             augmentation=dataset.augmentation,
             counts={name: len(chosen) for name, chosen in indices.items()},
-            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in indices)).hexdigest(),
+            sha256=hashlib.sha256(b"".join(digests[name].digest() for name in [*indices, *more])).hexdigest(),
             test_sha256=test.hexdigest(),
             test_examples_sha256=hashlib.sha256(examples["test"]).hexdigest(),
             **packed.fields,

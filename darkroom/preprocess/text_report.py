@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core import arrays
-from darkroom.core.arrays import UNLABELLED, Manifest, Split
+from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED, Manifest, Split
 from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
 from darkroom.preprocess.report import ROW
@@ -23,22 +23,24 @@ _QUANTILES = (0.0, 0.5, 0.95, 1.0)
 
 
 def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
-    """Numbers for metrics/preprocess.json: of the tokens of the training split."""
+    """Numbers for metrics/preprocess.json: of the training split, but `cut` counts the texts of all splits."""
     lengths = (splits["train"].inputs != PADDING).sum(1)
     length, vocabulary = manifest.shape
     return {
         "vocabulary": vocabulary,
         "max_tokens": length,
         "mean_tokens": round(float(lengths.mean()), 2),
-        "full": int(sum((split.inputs[:, -1] != PADDING).sum() for split in splits.values())),  # perhaps cut
+        "cut": sum(_cut(name, split, manifest) for name, split in splits.items()),
+        **({OUT_OF_SCOPE: len(others)} if (others := arrays.read_out_of_scope(ARRAYS)) else {}),
     }
 
 
 def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: int) -> None:
     """Write lengths.csv, scripts.csv and samples.csv to `folder`."""
+    others = arrays.read_out_of_scope(ARRAYS)
+    splits = {**splits, OUT_OF_SCOPE: others} if others else splits
     texts = {name: arrays.read_texts(ARRAYS, name) for name in splits}
-    tokenizer = Tokenizer((Path(ARRAYS) / text.FILE).read_bytes(), manifest.shape[0])
-    write_csv(folder / "lengths.csv", lengths(texts, splits, tokenizer))
+    write_csv(folder / "lengths.csv", lengths(texts, splits, _tokenizer(manifest)))
     write_csv(folder / "scripts.csv", scripts(texts))
     write_csv(folder / "samples.csv", _samples(texts, splits, manifest, seed))
 
@@ -64,6 +66,17 @@ def scripts(texts: Mapping[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna(0).astype({"split": str})
 
 
+def _cut(name: str, split: Split, manifest: Manifest) -> int:
+    """How many texts of a split have more tokens than the network gets."""
+    full = np.flatnonzero(split.inputs[:, -1] != PADDING).tolist()
+    texts = arrays.read_texts(ARRAYS, name) if full else []
+    return int(_tokenizer(manifest).ids([texts[number] for number in full])[1].sum())
+
+
+def _tokenizer(manifest: Manifest) -> Tokenizer:
+    return Tokenizer((Path(ARRAYS) / text.FILE).read_bytes(), manifest.shape[0])
+
+
 def _script(one: str) -> str:
     letters = Counter(unicodedata.name(letter, "OTHER").partition(" ")[0] for letter in one if letter.isalpha())
     return letters.most_common(1)[0][0] if letters else "NO LETTERS"
@@ -74,7 +87,10 @@ def _samples(
 ) -> pd.DataFrame:
     rows = []
     named = [("train", label, name) for label, name in enumerate(manifest.classes)]
-    for part, label, name in (*named, (UNLABELLED, NO_LABEL, ROW)) if UNLABELLED in splits else named:
+    others = [
+        (part, NO_LABEL, name) for part, name in ((UNLABELLED, ROW), (OUT_OF_SCOPE, OUT_OF_SCOPE)) if part in splits
+    ]
+    for part, label, name in [*named, *others]:
         own = np.flatnonzero(splits[part].labels == label)
         chosen = numpy_generator(seed, "samples", name).permutation(own)[:SAMPLES].tolist()
         rows += [(name, splits[part].ids.item(number), texts[part][number]) for number in chosen]

@@ -95,6 +95,8 @@ def _run(file: Path, chosen: argparse.Namespace) -> None:
 
 
 def _search(opened: Opened, manifest: arrays.Manifest) -> None:
+    if opened.search.measures_latency:
+        arrays.require_images(manifest, f"the latency of {opened.name}", "leave out latency, and a cost that is one")
     if notice := freshness.notice():
         print(f"search: {notice}", file=sys.stderr, flush=True)
     study, finals = opened.studies(manifest, write=True)

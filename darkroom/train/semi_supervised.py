@@ -187,7 +187,7 @@ def notices(settings: SemiSupervisedConfig, unlabelled: Unlabelled | None, manif
             f"{settings.method}: {counted(len(unlabelled), 'unlabelled example')}, {unlabelled.ratio} beside each "
             "labelled one; an epoch shows all of both"
         )
-    elif count := manifest.counts.get(arrays.UNLABELLED):
+    elif (count := manifest.counts.get(arrays.UNLABELLED)) and manifest.kind == "image":
         yield (
             f"hint: {counted(count, 'example')} without a label {'is' if count == 1 else 'are'} not used; "
             "train.semi_supervised.method = freematch learns from them too"

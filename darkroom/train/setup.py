@@ -53,7 +53,8 @@ def build_trainer(
     elif not unlabelled:
         raise semi_supervised.nothing_unlabelled(settings.semi_supervised)
     else:
-        arrays.require_images(manifest, f"train.semi_supervised.method = {settings.semi_supervised.method!r}")
+        method = f"train.semi_supervised.method = {settings.semi_supervised.method!r}"
+        arrays.require_images(manifest, method, "set it to none")
     settings = length.resolve(settings, len(train), len(unlabelled or ()))
     hardware.keep_freed_memory()
     hardware.use_threads(settings.threads, processes.local_count)

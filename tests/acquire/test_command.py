@@ -1,5 +1,6 @@
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -153,11 +154,15 @@ def test_near_duplicates_are_never_twice_in_a_batch():
     base = random.integers(256, size=(6, 7, 7, 1), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     images = np.concatenate([base, np.minimum(base * 0.9 + 12, 255).astype(np.uint8), base[:, :, ::-1]])
     choices = [Choice(index, None, "") for index in (0, 6, 1, 12, 7, 2, 3)]
-    found, skipped = batch.fill(iter(choices), 3, images.__getitem__, flip=True)
+
+    def distinct(flip: bool) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda indices: batch.distinct_images(images[indices], flip)
+
+    found, skipped = batch.fill(iter(choices), 3, distinct(flip=True))
     assert ([choice.index for choice in found], skipped) == ([0, 1, 2], 3)
-    found, skipped = batch.fill(iter(choices), 3, images.__getitem__, flip=False)
+    found, skipped = batch.fill(iter(choices), 3, distinct(flip=False))
     assert ([choice.index for choice in found], skipped) == ([0, 1, 12], 1)
-    found, skipped = batch.fill(iter(choices), 7, images.__getitem__, flip=True)
+    found, skipped = batch.fill(iter(choices), 7, distinct(flip=True))
     assert ([choice.index for choice in found], skipped) == ([0, 1, 2, 3], 3)
 
 

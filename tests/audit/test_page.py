@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from darkroom.audit import __main__ as command
-from darkroom.audit import data, freshness, page
+from darkroom.audit import data, freshness, tables
 from darkroom.bundle import stability
 from darkroom.core import arrays
 from darkroom.datasets import index
@@ -193,12 +193,12 @@ def test_drift_is_large_and_significant_only_where_a_split_differs():
     brightness = {
         "train": random.normal(100, 20, 8000), "val": random.normal(100, 20, 1000), "test": random.normal(102, 20, 1000)
     }  # fmt: skip
-    rows = {(row["split"], row["feature"]): row for row in page._drift(counts, brightness)}
+    rows = {(row["split"], row["feature"]): row for row in tables.drift(counts, "brightness", brightness)}
     assert list(rows) == [("val", "classes"), ("val", "brightness"), ("test", "classes"), ("test", "brightness")]
     assert rows["val", "classes"]["index"] == 0 and rows["val", "classes"]["p"] == 1
     assert rows["val", "brightness"]["index"] < 0.05 and rows["val", "brightness"]["p"] > 0.05
     assert rows["test", "classes"]["index"] > 0.1 and rows["test", "classes"]["p"] < 1e-9
-    few = page._drift(counts // 100, {name: values[:200] for name, values in brightness.items()})
+    few = tables.drift(counts // 100, "brightness", {name: values[:200] for name, values in brightness.items()})
     assert [row["index"] for row in few][::2] == [None, None] and all(row["p"] == 1 for row in few[::2])
 
 

@@ -2,7 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, texts
 
@@ -58,7 +61,8 @@ def test_rows_without_a_label_are_unlabelled(folder: Path):
 @pytest.mark.parametrize(
     ("contents", "facts"),
     [
-        (table().encode("utf-16"), ["not UTF-8", "save it as UTF-8"]),
+        (table().encode("utf-16"), ["not UTF-8, but UTF-16", "save it as UTF-8"]),
+        ("text,label\ncafé,lost\n".encode("latin-1"), ["not UTF-8", "line 2", "save it as UTF-8"]),
         (table().replace("Stolen", "Stol\0en").encode(), ["NUL", "line 5"]),
         (b'text,label\n"never closed,lost\nmore,lost\n', ["quotes"]),
         (b"Where is it?,arrival\nLost,lost\n", ["no column text", "Where is it?"]),
@@ -66,7 +70,8 @@ def test_rows_without_a_label_are_unlabelled(folder: Path):
         (b"text,label,split\nhi,,test\nho,lost,\n", ["row 1", "no label", "'test'"]),
         (b"text,label,split\nhi,lost,soon\n", ["row 1", "'soon'", "train, val, test"]),
         (b"text,label\nhi,\nho,\n", ["2 texts", "no text with a label"]),
-        (b"text,label\n" + b"x" * 2_000_000 + b",lost\n", ["line 2", "field larger"]),
+        (table().encode("utf-16-le"), ["NUL", "line 1"]),
+        (b"text,label,text\na,lost,b\n", ["two columns", "'text'"]),
         (b"text,label\n", ["no rows"]),
         (b"text,label\na,lost\nb,lost\n", ["only one class"]),
     ],
@@ -78,3 +83,107 @@ def test_a_bad_table_ends_in_one_line(contents: bytes, facts: list[str], folder:
         built(folder)
     message = str(error.value)
     assert all(fact in message for fact in facts) and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("line", "facts"),
+    [
+        ('{"text": "hi"', ["line 2 is not JSON"]),
+        ("[1]", ["line 2 is not an object"]),
+        ('{"text": ["hi"], "label": "lost"}', ["line 2", "'text' must be a text"]),
+        ('{"text": "hi", "label": "\\ud800"}', ["row 2", "not valid Unicode"]),
+        ("[" * 100_000, ["cannot be read"]),
+    ],
+)
+def test_bad_json_lines_end_in_one_line(line: str, facts: list[str], folder: Path):
+    (folder / "mine.jsonl").write_text('{"text": "ho", "label": "lost"}\n' + line + "\n")
+    with pytest.raises(DarkroomError) as error:
+        built(folder)
+    message = str(error.value)
+    assert all(fact in message for fact in facts) and "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "", " \u200b", '"\ud800"'])
+def test_an_unusable_text_is_marked_and_the_others_are_kept(text: str, folder: Path):
+    rows = [{"text": one, "label": label} for one, label in (*ROWS, (text, "lost"))]
+    if text == '"\ud800"':
+        (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        (folder / "mine.csv").write_text(table() + f'"{text}",lost\n')
+    *good, bad = built(folder)
+    assert [entry.problem for entry in good] == [""] * 4 and bad.problem and not bad.text
+
+
+def test_scripts_and_emoji_are_kept(folder: Path):
+    texts_given = ["איפה הכרטיס שלי?", "أين بطاقتي", "我的卡在哪里", "card 💳🏽 lost", "<script>alert(1)</script>"]
+    (folder / "mine.csv").write_text(table() + "".join(f"{one},lost\n" for one in texts_given), encoding="utf-8")
+    assert [entry.text for entry in built(folder)][4:] == texts_given
+
+
+def write_files(folder: Path, *paths: str) -> None:
+    for number, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(f"text {number}\n", encoding="utf-8")
+
+
+def test_text_files_in_class_folders(folder: Path):
+    write_files(folder, "lost/a.txt", "lost/b.txt", "arrival/a.txt", "unlabelled/c.txt", "oos/d.txt", "README.md")
+    (folder / "lost/bad.txt").write_bytes("café".encode("latin-1"))
+    (folder / "lost/nul.txt").write_bytes(b"a\0b")
+    found = built(folder)
+    assert [(entry.id, entry.text, entry.label, entry.split) for entry in found] == [
+        ("arrival/a.txt", "text 2", "arrival", ""),
+        ("lost/a.txt", "text 0", "lost", ""),
+        ("lost/b.txt", "text 1", "lost", ""),
+        ("lost/bad.txt", "", "lost", ""),
+        ("lost/nul.txt", "", "lost", ""),
+        ("oos/d.txt", "text 4", "", OUT_OF_SCOPE),
+        ("unlabelled/c.txt", "text 3", "", UNLABELLED),
+    ]
+    assert [entry.id for entry in found if entry.problem] == ["lost/bad.txt", "lost/nul.txt"]
+
+
+def test_text_files_in_splits(folder: Path):
+    write_files(folder, *(f"{split}/{label}/1.txt" for split in ("train", "test") for label in ("lost", "arrival")))
+    assert {(entry.label, entry.split) for entry in built(folder)} == {
+        (label, split) for split in ("train", "test") for label in ("lost", "arrival")
+    }
+
+
+def test_folders_with_other_files_hold_images(folder: Path):
+    write_files(folder, "lost/a.txt", "arrival/b.png")
+    assert descriptions.load("mine").kind == "image"
+
+
+def test_unlabelled_and_out_of_scope_texts(folder: Path):
+    (folder / "questions.csv").write_text(table() + "Who won?,OOS\nPlay music,out of scope\n")
+    (folder / "out_of_scope.csv").write_text("text\nHow tall is it?\n")
+    (folder / "unlabelled.csv").write_text("text\nWhy?\n")
+    found = built(folder)
+    assert [entry.text for entry in found if entry.split == OUT_OF_SCOPE] == [
+        "How tall is it?",
+        "Who won?",
+        "Play music",
+    ]
+    assert [(entry.text, entry.label) for entry in found if entry.split == UNLABELLED] == [("Why?", "")]
+    assert json.loads((folder.parent / "raw/dataset.json").read_text())["classes"] == ["arrival", "lost"]
+
+
+def test_a_class_may_be_called_oos(folder: Path):
+    (folder / "dataset.yaml").write_text("kind: text\nclasses: [arrival, lost, oos]\n")
+    (folder / "questions.csv").write_text(table() + "Who won?,oos\n")
+    assert [entry.label for entry in built(folder)][-1] == "oos"
+
+
+TABLES = st.text(max_size=60).map(lambda rows: b"text,label\n" + rows.encode("utf-8", "ignore"))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(contents=st.binary(max_size=60) | TABLES)
+def test_any_bytes_are_read_or_end_in_one_line(contents: bytes, folder: Path):
+    (folder / "dataset.yaml").write_text("kind: text\n")
+    (folder / "mine.csv").write_bytes(contents)
+    try:
+        assert all(entry.text or entry.problem for entry in built(folder))
+    except DarkroomError as error:
+        assert "\n" not in str(error) and "\r" not in str(error)

@@ -43,7 +43,7 @@ class Page:
         return asyncio.run(asked())
 
     def pixels(self, example: str) -> tuple[np.ndarray, str]:
-        response = self("GET", f"/v1/image/{key(example)}")
+        response = self("GET", f"/v1/input/{key(example)}")
         assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
         return np.asarray(Image.open(io.BytesIO(response.content))), json.loads(response.headers["x-remark"])
 
@@ -136,9 +136,9 @@ def test_the_packed_image_is_shown_if_the_name_of_the_file_is_hidden(page: Page)
 
 
 def test_no_other_file_is_sent(page: Page):
-    for path in ("/page/", "/page/../app.py", "/page/%2e%2e/app.py", "/v1/image/..%2f..%2fparams.yaml", "/docs"):
+    for path in ("/page/", "/page/../app.py", "/page/%2e%2e/app.py", "/v1/input/..%2f..%2fparams.yaml", "/docs"):
         assert page("GET", path).status_code == 404
-    assert page("GET", f"/v1/image/{key('cat/train0.png')}").status_code == 409
+    assert page("GET", f"/v1/input/{key('cat/train0.png')}").status_code == 409
 
 
 def test_files_have_an_etag_and_a_strict_policy(page: Page):

@@ -215,7 +215,7 @@ def test_an_image_that_does_not_arrive_cannot_be_answered(chromium: Browser, tmp
     projects.make(tmp_path)
     with page(chromium, tmp_path):
         chromium.devtools("Network.enable")
-        chromium.devtools("Network.setBlockedURLs", urls=["*v1/image*"])
+        chromium.devtools("Network.setBlockedURLs", urls=["*v1/input*"])
         press(chromium, "1", "1", "1")  # the second image was fetched before
         assert chromium.until(ALERT) and len(rows(tmp_path)) == 2
         assert chromium.script("return document.querySelector('#image').hidden")

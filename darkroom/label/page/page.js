@@ -1,17 +1,17 @@
 // The label page: shows an example, sends the answer, and shows the next one when the answer is saved.
 
 import * as classes from "./classes.js";
-import { call, Failure, image } from "./server.js";
+import { call, Failure, input } from "./server.js";
 
 const $ = (id) => document.getElementById(id);
 const SMALL = 64; // pixels: smaller images are shown as squares of one colour per pixel
 const OFTEN = 25; // answers between two looks at the agreement
 
 let state; // the last response of the program
-let shown = null; // key of the example whose image is shown
-let busy = true; // while an answer is being saved, or before its image is there: keys do nothing
+let shown = null; // key of the example that is shown
+let busy = true; // while an answer is being saved, or before the example is there: keys do nothing
 let answered = 0;
-const images = new Map(); // key -> promise of the image, for the present and the next example
+const inputs = new Map(); // key -> promise of the image or text, for the present and the next example
 
 // Actions
 
@@ -29,7 +29,7 @@ async function act(path, body) {
 }
 
 async function answer(label) {
-  if (busy || !state.example || state.example.key !== shown) return; // never for an image that is not shown
+  if (busy || !state.example || state.example.key !== shown) return; // never for an example that is not shown
   await act("v1/answer", { label });
   if (++answered % OFTEN === 0) showAgreement();
 }
@@ -111,40 +111,48 @@ async function show(found) {
   if (!moved) return;
   $("guessed").hidden = true;
   classes.leave();
-  await showImage(example.key);
-  for (const key of images.keys()) if (key !== example.key && key !== state.next) forget(key);
-  if (state.next) load(state.next).catch(() => images.delete(state.next));
+  await showInput(example.key);
+  for (const key of inputs.keys()) if (key !== example.key && key !== state.next) forget(key);
+  if (state.next) load(state.next).catch(() => inputs.delete(state.next));
   say(`${last ? `${said(last)}. ` : ""}${$("which").textContent}.`);
   if (document.activeElement === document.body) $("stage").focus({ preventScroll: true });
 }
 
-async function showImage(key) {
-  const picture = $("image");
-  let remark;
+async function showInput(key) {
+  let found;
   try {
-    ({ url: picture.src, remark } = await load(key));
+    found = await load(key);
   } catch (error) {
-    images.delete(key);
-    picture.hidden = true; // not the image of the last example
+    inputs.delete(key);
+    $("image").hidden = $("text").hidden = true; // not those of the last example
     throw error;
   }
-  await picture.decode();
-  picture.alt = $("which").textContent;
-  picture.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL);
-  picture.hidden = false;
+  const { url, text, remark } = found;
+  if (url) await showImage(url);
+  else $("text").textContent = text;
+  $("image").hidden = !url;
+  $("text").hidden = Boolean(url);
   $("remark").textContent = remark;
   $("remark").hidden = !remark;
   shown = key;
 }
 
+async function showImage(url) {
+  const picture = $("image");
+  picture.src = url;
+  await picture.decode();
+  picture.alt = $("which").textContent;
+  picture.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) <= SMALL);
+}
+
 function load(key) {
-  if (!images.has(key)) images.set(key, image(key));
-  return images.get(key);
+  if (!inputs.has(key)) inputs.set(key, input(key));
+  return inputs.get(key);
 }
 
 function forget(key) {
-  images.get(key).then(({ url }) => URL.revokeObjectURL(url), () => {});
-  images.delete(key);
+  inputs.get(key).then(({ url }) => url && URL.revokeObjectURL(url), () => {});
+  inputs.delete(key);
 }
 
 function said({ label, present }) {
@@ -163,7 +171,7 @@ function showLast(last) {
 
 function finish() {
   shown = null;
-  for (const key of [...images.keys()]) forget(key);
+  for (const key of [...inputs.keys()]) forget(key);
   const { total } = state;
   $("finished-text").textContent = `${total === 1 ? "The example has" : `All ${total.toLocaleString("en")} examples have`} an answer, in ${state.file}.`;
   $("undo-last").disabled = !state.last;

@@ -17,11 +17,13 @@ export async function call(path, body) {
   throw new Failure(response.status, answer.error ?? `The program failed with status ${response.status}.`);
 }
 
-// An image as a URL within this page, and a remark on it. Throws Failure.
-export async function image(key) {
-  const response = await reach(`v1/image/${key}`);
-  if (!response.ok) throw new Failure(response.status, "The image cannot be shown. Reload the page.");
-  return { url: URL.createObjectURL(await response.blob()), remark: JSON.parse(response.headers.get("x-remark")) };
+// An image as a URL within this page, or a text, and a remark on it. Throws Failure.
+export async function input(key) {
+  const response = await reach(`v1/input/${key}`);
+  if (!response.ok) throw new Failure(response.status, "The example cannot be shown. Reload the page.");
+  const remark = JSON.parse(response.headers.get("x-remark"));
+  if (response.headers.get("content-type").startsWith("text/")) return { text: await response.text(), remark };
+  return { url: URL.createObjectURL(await response.blob()), remark };
 }
 
 async function reach(path, init) {
