@@ -10,12 +10,12 @@ from functools import partial
 from darkroom.core import arrays, params
 from darkroom.core.outputs import write_csv, write_json
 from darkroom.core.stage import run
-from darkroom.evaluate import confidence, image_examples, metrics, report, slices, text_examples
+from darkroom.evaluate import confidence, image_examples, metrics, report, risk, slices, table_examples, text_examples
 from darkroom.evaluate.config import EvaluateConfig
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
 
-KINDS = {"image": image_examples, "text": text_examples}
+KINDS = {"image": image_examples, "text": text_examples, "table": table_examples}
 
 
 def main() -> dict[str, float]:
@@ -23,7 +23,8 @@ def main() -> dict[str, float]:
     trained = open_trained()
     network, manifest = trained.network.to(trained.device), trained.manifest
     val, test = trained.split("val"), trained.split("test")
-    columns = arrays.read_columns("data/arrays", "test")
+    kind = KINDS[manifest.kind]
+    columns = kind.columns("test")
     sliced, groups = slices.values(columns, settings.slices), columns.get("group")
     val_groups = arrays.read_columns("data/arrays", "val").get("group")
     started = time.perf_counter()
@@ -35,21 +36,23 @@ def main() -> dict[str, float]:
         flipped = predict(network, test.inputs[:, :, ::-1], manifest.mean, manifest.std)
         summary["accuracy_test_time_flip"] = metrics.accuracy(logits + flipped, test.labels)
     fitted = confidence.fit(val_logits, val.labels, settings, val_groups)
-    kind = KINDS[manifest.kind]
     strange = kind.stand_ins(test.inputs)
-    others = {kind: predict(network, inputs, manifest.mean, manifest.std) for kind, inputs in strange.items()}
+    others = {name: predict(network, inputs, manifest.mean, manifest.std) for name, inputs in strange.items()}
     summary |= confidence.summary(logits, test.labels, fitted, others, groups)
 
     calibrated = probabilities(logits / fitted["temperature"])
+    risks = risk.measure(calibrated, test.labels, kind.positive(manifest.classes), settings.cost, sliced, groups)
+    summary |= risks.summary
+    fitted |= risks.decision
     more = slices.tracked(columns, sliced)
     predictions = metrics.predictions(calibrated, test.labels, test.ids, manifest.classes, more)
-    shown = (manifest.classes, sliced, groups, partial(kind.show, limit=settings.gallery_size))
+    shown = (manifest.classes, sliced, groups, partial(kind.show, limit=settings.gallery_size), risks.tables)
     report.write("metrics/evaluate", test, logits, predictions, fitted, *shown)
     write_csv("metrics/predictions.csv", predictions)
     write_json("models/calibration.json", fitted)
     write_json("metrics/evaluate.json", summary)
     print(metrics.summary_line(summary))
-    print(confidence.line(fitted))
+    print("\n".join([confidence.line(fitted), *risks.lines]))
     return {"images_per_second": round((len(val) + len(test)) / seconds, 1)}
 
 

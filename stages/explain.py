@@ -51,7 +51,7 @@ def main() -> None:
         write_csv(folder / "comparisons.csv", comparisons)
     write_json("metrics/explain.json", scores | explained.facts)
     print(
-        f"{counted(len(shown), f'test {manifest.kind}')} explained; faithfulness on {len(sample):,} random ones:",
+        f"{counted(len(shown), f'test {arrays.NOUNS[manifest.kind]}')} explained; faithfulness on {len(sample):,} random ones:",
         *notes,
     )
 

@@ -4,6 +4,7 @@ In: data/arrays, models/trained, models/calibration.json, metrics of evaluate. O
 """
 
 from darkroom.core import params
+from darkroom.core.arrays import NOUNS
 from darkroom.core.outputs import new_folder, read_json, write_json
 from darkroom.core.params import Seed
 from darkroom.core.spelling import counted
@@ -44,8 +45,8 @@ def main() -> dict[str, float]:
 
     size = round(len(exported.models["fp32"]) / 1e6, 3)
     write_json("metrics/export.json", {**found, **judged, "size_mb": size, "opset": settings.opset})
-    tested = counted(len(test), f"test {kind}")
-    print(f"models/bundle: {size:.2f} MB, equal on {tested}, {latency:.2f} ms per {kind}")
+    tested = counted(len(test), f"test {NOUNS[kind]}")
+    print(f"models/bundle: {size:.2f} MB, equal on {tested}, {latency:.2f} ms per {NOUNS[kind]}")
     print(gates.summary(judged, speedup))
     return {"latency_ms": round(latency, 3), "int8_speedup": round(speedup, 2)}
 

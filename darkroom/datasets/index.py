@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from darkroom.core.arrays import UNLABELLED
+from darkroom.core.arrays import NOUNS, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
@@ -38,6 +38,7 @@ _REMEDIES = {  # by kind: if labels are missing, and how to label more
         ". Then `python -m darkroom.acquire` and `python -m darkroom.label` help to label more",
     ),
     "text": ("give at least 3 random texts of each class a label", ""),
+    "table": ("give at least 3 random rows of each class a value in the column of the target", ""),
 }
 
 
@@ -134,10 +135,10 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
-    start, more = _REMEDIES[dataset.kind]
+    noun, (start, more) = NOUNS[dataset.kind], _REMEDIES[dataset.kind]
     if not found:
-        total = counted(len(listed), dataset.kind)
-        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {start}{more}.")
+        total = counted(len(listed), noun)
+        raise DarkroomError(f"{folder} has {total}, but no {noun} with a label: {start}{more}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):
@@ -152,13 +153,13 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
         similar[key] = name
     classes = dataset.classes or tuple(sorted(found))
     if unknown := sorted(set(found) - set(classes)):
-        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {dataset.kind}s"
+        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {noun}s"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
     if empty := [name for name in classes if name not in found]:
         if found.total() == len(listed):
             start = "add some"
         remedy = f"{start}, or remove the class from dataset.yaml"
-        raise DarkroomError(f"{folder} has no {dataset.kind}s of the class {empty[0]!r}: {remedy}.")
+        raise DarkroomError(f"{folder} has no {noun}s of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
         raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.")
     return classes

@@ -4,6 +4,8 @@ Gorishniy, Kotelnikov and Babenko, "TabM: advancing tabular deep learning with p
 2025; the members share weights as in Wen, Tran and Ba, "BatchEnsemble", ICLR 2020.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class TabM(RowNetwork):
     def forward(self, rows: Tensor) -> Tensor:
         """Rows (N, C) float32 to logits."""
         logits = super().forward(rows)
-        return logits if self.training else logits.log_softmax(2).logsumexp(1) - torch.tensor(logits.shape[1]).log()
+        return logits if self.training else logits.log_softmax(2).logsumexp(1) - math.log(logits.shape[1])
 
     def features(self, embedded: Tensor) -> Tensor:
         """Features (N, members, D) of vectors (N, C, E)."""
