@@ -14,11 +14,12 @@ from darkroom.explain import attribution, faithfulness, verdict
 from darkroom.explain.config import ExplainConfig
 from darkroom.explain.images import Images
 from darkroom.explain.selection import select
+from darkroom.explain.tables import Tables
 from darkroom.explain.texts import Texts
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
 
-KINDS = {"image": Images, "text": Texts}
+KINDS = {"image": Images, "text": Texts, "table": Tables}
 
 
 def main() -> None:
