@@ -12,12 +12,13 @@ from darkroom.core.stage import run
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig
 from darkroom.export.images import Images
+from darkroom.export.tables import Tables
 from darkroom.export.texts import Texts
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict
 
-KINDS = {"image": Images, "text": Texts}
+KINDS = {"image": Images, "text": Texts, "table": Tables}
 
 
 def main() -> dict[str, float]:

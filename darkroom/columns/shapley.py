@@ -8,7 +8,6 @@ values of a row add up to its log-odds minus the mean log-odds of the background
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import logsumexp
 
 from darkroom.core.randomness import numpy_generator
 
@@ -35,7 +34,7 @@ def background(rows: np.ndarray, count: int = BACKGROUND) -> np.ndarray:
 def log_odds(logits: np.ndarray, label: int) -> np.ndarray:
     """The log-odds (M,) float64 of a class by calibrated logits (M, K)."""
     given = logits.astype(np.float64)
-    return given[:, label] - logsumexp(np.delete(given, label, 1), axis=1)
+    return given[:, label] - np.logaddexp.reduce(np.delete(given, label, 1), axis=1)
 
 
 def contributions(score: LogOdds, row: np.ndarray, typical: np.ndarray) -> tuple[np.ndarray, float]:

@@ -3,18 +3,12 @@
 import csv
 import io
 import json
-import statistics
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from torch import Tensor, nn
 
 from darkroom.bundle import classifier, drift
 from darkroom.bundle import texts as bundled
@@ -23,7 +17,7 @@ from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
-from darkroom.export import bundling, gates
+from darkroom.export import bundling, dynamic, gates
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
 from darkroom.inputs.config import ImageConfig
@@ -33,7 +27,6 @@ from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 GOLDEN_TEXTS = 8
-_ROUNDS, _RUNS = 15, 20  # of the timing: rounds, and runs of each model per round
 
 
 class Texts:
@@ -45,13 +38,13 @@ class Texts:
         self._trained, self._calibration, self._settings = trained, calibration, settings
         self._tokenizer_file = (Path(ARRAYS) / text.FILE).read_bytes()
         self._tokenizer = Tokenizer(self._tokenizer_file, trained.description.shape[0])
-        model = _Classifier(trained.network, calibration["temperature"])
+        model = dynamic.Classifier(trained.network, calibration["temperature"])
         tokens = torch.ones(2, 7, dtype=torch.int64)
-        dynamic = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
-        program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=dynamic)
-        graph = convert(program, dynamic, TOKENS, classifier.OUTPUTS, settings.opset)
-        graphs = {"fp32": graph, "int8": _quantised(graph)}
-        self.models = {variant: _contents(graph, trained, calibration) for variant, graph in graphs.items()}
+        sizes = {"inputs": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
+        program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=sizes)
+        graph = convert(program, sizes, TOKENS, classifier.OUTPUTS, settings.opset)
+        graphs = {"fp32": graph, "int8": dynamic.quantised(graph)}
+        self.models = {variant: dynamic.contents(graph, trained, calibration) for variant, graph in graphs.items()}
         self._sessions = {
             variant: classifier.open_session(model, trained.threads) for variant, model in self.models.items()
         }
@@ -72,17 +65,7 @@ class Texts:
         lengths = (self._ids != PADDING).sum(1)
         chosen = np.argsort(lengths, kind="stable")[len(lengths) // 2]
         feeds = {TOKENS: self._ids[chosen : chosen + 1, : lengths[chosen]].astype(np.int64)}
-        sessions = [classifier.open_session(self.models[variant], threads=1) for variant in ("fp32", "int8")]
-        ratios = []
-        for _ in range(_ROUNDS):
-            seconds = []
-            for session in sessions:
-                started = time.thread_time()
-                for _ in range(_RUNS):
-                    session.run(classifier.OUTPUTS, feeds)
-                seconds.append(time.thread_time() - started)
-            ratios.append(seconds[0] / seconds[1])
-        return statistics.median(ratios)
+        return dynamic.speedup(self.models, feeds)
 
     def classify_int8(self, _: np.ndarray, __: Int8Config) -> tuple[np.ndarray, np.ndarray]:
         """Indices (n,) and predicted classes (n,) of int8 for all test texts."""
@@ -125,38 +108,6 @@ class Texts:
         file = io.BytesIO()
         np.savez(file, **found)
         return file.getvalue()
-
-
-class _Classifier(nn.Module):
-    def __init__(self, network: nn.Module, temperature: float):
-        super().__init__()
-        self.network, self.temperature = network, temperature
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.network(tokens)
-        return logits, (logits / self.temperature).softmax(1)
-
-
-def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "quantised"))
-        onnx.save(graph, given)
-        quantize_dynamic(given, quantised, per_channel=True, weight_type=QuantType.QInt8)
-        return onnx.load(quantised)
-
-
-def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:
-    """The contents of an ONNX file, whose metadata describes the model to a reader who has only this file."""
-    described = trained.description
-    graph.graph.name = described.name
-    graph.producer_name, graph.producer_version = "darkroom", ""
-    strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
-    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
-    onnx.helper.set_model_props(
-        graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
-    )
-    return graph.SerializeToString(deterministic=True)
 
 
 def _answers(dataset: str, classes: tuple[str, ...]) -> dict[str, str]:

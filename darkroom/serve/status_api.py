@@ -70,7 +70,7 @@ def router(service: Service) -> APIRouter:
         found = service.drift()
         features = {
             feature: Drift(index=found.indices.get(feature), p_value=found.p_values.get(feature))
-            for feature in drift.OF_KIND[service.bundle.manifest.kind]
+            for feature in drift.features(service.bundle.manifest.reference)
         }
         return DriftReport(images=found.images, window=found.window, windows=found.windows, features=features)
 
