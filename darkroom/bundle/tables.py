@@ -52,7 +52,7 @@ class TableClassifier:
         return answers(self.bundle.session, self.schema, rows)
 
     def reasons(self, row: np.ndarray, label: int, count: int) -> list[Reason]:
-        """The `count` columns of a row (C,) that add most to the log-odds of a class, or take most from it."""
+        """The columns of a row (C,) that add most to the log-odds of a class, at most `count`, the most first."""
 
         def score(rows: np.ndarray) -> np.ndarray:
             return shapley.log_odds(self.predict(rows)[0] / self.bundle.manifest.temperature, label)
@@ -61,7 +61,8 @@ class TableClassifier:
         columns = self.schema.columns
         return [
             Reason(columns[index].name, columns[index].text(float(row[index])), float(found[index]))
-            for index in np.argsort(-np.abs(found), kind="stable")[:count].tolist()
+            for index in np.argsort(-found, kind="stable")[:count].tolist()
+            if found[index] > 0
         ]
 
 

@@ -14,6 +14,7 @@ _INFINITE = re.compile(r"[-+]?inf(inity)?", re.IGNORECASE)
 _GERMAN_DATE = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _LEADING_ZERO = re.compile(r"[-+]?0\d")
 _EXACT = 2**53  # from which a float64 does not hold every whole number
+LARGEST = float(np.finfo(np.float32).max)
 _DAY = 86_400  # seconds
 
 
@@ -32,14 +33,16 @@ def is_infinite(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """The number that a value is; NaN for a missing one. Raises ValueError if it is none."""
+    """The number that a value is; NaN for a missing one, or one too large for float32. Raises ValueError if it is none."""
     if is_missing(value):
         return math.nan
-    if isinstance(value, int | float):
-        return float(value)
-    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+    if not isinstance(value, int | float) and not (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
         raise ValueError("must be a number")
-    return float(value)
+    try:
+        found = float(value)
+    except OverflowError:  # of a long integer
+        return math.nan
+    return found if abs(found) <= LARGEST else math.nan
 
 
 def day(value: Any) -> float:

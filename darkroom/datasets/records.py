@@ -27,9 +27,13 @@ def header(path: Path) -> list[str]:
 
     The first column may have no name: it numbers the rows, as some programs write it.
     """
-    names = [name.strip() for name in next(iter(_lines(path)), [])]
-    if len(names) < 2 or (len(names) == 2 and not all(names)):
-        raise DarkroomError(f"{path} has the columns {names!r}: the first line must name at least two.")
+    return _named(next(_lines(path), []), path)
+
+
+def _named(cells: Sequence[str], path: Path) -> list[str]:
+    names = [name.strip() for name in cells]
+    if not any(names):
+        raise DarkroomError(f"{path} has no columns: its first line must name them.")
     if "" in names[1:]:
         raise DarkroomError(f"{path}: column {names.index('', 1) + 1} of {len(names)} has no name: give it one.")
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -42,7 +46,7 @@ def blocks(path: Path, size: int = BLOCK) -> Iterator[list[list[str]]]:
 
     Raises DarkroomError that names the line if the file is not UTF-8, or if a row has another number of values.
     """
-    width, rows = len(header(path)), iter(_lines(path))
+    width, rows = len(header(path)), _lines(path)
     next(rows)
     yield from _blocks(path, rows, width, size)
 
@@ -50,7 +54,7 @@ def blocks(path: Path, size: int = BLOCK) -> Iterator[list[list[str]]]:
 def parse(lines: Iterable[str], source: str) -> tuple[list[str], list[list[str]]]:
     """The names of the columns and the rows of a table in memory; raise DarkroomError as `blocks` does."""
     rows = _cells(lines, Path(source))
-    names = [name.strip() for name in next(iter(rows), [])]
+    names = _named(next(rows, []), Path(source))
     return names, [row for block in _blocks(Path(source), rows, len(names), BLOCK) for row in block]
 
 

@@ -99,13 +99,10 @@ def description_schema(kind: str = "image") -> dict[str, Any]:
     schema = TypeAdapter(KINDS[kind]).json_schema(mode="serialization")
     del schema["properties"]["reference"]
     schema["properties"] |= {name: {"type": "string"} for name in ("version", "sha256", "variant")}
-    dimensions = {"image": 3, "text": 2}[kind]
+    dimensions = {"image": 3, "text": 2}.get(kind)
     # FastAPI does not preserve the `prefixItems` that pydantic writes here
-    schema["properties"]["shape"] = {
-        "type": "array",
-        "items": {"type": "integer"},
-        "minItems": dimensions,
-        "maxItems": dimensions,
-    }
+    schema["properties"]["shape"] = {"type": "array", "items": {"type": "integer"}} | (
+        {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
+    )
     schema["required"] = list(schema["properties"])
     return schema
