@@ -8,7 +8,7 @@ import numpy as np
 from darkroom.core import arrays, params
 from darkroom.core.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.core.params import Seed
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
 from darkroom.explain import attribution, faithfulness, verdict
 from darkroom.explain.config import ExplainConfig
@@ -51,10 +51,8 @@ def main() -> None:
         write_csv(folder / "faithfulness.csv", faithfulness.table(curves, groups))
         write_csv(folder / "comparisons.csv", comparisons)
     write_json("metrics/explain.json", scores | explained.facts)
-    print(
-        f"{counted(len(shown), f'test {arrays.NOUNS[manifest.kind]}')} explained; faithfulness on {len(sample):,} random ones:",
-        *notes,
-    )
+    number = counted(len(shown), f"test {NOUNS[manifest.kind]}")
+    print(f"{number} explained; faithfulness on {len(sample):,} random ones:", *notes)
 
 
 if __name__ == "__main__":

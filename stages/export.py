@@ -4,10 +4,9 @@ In: data/arrays, models/trained, models/calibration.json, metrics of evaluate. O
 """
 
 from darkroom.core import params
-from darkroom.core.arrays import NOUNS
 from darkroom.core.outputs import new_folder, read_json, write_json
 from darkroom.core.params import Seed
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig

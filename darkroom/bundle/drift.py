@@ -1,9 +1,9 @@
 """Drift detection: whether the images that a classifier gets still resemble the validation set.
 
 Three features of each image are compared: brightness, confidence (the largest probability), and predicted class; of a
-text its length instead of the brightness, of a row of a table each column. Labels are not needed. The index (darkroom.bundle.stability.py) describes the
-latest images at any time. The p-values
-describe the last complete window, so that nobody has to count how often they were read.
+text its length instead of the brightness, of a row of a table each column. Labels are not needed. The index
+(darkroom.bundle.stability.py) describes the latest images at any time. The p-values describe the last complete window,
+so that nobody has to count how often they were read.
 """
 
 import math

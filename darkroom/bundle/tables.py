@@ -1,7 +1,7 @@
 """Run the exported classifier of rows of a table: a bundle as in `classifier`, whose model takes raw columns.
 
-model.onnx      numbers (batch, c) float32, NaN where missing, and categories (batch, k) of strings, "" where missing, in
-                the order of columns.json, dates as days since 1970 -> logits and probabilities, each (batch, K)
+model.onnx      numbers (batch, c) float32, NaN where missing, and categories (batch, k) of strings, "" where missing,
+                in the order of columns.json, dates as days since 1970 -> logits and probabilities, each (batch, K)
 columns.json    the columns: names, categories, and ranges of the training rows (darkroom/columns/schema.py)
 background.npy  typical rows (n, C) float32, to explain predictions by; their values are of different training rows
 """
@@ -15,8 +15,9 @@ import numpy as np
 from onnxruntime import InferenceSession
 
 from darkroom.bundle.classifier import CATEGORIES, NUMBERS, OUTPUTS, Bundle
-from darkroom.columns import schema, shapley
+from darkroom.columns import schema
 from darkroom.columns.schema import Schema
+from darkroom.reasons import shapley
 
 BATCH = 2048  # rows at a time
 _UNKNOWN = "\0unknown"  # a name that no category has
@@ -68,9 +69,7 @@ class TableClassifier:
 
 def answers(session: InferenceSession, columns: Schema, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """As `TableClassifier.predict`, for a model that is not in a bundle yet."""
-    parts = [
-        session.run(OUTPUTS, feeds(columns, rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)
-    ]
+    parts = [session.run(OUTPUTS, feeds(columns, rows[start : start + BATCH])) for start in range(0, len(rows), BATCH)]
     logits, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
     return logits, probabilities
 
@@ -99,5 +98,3 @@ def measured(rows: np.ndarray) -> np.ndarray:
 def features(columns: Schema) -> list[str]:
     """The names of the features that the drift watch compares."""
     return [*(f"column.{name}" for name in columns.names), "confidence", "class"]
-
-

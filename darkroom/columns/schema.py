@@ -66,7 +66,9 @@ class Column:
 
     def is_outside(self, value: float) -> bool:
         """Whether a number is outside of the range of the training rows."""
-        return self.kind != "category" and self.low is not None and not (self.low <= value <= self.high or value != value)
+        return (
+            self.kind != "category" and self.low is not None and not (self.low <= value <= self.high or value != value)
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ def parse(contents: bytes | str, source: object = FILE) -> Schema:
     try:
         given = json.loads(contents)
         columns = tuple(
-            Column(**{**one, **{name: tuple(one[name]) for name in ("categories", "absent")}}) for one in given["columns"]
+            Column(**{**one, **{name: tuple(one[name]) for name in ("categories", "absent")}})
+            for one in given["columns"]
         )
         if any(column.kind not in ("number", "date", "category") for column in columns) or not columns:
             raise ValueError("a column has an unknown kind")

@@ -25,11 +25,11 @@ import numpy as np
 
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import NOUNS
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
 HIDDEN = "hidden/"  # begins the ids of examples whose labels `preprocess.labels_per_class` hides
-NOUNS = {"image": "image", "text": "text", "table": "row"}  # what an example is called, by its kind
 TEXT = np.dtypes.StringDType()  # texts of any length: one of 1,000 characters must not widen all others
 _WRITE_AGAIN = "run `dvc repro --force preprocess` to write it again"
 
@@ -45,7 +45,10 @@ class Split:
 
     @property
     def inputs(self) -> np.ndarray:
-        """What a network sees without augmentation, a view: images (N, H, W, C) uint8, texts (N, L) int32, or rows (N, C) float32."""
+        """What a network sees without augmentation, a view.
+
+        Images (N, H, W, C) uint8, texts (N, L) int32, or rows of a table (N, C) float32.
+        """
         return centre(self.uncropped, self.size) if self.size else self.uncropped
 
     def __len__(self) -> int:
@@ -68,8 +71,8 @@ class Manifest:
     title: str
     licence: str
     classes: tuple[str, ...]
-    # Of one input: (height, width, channels); of a text (tokens at most, kinds of tokens); of a row of a table, for each
-    # column the kinds of categories, or 0 for numbers
+    # Of one input: (height, width, channels); of a text (tokens at most, kinds of tokens); of a row of a table, for
+    # each column the kinds of categories, or 0 for numbers
     shape: tuple[int, ...]
     mean: tuple[float, ...]  # by channel (last axis) over the training split, on the scale 0..1
     std: tuple[float, ...]

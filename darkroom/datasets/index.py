@@ -17,10 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from darkroom.core.arrays import NOUNS, UNLABELLED
+from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.datasets import folders, listing, manifest
 from darkroom.datasets.descriptions import DESCRIPTION, Dataset, ImageFolder
 from darkroom.datasets.listing import Listed

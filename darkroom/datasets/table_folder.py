@@ -27,6 +27,7 @@ ROWS, VALUES, PROFILES = "rows.csv", "values.npy", "profiles.json"  # in the fol
 TARGETS = ("target", "label", "class", "y")  # names of the column to predict, if dataset.yaml names none
 ID, SPLIT = "id", "split"  # columns with these names, in any case, are no inputs
 MAX_CLASSES = 200
+MAX_TEXT = 100  # characters that are kept of a value of an ignored column
 _AFFIRMATIVE = ("1", "true", "yes", "y", "t", "positive")
 
 
@@ -38,6 +39,7 @@ class Row(NamedTuple):
     split: str  # one of SPLITS, or "" if the dataset has no split of its own
     group: str
     time: str  # a number; "" if there is none
+    columns: str = ""  # the ignored columns, as a JSON object of texts; "" if there are none
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,13 @@ class _Roles:
     time: str | None
     ignored: tuple[str, ...]
 
+    def others(self) -> set[str | None]:
+        """The names of the columns that are no inputs."""
+        return {self.target, self.id, self.split, self.time, self.group, *self.ignored}
+
     def inputs(self, names: Sequence[str]) -> list[str]:
-        """The names of the columns that are inputs."""
-        others = {self.target, self.id, self.split, self.time, self.group, *self.ignored, ""}
-        return [name for name in names if name not in others]
+        """The names of the columns that are inputs; one without a name numbers the rows."""
+        return [name for name in names if name and name not in self.others()]
 
 
 def build(dataset: TableFolder, folder: str | Path) -> str:
@@ -104,11 +109,23 @@ def build(dataset: TableFolder, folder: str | Path) -> str:
     kinds = Counter(column.kind for column in columns)
     shown = ", ".join(f"{kinds[kind]} of {name}" for kind, name in _KINDS.items() if kinds[kind])
     unlabelled = sum(not row.label for row in listed)
-    summary = f"{counted(count, 'row')} of {counted(len(classes), 'class')}, {counted(len(columns), 'column')} ({shown})"
+    summary = (
+        f"{counted(count, 'row')} of {counted(len(classes), 'class')}, {counted(len(columns), 'column')} ({shown})"
+    )
     return f"{summary}; {counted(unlabelled, 'row')} without a value of {roles.target}" if unlabelled else summary
 
 
 _KINDS = {"number": "numbers", "date": "dates", "category": "categories"}
+
+
+def columns(dataset: TableFolder) -> list[str]:
+    """The columns by which rows can be sliced: the group, if there are groups, ignored columns and inputs.
+
+    Raises DarkroomError as `build` does.
+    """
+    names = records.header(next(iter(_files(dataset))))
+    roles = _roles(dataset, names)
+    return [*(["group"] if roles.group else []), *roles.ignored, *roles.inputs(names)]
 
 
 def read(folder: str | Path) -> tuple[Schema, np.ndarray, list[Row]]:
@@ -169,9 +186,7 @@ def _roles(dataset: TableFolder, names: Sequence[str]) -> _Roles:
     return _Roles(target, own.get(ID), own.get(SPLIT), dataset.group, dataset.time, dataset.ignore)
 
 
-def _profiles(
-    files: Mapping[Path, str], inputs: Sequence[str], target: str
-) -> tuple[list[Profile], Counter[str], int]:
+def _profiles(files: Mapping[Path, str], inputs: Sequence[str], target: str) -> tuple[list[Profile], Counter[str], int]:
     """Profiles of the inputs, how often each target occurs, and the number of rows."""
     found, targets, count = [Profile(name) for name in inputs], Counter[str](), 0
     for path in files:
@@ -228,26 +243,35 @@ def _write(
     listed: list[Row] = []
     for path, split in files.items():
         names, first = records.header(path), len(listed)
+        own = [name for name in names if name in roles.others()]
         for block in records.blocks(path):
             cells = dict(zip(names, records.columns_of(block), strict=True))
             start = len(listed)
             for place, column in enumerate(columns):
                 out[start : start + len(block), place] = _encoded(column, cells[column.name])
             for number in range(len(block)):
-                of = {key: cells[name][number].strip() for key, name in vars(roles).items() if key in Row._fields and name}
-                listed.append(_row(of, cells[roles.target][number], path, start - first + number + 1, split))
+                of = {name: cells[name][number] for name in own}
+                listed.append(_row(roles, of, path, start - first + number + 1, split))
     rows.writerows(listed)
     out.flush()
     return listed
 
 
-def _row(of: Mapping[str, str], target: str, path: Path, number: int, split: str) -> Row:
-    own = of.get("split", "")
+def _row(roles: _Roles, of: Mapping[str, str], path: Path, number: int, split: str) -> Row:
+    """The row with these values of columns that are no inputs."""
+    own = listing.stripped(of.get(roles.split, ""))
+    where = f"{path}, row {number},"
     if own and not listing.split_named(own):
-        raise DarkroomError(f"{path}, row {number}, has the split {own!r}: it must be train, val, test or empty.")
-    time = _time(of["time"], f"{path}, row {number}") if "time" in of else ""
-    name = of.get("id") or f"{path.stem}/{number:05}"
-    return Row(name, values.category(target), listing.split_named(own) or split, of.get("group", ""), time)
+        raise DarkroomError(f"{where} has the split {own!r}: it must be train, val, test or empty.")
+    ignored = {name: values.category(of[name])[:MAX_TEXT] for name in roles.ignored}
+    return Row(
+        id=listing.stripped(of.get(roles.id, "")) or f"{path.stem}/{number:05}",
+        label=values.category(of[roles.target]),
+        split=listing.split_named(own) or split,
+        group=listing.stripped(of.get(roles.group, "")),
+        time=_time(of[roles.time], where) if roles.time else "",
+        columns=json.dumps(ignored, ensure_ascii=False) if ignored else "",
+    )
 
 
 def _time(given: str, where: str) -> str:

@@ -48,7 +48,7 @@ def table(
 
 
 def _compared(own: tuple[int, int], others: tuple[int, int]) -> tuple[float, ...]:
-    """Size, fraction and bounds of a group given its (events, size), and the difference from another, and its bounds."""
+    """Size, fraction and bounds of a group given its (events, size); the difference from another, and its bounds."""
     (events, size), (other_events, other_size) = own, others
     fraction = events / size if size else np.nan
     low, high = wilson(events, size)

@@ -1,4 +1,4 @@
-"""What the evaluation shows of rows of a table: mistakes with their values, and stand-ins for rows of something else."""
+"""What the evaluation shows of rows of a table: mistakes with their values, and stand-ins for other rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -43,9 +43,7 @@ def importance(network: nn.Module, test: Split, schema: Schema) -> pd.DataFrame:
     return found.sort_values("loss_increase", ascending=False, kind="stable", ignore_index=True)
 
 
-def partial(
-    network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Sequence[str], label: int
-) -> pd.DataFrame:
+def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Sequence[str], label: int) -> pd.DataFrame:
     """One row per column and value: column, value, probability: the mean over random rows if all had this value.
 
     Values are quantiles of a column of numbers, or the most frequent categories.

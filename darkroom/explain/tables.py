@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from darkroom.columns import schema, shapley
+from darkroom.columns import schema
 from darkroom.columns.schema import MISSING
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
@@ -22,6 +22,7 @@ from darkroom.explain.budget import SECONDS
 from darkroom.explain.faithfulness import RANDOM
 from darkroom.figures import drawing
 from darkroom.models.inference import predict, probabilities
+from darkroom.reasons import shapley
 
 ARRAYS = "data/arrays"
 METHODS = ("shapley", "leave_one_out")
@@ -92,7 +93,9 @@ class Tables:
                 label=self._classes[test.labels[index]],
                 predicted=self._classes[probabilities[place].argmax()],
                 confidence=float(probabilities[place].max()),
-                values=[column.text(value) for column, value in zip(self._schema.columns, test.inputs[index], strict=True)],
+                values=[
+                    column.text(value) for column, value in zip(self._schema.columns, test.inputs[index], strict=True)
+                ],
                 contributions=maps["shapley"][place],
             )
             for place, index in enumerate(chosen.tolist())

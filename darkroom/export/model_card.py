@@ -68,7 +68,10 @@ def table_card(manifest: TableManifest, per_class: Sequence[Mapping[str, Any]]) 
 
 
 def _rendered(
-    template: Path, manifest: Manifest | TextManifest | TableManifest, per_class: Sequence[Mapping[str, Any]], **more: Any
+    template: Path,
+    manifest: Manifest | TextManifest | TableManifest,
+    per_class: Sequence[Mapping[str, Any]],
+    **more: Any,
 ) -> str:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

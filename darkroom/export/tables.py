@@ -12,7 +12,7 @@ from darkroom.bundle import classifier, drift
 from darkroom.bundle import tables as bundled
 from darkroom.bundle.classifier import VARIANTS
 from darkroom.bundle.manifest import Decision, TableManifest
-from darkroom.columns import schema, shapley
+from darkroom.columns import schema
 from darkroom.columns.schema import FIRST
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
@@ -22,6 +22,7 @@ from darkroom.export.graph import convert
 from darkroom.export.raw_columns import ROWS, with_raw_columns
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import Trained
+from darkroom.reasons import shapley
 
 ARRAYS = "data/arrays"
 GOLDEN_ROWS = 8
@@ -39,9 +40,7 @@ class Tables:
         self._schema = schema.parse(self._described)
         model = dynamic.Classifier(trained.network, calibration["temperature"])
         sizes = {"inputs": {0: torch.export.Dim("batch")}}
-        program = torch.export.export(
-            model.eval(), (torch.zeros(2, len(self._schema.columns)),), dynamic_shapes=sizes
-        )
+        program = torch.export.export(model.eval(), (torch.zeros(2, len(self._schema.columns)),), dynamic_shapes=sizes)
         graph = convert(program, sizes, ROWS, classifier.OUTPUTS, settings.opset)
         graphs = {"fp32": graph, "int8": dynamic.quantised(graph)}
         self.models = {
@@ -90,9 +89,7 @@ class Tables:
         decision = self._calibration.get("decision")
         calibration = {name: value for name, value in self._calibration.items() if name != "decision"}
         common = bundling.common(self._trained, self._settings.opset, calibration, evaluated, reference, files)
-        return TableManifest(
-            **common, target=self._schema.target, decision=Decision(**decision) if decision else None
-        )
+        return TableManifest(**common, target=self._schema.target, decision=Decision(**decision) if decision else None)
 
     def require_preprocessing(self, _: TableManifest) -> dict[str, int]:
         """Raise DarkroomError unless raw values of test rows become those that the network was evaluated on."""

@@ -29,9 +29,7 @@ class FtTransformer(RowNetwork):
         super().__init__()
         self.embedding = ColumnEmbedding(shape, bins, embed_dim, hidden_values)
         self.token = nn.Parameter(torch.empty(embed_dim).uniform_(-(embed_dim**-0.5), embed_dim**-0.5))
-        self.encoder = nn.ModuleList(
-            Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth)
-        )
+        self.encoder = nn.ModuleList(Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim)
         self.head = nn.Linear(embed_dim, classes)
 

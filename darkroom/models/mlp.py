@@ -26,10 +26,7 @@ class Mlp(RowNetwork):
         self.embedding = ColumnEmbedding(shape, bins, embed_dim, hidden_values)
         sizes = [embed_dim * len(shape), *[hidden_size] * depth]
         self.layers = nn.Sequential(
-            *(
-                nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Dropout(dropout))
-                for size in sizes[:-1]
-            )
+            *(nn.Sequential(nn.Linear(size, hidden_size), nn.ReLU(), nn.Dropout(dropout)) for size in sizes[:-1])
         )
         self.head = nn.Linear(hidden_size, classes)
 

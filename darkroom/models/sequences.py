@@ -80,7 +80,7 @@ def shuffled(found: np.ndarray, steps: int, generator: torch.Generator) -> tuple
 
 
 def example(network: nn.Module, shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:
-    """Inputs of `network` for examples of `shape`, all alike: sequences (count, L), or rows (count, C) or (count, C, ...) float32.
+    """Inputs of `network` for examples of `shape`, all alike: (count, C, ...) float32, or sequences (count, L) int64.
 
     `shape` is (L, kinds of indices) for sequences, has one number per column for rows, and is channels last for images.
     """

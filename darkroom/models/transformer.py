@@ -29,9 +29,7 @@ class Transformer(SequenceNetwork):
         self.embedding = nn.Embedding(vocabulary, embed_dim, padding_idx=PADDING)
         self.positions = nn.Parameter(torch.empty(length, embed_dim))
         self.dropout = nn.Dropout(dropout)
-        self.encoder = nn.ModuleList(
-            Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth)
-        )
+        self.encoder = nn.ModuleList(Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim)
         self.importance = nn.Linear(embed_dim, 1, bias=False)
         self.head = nn.Linear(embed_dim, classes)

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkroom.core.arrays import NOUNS, SPLITS, UNLABELLED, Manifest, Split
+from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest, Split
 from darkroom.core.outputs import new_folder, write_csv
+from darkroom.core.spelling import NOUNS
 from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
 from darkroom.preprocess.shift import Shift
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from darkroom.columns import schema
 from darkroom.columns.schema import MISSING, UNKNOWN, Column
@@ -52,8 +51,8 @@ def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: i
                 "distinct": found[column.name].distinct,
                 **{f"missing_{name}": float(_missing(column, own[name]).mean()) for name in SPLITS},
                 "unknown_test": float((own["test"] == UNKNOWN).mean()) if column.kind == "category" else None,
-                "low": column.low,
-                "high": column.high,
+                "low": None if column.low is None else column.text(column.low),
+                "high": None if column.high is None else column.text(column.high),
                 "auc_alone": round(auc, 4),
                 "notes": "; ".join(notes[column.name]),
             }
@@ -81,8 +80,16 @@ def alone(column: Column, splits: Mapping[str, Split], index: int) -> float:
     for label in np.unique(truth):
         rates = (np.bincount(bins[0], labels[0] == label, size) + 1) / (totals + 2)
         if 0 < (truth == label).sum() < len(truth):
-            best = max(best, float(roc_auc_score(truth == label, rates[others])))
+            best = max(best, _auc(rates[others], truth == label))
     return best
+
+
+def _auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
+    """The area under the ROC curve of scores (N,) of few different values; ties count half."""
+    _, index = np.unique(scores, return_inverse=True)
+    positive, total = np.bincount(index, is_positive), np.bincount(index)
+    other = total - positive
+    return float((positive * (np.cumsum(other) - other / 2)).sum() / (positive.sum() * other.sum()))
 
 
 def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int) -> list[str]:
@@ -94,7 +101,7 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
         said.append(f"same as {found.same_as}")
     if auc >= LEAKING:
         said.append("may leak the target")
-    if found.numbers_rows and rows > 2 or (column.kind == "category" and found.distinct > ID_LIKE * rows):
+    if (found.numbers_rows and rows > 2) or (column.kind == "category" and found.distinct > ID_LIKE * rows):
         said.append("looks like an id")
     elif found.distinct > len(column.categories) > 0 and column.kind == "category":
         said.append(f"{found.distinct - len(column.categories)} rare categories are unknown")

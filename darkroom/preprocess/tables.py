@@ -1,6 +1,7 @@
 """The rows of a table: compared, split by time if wanted, and packed; categories and ranges are those of training."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +42,9 @@ class Tables:
             times = np.array([float(row.time) for row in rows])
             given = by_time(given, times, settings.test_fraction, settings.val_fraction)
         groups = np.array([row.group for row in rows], TEXT)
-        self.samples = Samples(np.array([row.id for row in rows], TEXT), label, given, groups)
+        kept = [json.loads(row.columns or "{}") for row in rows]
+        columns = {name: np.array([one[name] for one in kept], TEXT) for name in kept[0]}
+        self.samples = Samples(np.array([row.id for row in rows], TEXT), label, given, groups, columns)
         self.unusable: dict[int, str] = {}
         self.aspects = np.ones(len(rows))
         first = first_equal(self.values)
@@ -117,7 +120,8 @@ def first_equal(values: np.ndarray) -> np.ndarray:
     for start in range(0, len(values), _BLOCK):
         block = np.ascontiguousarray(values[start : start + _BLOCK])
         digests[start : start + len(block)] = [
-            hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in block + np.float32(0)  # -0 is 0
+            hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+            for row in block + np.float32(0)  # -0 is 0
         ]
     _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
     return first[inverse]

@@ -51,7 +51,9 @@ def missing_values(rows: np.ndarray, is_number: np.ndarray, fraction: float, ran
     return np.where(random.random(rows.shape) < fraction, np.where(is_number, np.nan, MISSING), rows)
 
 
-def missing_columns(rows: np.ndarray, is_number: np.ndarray, fraction: float, random: np.random.Generator) -> np.ndarray:
+def missing_columns(
+    rows: np.ndarray, is_number: np.ndarray, fraction: float, random: np.random.Generator
+) -> np.ndarray:
     """Whole columns are missing, at least one."""
     order = random.permutation(rows.shape[1])
     gone = np.isin(np.arange(rows.shape[1]), order[: max(1, round(fraction * rows.shape[1]))])

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from darkroom.core.arrays import NOUNS
+from darkroom.core.spelling import NOUNS
 from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api, table_api, text_api
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import Gate, is_guarded

@@ -47,7 +47,7 @@ def contributions(score: LogOdds, row: np.ndarray, typical: np.ndarray) -> tuple
 
 
 def paths_from(row: np.ndarray, typical: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows (2 B, C + 1, C) that turn each typical row into `row` one column after the other, and the orders (2 B, C)."""
+    """Rows (2 B, C + 1, C) that turn each typical row into `row` column by column, and the orders (2 B, C)."""
     count, random = len(row), numpy_generator(0, "orders", len(row))
     drawn = [random.permutation(count) for _ in typical]
     orders = np.array([order for one in drawn for order in (one, one[::-1])])
