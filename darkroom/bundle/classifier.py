@@ -5,7 +5,7 @@ model.onnx        images (batch, height, width, C) uint8, 0..255, of any height 
                   temperature scaling, softmax -> probabilities (batch, K) float32
 model.int8.onnx   the same with an int8 network, if it passed its checks (darkroom/export/gates.py)
 golden.npz        images (n, H, W, C) uint8, and each model's logits and probabilities (n, K) float32 at export
-manifest.json     the fields of `Manifest`, or of `TextManifest` or `TableManifest`: darkroom/bundle/texts.py and tables.py
+manifest.json     the fields of `Manifest`, or of `TextManifest` or `TableManifest`: bundle/texts.py and tables.py
                   say what differs for texts and rows of a table
 README.md         the model card
 """

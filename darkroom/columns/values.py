@@ -33,7 +33,7 @@ def is_infinite(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """The number that a value is; NaN for a missing one, or one too large for float32. Raise ValueError if it is none."""
+    """The number that a value is; NaN for a missing one, or one too large for float32. Raises ValueError for others."""
     if is_missing(value):
         return math.nan
     if not isinstance(value, int | float) and not (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):

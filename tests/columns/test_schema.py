@@ -27,7 +27,9 @@ def test_missing_values_have_a_place_of_their_own():
     assert math.isnan(row[0]) and row[1] == schema.MISSING and remarks.missing == ("age", "job", "since")
 
 
-@pytest.mark.parametrize(("given", "named"), [({"age": "old"}, "age"), ({"job": ["x"]}, "job"), ({"since": 5}, "since")])
+@pytest.mark.parametrize(
+    ("given", "named"), [({"age": "old"}, "age"), ({"job": ["x"]}, "job"), ({"since": 5}, "since")]
+)
 def test_a_value_that_fits_no_column_is_refused(given: dict, named: str):
     with pytest.raises(Unusable, match=named):
         SCHEMA.row(given)
@@ -58,7 +60,9 @@ def test_the_file_is_read_back():
     assert schema.parse(schema.to_json(SCHEMA)) == SCHEMA
 
 
-@pytest.mark.parametrize("change", [{"columns": []}, {"columns": [{"name": "a", "kind": "x"}]}, {"target": None, "positive": 0}])
+@pytest.mark.parametrize(
+    "change", [{"columns": []}, {"columns": [{"name": "a", "kind": "x"}]}, {"target": None, "positive": 0}]
+)
 def test_a_damaged_file_is_reported(change: dict):
     given = json.loads(schema.to_json(SCHEMA)) | change
     if "target" in change:

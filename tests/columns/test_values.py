@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from darkroom.columns import values
 
 
-@pytest.mark.parametrize("given", [None, "", "  ", "NA", "n/a", "NaN", "null", "None", "?", "-", math.nan, math.inf, "-inf"])
+@pytest.mark.parametrize(
+    "given", [None, "", "  ", "NA", "n/a", "NaN", "null", "None", "?", "-", math.nan, math.inf, "-inf"]
+)
 def test_what_stands_for_no_value(given: object):
     assert values.is_missing(given)
     assert math.isnan(values.number(given)) and math.isnan(values.day(given)) and values.category(given) == ""

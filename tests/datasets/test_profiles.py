@@ -38,7 +38,9 @@ def test_counts_do_not_depend_on_the_blocks():
         assert (one.rows, one.missing, one.infinite, one.categories) == (5, 2, 1, {"1": 1, "2": 2})
 
 
-@pytest.mark.parametrize(("cells", "numbers"), [(["1", "2", "3"], True), (["7", "8"], True), (["1", "3"], False), (["a", "b"], False)])
+@pytest.mark.parametrize(
+    ("cells", "numbers"), [(["1", "2", "3"], True), (["7", "8"], True), (["1", "3"], False), (["a", "b"], False)]
+)
 def test_a_column_that_numbers_the_rows(cells: list[str], numbers: bool):
     assert seen(cells).rising is numbers and seen(cells[:1], cells[1:]).rising is numbers
 

@@ -50,7 +50,7 @@ def test_the_users_description_counts():
     )
     columns, _, rows = table_folder.read("data/raw")
     assert columns.positive == "clerk" and columns.columns[0].categories == ("20", "40")
-    assert [(row.group, row.columns) for row in rows][0] == ("no", '{"since": "2024-01-01"}')
+    assert (rows[0].group, rows[0].columns) == ("no", '{"since": "2024-01-01"}')
     assert table_folder.columns(descriptions.load("toy")) == ["group", "since", "age"]
 
 

@@ -82,7 +82,10 @@ def test_rare_categories_are_unknown():
 def test_the_latest_rows_are_held_out_by_time():
     found = packed(rows(), time="t")
     assert found.schema.names == ["x", "c"]  # the time is no input
-    number = {split: [int(one.partition("/")[2]) for one in getattr(found, split).ids.tolist()] for split in ("train", "val", "test")}
+    number = {
+        split: [int(one.partition("/")[2]) for one in getattr(found, split).ids.tolist()]
+        for split in ("train", "val", "test")
+    }
     assert max(number["train"]) < min(number["val"]) and max(number["val"]) < min(number["test"])
     assert len(number["test"]) == 40 and len(number["val"]) == 16
 
@@ -101,7 +104,10 @@ def test_a_single_time_cannot_be_split():
 def test_rows_of_a_group_stay_in_one_split():
     given = [{**row, "g": str(number // 10)} for number, row in enumerate(rows())]
     found = packed(given, group="g")
-    of = {name: {given[int(one.partition("/")[2]) - 1]["g"] for one in getattr(found, name).ids.tolist()} for name in ("train", "val", "test")}
+    of = {
+        name: {given[int(one.partition("/")[2]) - 1]["g"] for one in getattr(found, name).ids.tolist()}
+        for name in ("train", "val", "test")
+    }
     assert not of["train"] & of["test"] and not of["train"] & of["val"] and "g" not in found.schema.names
 
 

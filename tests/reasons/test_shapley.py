@@ -40,7 +40,9 @@ def test_two_columns_that_act_together_share_what_they_add():
 
 def test_missing_values_of_typical_rows_are_kept():
     typical = np.array([[np.nan, 1]], np.float32)
-    found, _ = shapley.contributions(lambda rows: np.isnan(rows[:, 0]).astype(float), np.array([0, 0], np.float32), typical)
+    found, _ = shapley.contributions(
+        lambda rows: np.isnan(rows[:, 0]).astype(float), np.array([0, 0], np.float32), typical
+    )
     np.testing.assert_allclose(found, [-1, 0])
 
 
