@@ -18,12 +18,12 @@ class FtTransformer(RowNetwork):
         self,
         shape: tuple[int, ...],
         classes: int,
-        bins: int = 32,
         embed_dim: int = 64,
         depth: int = 2,
         heads: int = 4,
         mlp_ratio: float = 2.0,
         dropout: float = 0.1,
+        bins: int = 32,
         hidden_values: float = 0.02,
     ):
         super().__init__()

@@ -27,9 +27,9 @@ class TabM(RowNetwork):
         embed_dim: int = 16,
         hidden_size: int = 256,
         depth: int = 2,
-        members: int = 32,
         dropout: float = 0.1,
         hidden_values: float = 0.02,
+        members: int = 32,
     ):
         super().__init__()
         self.embedding = ColumnEmbedding(shape, bins, embed_dim, hidden_values)
