@@ -7,7 +7,7 @@ from darkroom import schema
 from darkroom.core.outputs import write_json
 from darkroom.core.stage import run
 from darkroom.datasets import descriptions as datasets
-from darkroom.datasets import manifest
+from darkroom.datasets import manifest, table_folder
 from darkroom.evaluate import slices
 from darkroom.pretrained import consistency
 from darkroom.teachers import descriptions as teachers
@@ -18,7 +18,9 @@ def main() -> None:
     dataset = chosen.data.dataset
     datasets.require_known(dataset)
     if chosen.evaluate.slices:
-        slices.require_known(chosen.evaluate.slices, manifest.columns(datasets.load(dataset).folder))
+        described = datasets.load(dataset)
+        columns = table_folder.columns(described) if described.kind == "table" else manifest.columns(described.folder)
+        slices.require_known(chosen.evaluate.slices, columns)
     train, given = chosen.train, chosen.preprocess
     inputs = given.color, given.text.tokenizer
     consistency.require_consistent(chosen.model, *inputs, train.tune, train.batch_norm)

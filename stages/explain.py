@@ -8,17 +8,18 @@ import numpy as np
 from darkroom.core import arrays, params
 from darkroom.core.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.core.params import Seed
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
 from darkroom.explain import attribution, faithfulness, verdict
 from darkroom.explain.config import ExplainConfig
 from darkroom.explain.images import Images
 from darkroom.explain.selection import select
+from darkroom.explain.tables import Tables
 from darkroom.explain.texts import Texts
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
 
-KINDS = {"image": Images, "text": Texts}
+KINDS = {"image": Images, "text": Texts, "table": Tables}
 
 
 def main() -> None:
@@ -50,10 +51,8 @@ def main() -> None:
         write_csv(folder / "faithfulness.csv", faithfulness.table(curves, groups))
         write_csv(folder / "comparisons.csv", comparisons)
     write_json("metrics/explain.json", scores | explained.facts)
-    print(
-        f"{counted(len(shown), f'test {manifest.kind}')} explained; faithfulness on {len(sample):,} random ones:",
-        *notes,
-    )
+    number = counted(len(shown), f"test {NOUNS[manifest.kind]}")
+    print(f"{number} explained; faithfulness on {len(sample):,} random ones:", *notes)
 
 
 if __name__ == "__main__":

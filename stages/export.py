@@ -6,17 +6,18 @@ In: data/arrays, models/trained, models/calibration.json, metrics of evaluate. O
 from darkroom.core import params
 from darkroom.core.outputs import new_folder, read_json, write_json
 from darkroom.core.params import Seed
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig
 from darkroom.export.images import Images
+from darkroom.export.tables import Tables
 from darkroom.export.texts import Texts
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict
 
-KINDS = {"image": Images, "text": Texts}
+KINDS = {"image": Images, "text": Texts, "table": Tables}
 
 
 def main() -> dict[str, float]:
@@ -44,8 +45,8 @@ def main() -> dict[str, float]:
 
     size = round(len(exported.models["fp32"]) / 1e6, 3)
     write_json("metrics/export.json", {**found, **judged, "size_mb": size, "opset": settings.opset})
-    tested = counted(len(test), f"test {kind}")
-    print(f"models/bundle: {size:.2f} MB, equal on {tested}, {latency:.2f} ms per {kind}")
+    tested = counted(len(test), f"test {NOUNS[kind]}")
+    print(f"models/bundle: {size:.2f} MB, equal on {tested}, {latency:.2f} ms per {NOUNS[kind]}")
     print(gates.summary(judged, speedup))
     return {"latency_ms": round(latency, 3), "int8_speedup": round(speedup, 2)}
 

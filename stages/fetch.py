@@ -5,11 +5,11 @@ In: data/datasets/<name>. Out: data/raw.
 
 from darkroom.core import params
 from darkroom.core.stage import run
-from darkroom.datasets import descriptions, index, sources, texts
+from darkroom.datasets import descriptions, index, sources, table_folder, texts
 from darkroom.datasets.config import DataConfig
-from darkroom.datasets.descriptions import ImageFolder, Published, TextFolder
+from darkroom.datasets.descriptions import ImageFolder, Published, TableFolder, TextFolder
 
-FETCH = {ImageFolder: index.build, TextFolder: texts.build, Published: sources.fetch}
+FETCH = {ImageFolder: index.build, TextFolder: texts.build, TableFolder: table_folder.build, Published: sources.fetch}
 
 
 def main() -> None:

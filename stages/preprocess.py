@@ -9,10 +9,10 @@ from darkroom.core import arrays, params
 from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
-from darkroom.preprocess import cleaning, groups, images, raw_data, report, selection, shift, texts
+from darkroom.preprocess import cleaning, groups, images, raw_data, report, selection, shift, tables, texts
 from darkroom.preprocess.config import PreprocessConfig
 
-KINDS = {"image": (images, images.Images), "text": (texts, texts.Texts)}
+KINDS = {"image": (images, images.Images), "text": (texts, texts.Texts), "table": (tables, tables.Tables)}
 
 
 def main() -> None:

@@ -8,17 +8,18 @@ from darkroom.core.outputs import new_folder, write_csv, write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.models.checkpoints import open_trained
-from darkroom.robustness import corruptions, measurement, text_corruptions
+from darkroom.robustness import corruptions, measurement, table_corruptions, text_corruptions
 from darkroom.robustness.config import RobustnessConfig
 
-KINDS = {"image": corruptions, "text": text_corruptions}
+KINDS = {"image": corruptions, "text": text_corruptions, "table": table_corruptions}
 
 
 def main() -> None:
     seed, settings = params.load(seed=Seed, robustness=RobustnessConfig)
     trained = open_trained()
-    samples = measurement.affordable(settings.samples, len(settings.severities), trained.manifest.shape)
-    test = measurement.subset(trained.split("test"), samples, seed)
+    test = trained.split("test")
+    samples = measurement.affordable(settings.samples, len(settings.severities), test.inputs.shape[1:])
+    test = measurement.subset(test, samples, seed)
     path = f"data/baselines/{trained.manifest.dataset}.csv"
     baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 

@@ -5,7 +5,8 @@ model.onnx        images (batch, height, width, C) uint8, 0..255, of any height 
                   temperature scaling, softmax -> probabilities (batch, K) float32
 model.int8.onnx   the same with an int8 network, if it passed its checks (darkroom/export/gates.py)
 golden.npz        images (n, H, W, C) uint8, and each model's logits and probabilities (n, K) float32 at export
-manifest.json     the fields of `Manifest`, or of `TextManifest`: darkroom/bundle/texts.py says what differs for texts
+manifest.json     the fields of `Manifest`, or of `TextManifest` or `TableManifest`: bundle/texts.py and tables.py
+                  say what differs for texts and rows of a table
 README.md         the model card
 """
 
@@ -26,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from darkroom.bundle.drift import require_reference
-from darkroom.bundle.manifest import Manifest, TextManifest
+from darkroom.bundle.manifest import Manifest, TableManifest, TextManifest
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.inputs.image import decode
@@ -37,14 +38,16 @@ VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
 TYPICAL_TOKENS = 16  # of a text, for the latency
 TOKENS, EMBEDDING = "tokens", "sentence_embedding"  # the input of a model of texts; its output for similar questions
-KINDS = {"image": Manifest, "text": TextManifest}
-NEEDED = {"image": (), "text": ("tokenizer.json",)}  # files besides the models and the golden inputs
-FILES = {"image": (), "text": ("tokenizer.json", "answers.json", "faq.json", "faq.npy")}
+NUMBERS, CATEGORIES = "numbers", "categories"  # the inputs of a model of rows of a table
+KINDS = {"image": Manifest, "text": TextManifest, "table": TableManifest}
+NEEDED = {"image": (), "text": ("tokenizer.json",), "table": ("columns.json", "background.npy")}
+FILES = {**NEEDED, "text": ("tokenizer.json", "answers.json", "faq.json", "faq.npy")}
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 # Other CPUs round differently. One that sums int8 products in 16 bits overflows; its error is larger and is refused.
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
 _MAX_PIXELS = 2**19  # of a batch of `answers`, whose feature maps would fill the memory if the images are large
 _LARGE = 2**20  # pixel values; memory for resizing more than these is not kept
+_ONNX = {"float32": "float", "str": "string"}  # names of dtypes
 _REMEDY = "run `dvc repro --force export` to write the bundle again"
 
 
@@ -53,11 +56,11 @@ class Bundle:
     """A classifier ready to run, and what its outputs mean."""
 
     session: InferenceSession
-    manifest: Manifest | TextManifest
+    manifest: Manifest | TextManifest | TableManifest
     variant: str  # of VARIANTS
     version: str  # the first 12 hex digits of the manifest's SHA-256
     sha256: str  # of the ONNX file that runs
-    others: Mapping[str, bytes] = field(default_factory=dict)  # contents of its other files by name, for texts
+    others: Mapping[str, bytes] = field(default_factory=dict)  # contents of its other files by name
 
 
 def read(folder: str | Path, threads: int, variant: str = "fp32") -> Bundle:
@@ -89,12 +92,15 @@ def check_golden(bundle: Bundle, folder: str | Path) -> None:
     path = Path(folder) / GOLDEN
     contents = _verified(path, bundle.manifest.files[GOLDEN])
     try:
-        name, dtype, shape = _input(bundle.manifest)
+        inputs = _inputs(bundle.manifest)
         with np.load(BytesIO(contents), allow_pickle=False) as golden:
-            images, *expected = (golden[name] for name in (name, *golden_names(bundle.variant)))
-        if images.dtype != dtype or images.shape[1:] != shape:
-            raise ValueError(f"images have dtype {images.dtype} and shape {images.shape[1:]}")
-        found = bundle.session.run(OUTPUTS, {name: images})
+            feeds = {name: golden[name] for name in inputs}
+            expected = [golden[name] for name in golden_names(bundle.variant)]
+        for name, (dtype, shape) in inputs.items():
+            given = feeds[name]
+            if (given.dtype != dtype and (given.dtype.kind, dtype) != ("U", "str")) or given.shape[1:] != shape:
+                raise ValueError(f"{name} have dtype {given.dtype} and shape {given.shape[1:]}")
+        found = bundle.session.run(OUTPUTS, feeds)
         if [(one.shape, one.dtype) for one in found] != [(one.shape, one.dtype) for one in expected]:
             raise ValueError(
                 f"outputs have {', '.join(f'dtype {one.dtype} and shape {one.shape}' for one in expected)}"
@@ -109,9 +115,13 @@ def check_golden(bundle: Bundle, folder: str | Path) -> None:
         )
 
 
-def _input(manifest: Manifest | TextManifest) -> tuple[str, str, tuple[int, ...]]:
-    """Name, dtype and shape of one input of the model."""
-    return (TOKENS, "int64", manifest.shape[:1]) if manifest.kind == "text" else (INPUT, "uint8", manifest.shape)
+def _inputs(manifest: Manifest | TextManifest | TableManifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The dtype and the shape of one example of each input of the model, by name."""
+    if manifest.kind == "table":
+        numbers = sum(size == 0 for size in manifest.shape)
+        found = {NUMBERS: ("float32", (numbers,)), CATEGORIES: ("str", (len(manifest.shape) - numbers,))}
+        return {name: (dtype, shape) for name, (dtype, shape) in found.items() if shape != (0,)}
+    return {TOKENS: ("int64", manifest.shape[:1])} if manifest.kind == "text" else {INPUT: ("uint8", manifest.shape)}
 
 
 def golden_names(variant: str) -> list[str]:
@@ -170,8 +180,10 @@ def decode_image(manifest: Manifest, contents: bytes) -> np.ndarray:
 
 def latency_ms(bundle: Bundle, repeats: int = 200) -> float:
     """Milliseconds for one input: the median of `repeats` runs, after a tenth as many to warm up."""
-    name, dtype, shape = _input(bundle.manifest)
-    one = {name: np.ones((1, TYPICAL_TOKENS), dtype) if name == TOKENS else np.zeros((1, *shape), dtype)}
+    one = {
+        name: np.ones((1, TYPICAL_TOKENS), dtype) if name == TOKENS else np.zeros((1, *shape), dtype)
+        for name, (dtype, shape) in _inputs(bundle.manifest).items()
+    }
     seconds = []
     for _ in range(repeats + repeats // 10):
         started = time.perf_counter()
@@ -242,9 +254,12 @@ def _require_signature(session: InferenceSession, manifest: Manifest, path: Path
     outputs = [(name, "tensor(float)", None, len(manifest.classes)) for name in OUTPUTS]
     if "faq.npy" in manifest.files:
         outputs.append((EMBEDDING, "tensor(float)", None, values[-1].shape[-1]))
-    name, dtype, shape = _input(manifest)
-    free = (None,) * min(2, len(shape))  # any height and width, or any length
-    if found != [(name, f"tensor({dtype})", None, *free, *shape[2:]), *outputs]:
+    fixed = {"image": 2, "text": 1, "table": 0}[manifest.kind]  # any height and width, or any length
+    inputs = [
+        (name, f"tensor({_ONNX.get(dtype, dtype)})", None, *[None] * fixed, *shape[fixed:])
+        for name, (dtype, shape) in _inputs(manifest).items()
+    ]
+    if found != [*inputs, *outputs]:
         raise DarkroomError(
             f"{path} has other inputs or outputs than {MANIFEST} describes, for {manifest.kind}s of "
             f"{len(manifest.classes)} classes: {_REMEDY}."

@@ -1,14 +1,14 @@
 """Drift detection: whether the images that a classifier gets still resemble the validation set.
 
 Three features of each image are compared: brightness, confidence (the largest probability), and predicted class; of a
-text its length in tokens and its number of unknown tokens instead of the brightness. Labels are not needed. The index
-(darkroom.bundle.stability.py) describes the latest images at any time. The p-values describe the last complete window,
-so that nobody has to count how often they were read.
+text its length in tokens and its number of unknown tokens instead of the brightness, of a row of a table each column.
+Labels are not needed. The index (darkroom.bundle.stability.py) describes the latest images at any time. The p-values
+describe the last complete window, so that nobody has to count how often they were read.
 """
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from darkroom.bundle import stability
 
 FEATURES = ("brightness", "confidence", "class")
 OF_KIND = {"image": FEATURES, "text": ("length", "unknown", "confidence", "class")}
+SAMPLES = "samples"  # in a reference: how many examples it describes
 WINDOW = 2000  # images
 
 
@@ -43,23 +44,53 @@ def reference(images: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
 
 
 def reference_of(kind: str, measured: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """As `reference`, for examples of a kind of OF_KIND, given its first features `measured`, (N,) or (N, features)."""
+    """As `reference`, for examples of a kind of OF_KIND, given its first features `measured`, (N,) or (N, F)."""
+    return reference_by(OF_KIND[kind], measured, probabilities)
+
+
+def reference_by(features: Sequence[str], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """As `reference`, given the values `measured` (N,) or (N, F) of all features but the last two.
+
+    A value that is missing is -inf, and has a bin of its own if there are any.
+    """
     described, fixed = {}, {"class": np.arange(1, probabilities.shape[1]), "unknown": np.ones(1)}
-    for feature, values in _values(OF_KIND[kind], measured, probabilities).items():
-        edges = fixed[feature] if feature in fixed else stability.edges(values)
+    for feature, values in _values(features, measured, probabilities).items():
+        edges = fixed[feature] if feature in fixed else _edges(values)
         counts = stability.binned(edges, values)
         described[feature] = {"edges": edges.tolist(), "fractions": (counts / len(values)).tolist()}
-    return {"samples": len(measured), **described}
+    return {SAMPLES: len(measured), **described}
 
 
 def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image") -> None:
     """Raise ValueError, KeyError or TypeError if `given` is not a result of `reference` with `classes` classes."""
-    for feature in OF_KIND[kind]:
+    for feature in require_features(given, kind):
         edges, fractions = given[feature]["edges"], given[feature]["fractions"]
         expected = list(range(1, classes)) if feature == "class" else sorted(set(edges))
         fits = list(edges) == expected and len(fractions) == len(edges) + 1
         if not (fits and min(fractions) >= 0 and math.isclose(sum(fractions), 1) and given["samples"] > 0):
             raise ValueError(f"the bins of reference.{feature} are invalid")
+
+
+def features(reference: Mapping[str, Any]) -> tuple[str, ...]:
+    """The features that a reference describes, in their order."""
+    return tuple(name for name in reference if name != SAMPLES)
+
+
+def require_features(given: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """The features of a reference of examples of this kind; raise ValueError if they are others."""
+    found = features(given)
+    fits = found[-2:] == FEATURES[-2:] if kind == "table" else set(found) == set(OF_KIND[kind])
+    if not fits:
+        raise ValueError(f"the reference describes {', '.join(found)}")
+    return found
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """The edges between bins of values (N,), of which missing ones are -inf."""
+    held = values[np.isfinite(values)]
+    if len(held) == len(values):
+        return stability.edges(values)
+    return np.unique([held.min(), *stability.edges(held)]) if len(held) else np.zeros(1)
 
 
 def brightness(images: np.ndarray) -> np.ndarray:
@@ -76,7 +107,7 @@ class Watch:
 
     def __init__(self, reference: Mapping[str, Any], window: int = WINDOW) -> None:
         """`reference` is a result of the function `reference`."""
-        self.features = next(found for found in OF_KIND.values() if found[0] in reference)
+        self.features = features(reference)
         self._edges = {feature: np.array(reference[feature]["edges"]) for feature in self.features}
         self._expected = {
             feature: np.round(np.array(reference[feature]["fractions"]) * reference["samples"])
@@ -94,7 +125,7 @@ class Watch:
         self._lock = threading.Lock()
 
     def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
-        """Add n examples, oldest first: their probabilities (n, K) and first features `measured`, (n,) or (n, m)."""
+        """Add n examples, oldest first: the features `measured` (n,) or (n, F), and probabilities (n, K)."""
         size, values = len(self._window), _values(self.features, measured, probabilities)
         bins = [stability.bins(self._edges[feature], values[feature]) for feature in self.features]
         added = np.column_stack(bins) + self._starts
@@ -140,8 +171,8 @@ class Watch:
         return dict(zip(self.features, np.split(self._counts.copy(), self._starts[1:]), strict=True))
 
 
-def _values(features: tuple[str, ...], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def _values(features: Sequence[str], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
     """One number per image, by feature. Confidence has four digits: further ones depend on the machine's rounding."""
     confidence = probabilities.max(1).astype(np.float64).round(4)
-    columns = np.atleast_2d(measured.T)
+    columns = [measured] if measured.ndim == 1 else list(measured.T)
     return dict(zip(features, (*columns, confidence, probabilities.argmax(1)), strict=True))

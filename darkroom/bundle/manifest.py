@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt
 
 from darkroom.core.spelling import counted
 from darkroom.inputs.resizing import Interpolation, Resize
@@ -110,6 +110,14 @@ class Manifest(_Described):
     teacher: Teacher | None  # from which the network learned; None: from the labels alone
 
 
+@dataclass(frozen=True)
+class Decision:
+    """How the probability of one class, the risk, decides."""
+
+    positive: Annotated[int, Field(ge=0)]  # the class, as an index
+    threshold: Probability  # a risk that reaches it is refused
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextManifest(_Described):
     """What the outputs of a model of texts mean, and what it was made from."""
@@ -123,6 +131,35 @@ class TextManifest(_Described):
     data_sha256: str  # of the arrays that it was trained on
     classes: tuple[str, ...]  # names of the columns of logits and probabilities
     shape: tuple[PositiveInt, PositiveInt]  # tokens at most, after which a text is cut, and kinds of tokens
+    opset: PositiveInt  # of ONNX
+    temperature: Annotated[FiniteFloat, Field(gt=0)]
+    threshold: Probability | None
+    target_accuracy: Annotated[float, Field(gt=0, le=1)]
+    target_confidence: Annotated[float, Field(gt=0, lt=1)]
+    validation_examples: PositiveInt
+    conformal: Conformal
+    metrics: Mapping[str, int | FiniteFloat]
+    reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]
+    files: Mapping[str, str]  # SHA-256 by name
+    pretrained: Pretrained | None
+    teacher: Teacher | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableManifest(_Described):
+    """What the outputs of a model of rows of a table mean, and what it was made from."""
+
+    format: int
+    kind: Literal["table"] = "table"
+    model: str  # family of the network
+    dataset: str
+    title: str
+    licence: str
+    data_sha256: str  # of the arrays that it was trained on
+    classes: tuple[str, ...]  # names of the columns of logits and probabilities
+    shape: tuple[NonNegativeInt, ...]  # of each column the kinds of categories, or 0 for numbers; see columns.json
+    target: str  # the column that is predicted
+    decision: Decision | None = None  # None: no class is a risk
     opset: PositiveInt  # of ONNX
     temperature: Annotated[FiniteFloat, Field(gt=0)]
     threshold: Probability | None

@@ -2,10 +2,12 @@
 
 manifest.json
 <split>.inputs.npy   images (N, H, W, C) uint8, 0..255, not normalised, those of train may be larger;
-                     texts (N, L) int32, the indices of their tokens, padded with 0 at the end
+                     texts (N, L) int32, the indices of their tokens, padded with 0 at the end;
+                     rows of a table (N, C) float32, as darkroom/columns/schema.py describes them
 <split>.labels.npy   (N,) int64, index into the manifest's classes; the splits `unlabelled` and `out_of_scope` have none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.texts.json   (N,) texts, if the examples are texts, and tokenizer.json, which made their tokens
+columns.json         what the columns hold, if the examples are rows of a table
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
 darkroom/preprocess/packing.py writes them.
@@ -23,6 +25,7 @@ import numpy as np
 
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import NOUNS
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
@@ -43,7 +46,10 @@ class Split:
 
     @property
     def inputs(self) -> np.ndarray:
-        """What a network sees without augmentation, a view: images (N, H, W, C) uint8, or texts (N, L) int32."""
+        """What a network sees without augmentation, a view.
+
+        Images (N, H, W, C) uint8, texts (N, L) int32, or rows of a table (N, C) float32.
+        """
         return centre(self.uncropped, self.size) if self.size else self.uncropped
 
     def __len__(self) -> int:
@@ -66,7 +72,9 @@ class Manifest:
     title: str
     licence: str
     classes: tuple[str, ...]
-    shape: tuple[int, ...]  # of one input: (height, width, channels); of a text (tokens at most, kinds of tokens)
+    # Of one input: (height, width, channels); of a text (tokens at most, kinds of tokens); of a row of a table, for
+    # each column the kinds of categories, or 0 for numbers
+    shape: tuple[int, ...]
     mean: tuple[float, ...]  # by channel (last axis) over the training split, on the scale 0..1
     std: tuple[float, ...]
     counts: Mapping[str, int]  # examples by split
@@ -78,7 +86,7 @@ class Manifest:
     interpolation: str
     crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
-    kind: str = "image"  # of the examples, or text
+    kind: str = "image"  # of the examples; or text, table
     drawn: Mapping[str, float] = field(default_factory=dict)  # fractions of `preprocess.cold_start.fractions`
     incomplete: str = ""  # why there are too few labels to train on, if there are
 
@@ -124,7 +132,7 @@ def missing_labels(manifest: Manifest) -> str:
 def require_images(manifest: Manifest, what: str, remedy: str) -> None:
     """Raise DarkroomError, with what to do instead, if the examples are not images, which `what` needs."""
     if manifest.kind != "image":
-        raise DarkroomError(f"{what} needs images, and {manifest.title} has {manifest.kind}s: {remedy}.")
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {NOUNS[manifest.kind]}s: {remedy}.")
 
 
 def read_split(folder: str | Path, name: str) -> Split:
@@ -140,7 +148,11 @@ def read_split(folder: str | Path, name: str) -> Split:
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DarkroomError(f"The split {name} in {folder} cannot be read ({error}): {_WRITE_AGAIN}.") from error
     manifest = read_manifest(folder)
-    shape, dtype = (manifest.shape[:1], np.int32) if manifest.kind == "text" else (manifest.shape, np.uint8)
+    shape, dtype = {
+        "image": (manifest.shape, np.uint8),
+        "text": (manifest.shape[:1], np.int32),
+        "table": ((len(manifest.shape),), np.float32),
+    }[manifest.kind]
     size = shape[:2] if packed.ndim == 4 == len(shape) + 1 and packed.shape[1:] != shape else None
     split, one_length = Split(packed, labels, ids, size), len(packed) == len(labels) == len(ids)
     if not one_length or packed.dtype != dtype or packed.ndim < 2 or split.inputs.shape[1:] != shape:

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+NOUNS = {"image": "image", "text": "text", "table": "row"}  # what an example is called, by its kind
+
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str | None:
     """The known name most similar to `name`; None if no similarity (0..1, see difflib) reaches `cutoff`."""

@@ -113,6 +113,23 @@ class TextFolder(Dataset):
     augmentation: Augmentation = Augmentation(flip=False, shift=0)  # of images
 
 
+class TableFolder(Dataset):
+    """A folder with a table, one example per row; its dataset.yaml has at least the `kind`."""
+
+    kind: Literal["table"] = "table"
+    licence: Text = "unknown"
+    homepage: Text = "unknown"
+    classes: tuple[Text, ...] = ()  # empty: the values of the target, sorted
+    augmentation: Augmentation = Augmentation(flip=False, shift=0)  # of images
+    target: Text | None = None  # the column to predict; None: one with a usual name
+    positive: Text | bool | int | None = None  # the class whose probability is the risk; None: the rarer one of two
+    group: Text | None = None  # a column: rows with the same value stay in one split
+    time: Text | None = None  # a column: the latest rows are the test set
+    categorical: tuple[Text, ...] = ()  # columns that hold categories, whatever their values look like
+    numeric: tuple[Text, ...] = ()  # columns that hold numbers
+    ignore: tuple[Text, ...] = ()  # columns that are no inputs
+
+
 class Published(Dataset):
     """A published dataset, whose files have known checksums."""
 
@@ -160,7 +177,7 @@ def require_known(name: str) -> None:
         raise DarkroomError(f"data.dataset = {name!r}: {allowed}{f'; {hint}' if hint else '.'}")
 
 
-def load(name: str) -> Published | ImageFolder | TextFolder:
+def load(name: str) -> Published | ImageFolder | TextFolder | TableFolder:
     """Read the dataset in data/datasets/<name>; without a dataset.yaml it is a folder of images or texts.
 
     Raises DarkroomError if there is no such folder, or if its dataset.yaml is invalid.
@@ -195,10 +212,11 @@ def _holds_texts(folder: Path) -> bool:
     return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))
 
 
-def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder:
+def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder | TableFolder:
     """Validate a JSON description; raise DarkroomError that names `source`, the key, its value and what is allowed."""
     values = json.loads(text)
-    kind = TextFolder if values.get("kind") == "text" else _KINDS.get(str(values.get("format", "images")))
+    described = {"text": TextFolder, "table": TableFolder}.get(values.get("kind"))
+    kind = described or _KINDS.get(str(values.get("format", "images")))
     if kind is None:
         allowed = f"must be one of {', '.join(_KINDS)}"
         raise DarkroomError(f"{source}: format = {values['format']!r}: {allowed}; {_REMEDY}.")

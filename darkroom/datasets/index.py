@@ -20,7 +20,7 @@ from tqdm import tqdm
 from darkroom.core.arrays import UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted
 from darkroom.datasets import folders, listing, manifest
 from darkroom.datasets.descriptions import DESCRIPTION, Dataset, ImageFolder
 from darkroom.datasets.listing import Listed
@@ -35,6 +35,7 @@ _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
 _REMEDIES = {  # by kind: if labels are missing
     "image": "put at least 3 random images of each class into a folder of its name, or label them in the manifest",
     "text": "give at least 3 random texts of each class a label",
+    "table": "give at least 3 random rows of each class a value in the column of the target",
 }
 _LIST_CLASSES = "list all classes in its dataset.yaml, such as `classes: [cat, dog]`, to label images on a page"
 
@@ -133,12 +134,13 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
+    noun = NOUNS[dataset.kind]
     has_unlabelled = found.total() < len(listed)
     can_label = dataset.kind == "image" and has_unlabelled  # on the page
     if not found and not (can_label and dataset.classes):
         remedy = f"{_LIST_CLASSES}; or {_REMEDIES['image']}" if can_label else _REMEDIES[dataset.kind]
-        total = counted(len(listed), dataset.kind)
-        raise DarkroomError(f"{folder} has {total}, but no {dataset.kind} with a label: {remedy}.")
+        total = counted(len(listed), noun)
+        raise DarkroomError(f"{folder} has {total}, but no {noun} with a label: {remedy}.")
     similar: dict[str, str] = {}
     for name in sorted(found):
         if not _is_writable(name):
@@ -153,7 +155,7 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
         similar[key] = name
     classes = dataset.classes or tuple(sorted(found))
     if unknown := sorted(set(found) - set(classes)):
-        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {dataset.kind}s"
+        remedy = f"dataset.yaml lists {', '.join(classes)}: add the class there, or remove its {noun}s"
         raise DarkroomError(f"{folder} has the class {unknown[0]!r}, but {remedy}.")
     empty = [name for name in classes if name not in found]
     if empty and not can_label:

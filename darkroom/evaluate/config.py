@@ -17,6 +17,13 @@ def _free_names(names: list[str]) -> list[str]:
     return names
 
 
+class CostConfig(Section):
+    """What wrong decisions about examples of two classes cost, relative to each other."""
+
+    missed: Annotated[float, Field(gt=0)]
+    refused: Annotated[float, Field(gt=0)]
+
+
 class EvaluateConfig(Section):
     """What is measured on the test set."""
 
@@ -27,6 +34,7 @@ class EvaluateConfig(Section):
     target_accuracy: Annotated[float, Field(gt=0, le=1)]
     confidence: Annotated[float, Field(ge=0.5, lt=1)]
     conformal_coverage: Annotated[float, Field(ge=0.5, lt=1)]
+    cost: CostConfig
     slices: Annotated[list[str], AfterValidator(_free_names)]
 
 

@@ -1,17 +1,28 @@
 """What the evaluation shows of images: galleries, a contact sheet, and stand-ins for images of something else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from darkroom.core import arrays
 from darkroom.core.arrays import Split
 from darkroom.evaluate import contact_sheet, plots
 from darkroom.evaluate.out_of_distribution import stand_ins
 from darkroom.figures import drawing
 
-__all__ = ["show", "stand_ins"]
+__all__ = ["columns", "positive", "show", "stand_ins"]
+
+
+def columns(split: str) -> Mapping[str, np.ndarray]:
+    """The columns (N,) of texts of a split, by which it can be sliced."""
+    return arrays.read_columns("data/arrays", split)
+
+
+def positive(classes: Sequence[str]) -> int | None:
+    """No class, of any number, is a risk."""
+    return None
 
 
 def show(

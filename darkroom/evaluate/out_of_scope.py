@@ -20,6 +20,19 @@ FALSE_ALARMS = 0.05  # fraction of the test examples that may be taken for out-o
 MAIN = "confidence"  # the score of the summary
 
 
+def measure(
+    logits: np.ndarray, others: np.ndarray, temperature: float
+) -> tuple[dict[str, pd.DataFrame], dict[str, float]]:
+    """The tables by file name, and the numbers for metrics/evaluate.json; both are empty without out-of-scope examples.
+
+    The logits (N, K) are those of the test examples, and (M, K) those of out-of-scope ones.
+    """
+    if not len(others):
+        return {}, {}
+    found = table(logits, others, temperature)
+    return {"out_of_scope.csv": found}, summary(found, len(others))
+
+
 def table(logits: np.ndarray, others: np.ndarray, temperature: float) -> pd.DataFrame:
     """One row per score, from the logits (N, K) of the test examples and those (M, K) of out-of-scope ones.
 

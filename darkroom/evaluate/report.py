@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,14 @@ def write(
     sliced: Mapping[str, np.ndarray],
     groups: np.ndarray | None,
     show: Callable[..., None],
-    more: Mapping[str, pd.DataFrame] | None = None,
+    more: Mapping[str, pd.DataFrame] = MappingProxyType({}),
 ) -> None:
     """Write all tables and figures to `folder`, atomically.
 
     `logits` (N, K) and `predictions` (N rows) are those of the test set, `fitted` is the contents of
     models/calibration.json, `sliced` the slices of each example by column, and `groups` (N,) text, if there are any.
-    `show` writes what is shown of the kind of example, as `image_examples.show` does. `more` tables by
-    file name are written too.
+    `show` writes what is shown of the kind of example, as `image_examples.show` does, and
+    `more` are tables by file name.
     """
     predicted = logits.argmax(1)
     suspects = label_errors.table(probabilities(logits), test.labels, test.ids, classes)
@@ -40,7 +41,7 @@ def write(
         **({"slices.csv": slices.table(sliced, predicted == test.labels, groups)} if sliced else {}),
         "suspect_labels.csv": suspects,
         **confidence.tables(logits, test.labels, fitted, classes, groups),
-        **(more or {}),
+        **more,
     }
     with new_folder(folder) as written:
         for name, table in tables.items():

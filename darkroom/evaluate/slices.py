@@ -56,7 +56,7 @@ def table(slices: Mapping[str, np.ndarray], correct: np.ndarray, groups: np.ndar
         names, index = np.unique(of.astype(str), return_inverse=True)
         order = np.argsort(index, kind="stable")
         of_slices = np.split(order, np.cumsum(np.bincount(index))[:-1])
-        for position in _in_order(names):
+        for position in in_order(names):
             if name := names[position]:
                 own = of_slices[position]
                 low, high = fraction_interval(correct[own], None if groups is None else groups[own])
@@ -98,7 +98,7 @@ def _merged(texts: np.ndarray) -> np.ndarray:
     return np.where(np.isin(index, rare) & (texts != ""), OTHERS, texts)
 
 
-def _in_order(names: np.ndarray) -> np.ndarray:
+def in_order(names: np.ndarray) -> np.ndarray:
     """Positions of the names: numbers, and intervals by their lower end, by size; OTHERS last."""
     others = names == OTHERS
     given, keys = ~others & (names != ""), np.zeros(len(names))

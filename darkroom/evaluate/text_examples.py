@@ -1,7 +1,7 @@
 """What the evaluation shows of texts: tables of mistakes and suspects, and stand-ins for texts about other things."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -22,6 +22,16 @@ from darkroom.tokens.text import PADDING, Tokenizer
 ARRAYS = "data/arrays"
 _TEXTS = dict.fromkeys(("class", "label", "predicted"), str)  # a class may be called "1" or "nan"
 _EMPTY = dict.fromkeys(("recall", "f1"), "")  # of a class without test examples
+
+
+def columns(split: str) -> Mapping[str, np.ndarray]:
+    """The columns (N,) of texts of a split, by which it can be sliced."""
+    return arrays.read_columns("data/arrays", split)
+
+
+def positive(classes: Sequence[str]) -> int | None:
+    """No class, of any number, is a risk."""
+    return None
 
 
 def show(

@@ -19,6 +19,7 @@ TITLES = {
     "grad_cam": "Grad-CAM",
     "occlusion": "occlusion",
     "leave_one_out": "leave-one-out",
+    "shapley": "Shapley values",
 }
 
 

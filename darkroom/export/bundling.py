@@ -24,17 +24,17 @@ from darkroom.bundle.classifier import (
     open_session,
     read,
 )
-from darkroom.bundle.manifest import Conformal, Manifest, Pretrained, Teacher, TextManifest
+from darkroom.bundle.manifest import Conformal, Manifest, Pretrained, TableManifest, Teacher, TextManifest
 from darkroom.core.outputs import write_json, write_text
 from darkroom.core.randomness import numpy_generator
 from darkroom.export.graph import Denoise
-from darkroom.export.model_card import card, text_card
+from darkroom.export.model_card import card, table_card, text_card
 from darkroom.inputs.config import ImageConfig
 from darkroom.inputs.denoising import denoise
 from darkroom.models.checkpoints import Description, Trained
 
 GOLDEN_IMAGES = 8
-CARDS = {"image": card, "text": text_card}
+CARDS = {"image": card, "text": text_card, "table": table_card}
 _PREPROCESSING = ("resize", "interpolation", "crop_fraction", "denoise", "max_pixels")
 
 
@@ -135,7 +135,7 @@ def read_per_class(path: str | Path) -> list[dict[str, str]]:
 
 def write(
     folder: Path,
-    manifest: Manifest | TextManifest,
+    manifest: Manifest | TextManifest | TableManifest,
     files: Mapping[str, bytes],
     per_class: Sequence[Mapping[str, Any]],
     threads: int,

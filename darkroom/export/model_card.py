@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from darkroom.bundle.manifest import Manifest, TextManifest
+from darkroom.bundle.manifest import Manifest, TableManifest, TextManifest
 from darkroom.inputs.resizing import uncropped
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 TEXT_TEMPLATE = Path(__file__).with_name("text_card.md.jinja")
+TABLE_TEMPLATE = Path(__file__).with_name("table_card.md.jinja")
 # The SPDX identifiers that model hubs know, in their spelling
 LICENCES = """
     afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc0-1.0 cc-by-2.0
@@ -26,6 +27,7 @@ LICENCES = """
     cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gpl-2.0 gpl-3.0 isc lgpl-2.1
     lgpl-3.0 lppl-1.3c mit mpl-2.0 ms-pl ncsa ofl-1.1 osl-3.0 postgresql unlicense wtfpl zlib
 """
+TASKS = {"table": "tabular-classification"}  # as model hubs call them, if not <kind>-classification
 _RESIZE = {
     "stretch": "each side on its own",
     "crop": "the largest centred part with this aspect ratio",
@@ -60,8 +62,16 @@ def text_card(manifest: TextManifest, per_class: Sequence[Mapping[str, Any]]) ->
     return _rendered(TEXT_TEMPLATE, manifest, per_class)
 
 
+def table_card(manifest: TableManifest, per_class: Sequence[Mapping[str, Any]]) -> str:
+    """As `card`, of a classifier of rows of a table."""
+    return _rendered(TABLE_TEMPLATE, manifest, per_class, numbers=sum(size == 0 for size in manifest.shape))
+
+
 def _rendered(
-    template: Path, manifest: Manifest | TextManifest, per_class: Sequence[Mapping[str, Any]], **more: Any
+    template: Path,
+    manifest: Manifest | TextManifest | TableManifest,
+    per_class: Sequence[Mapping[str, Any]],
+    **more: Any,
 ) -> str:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -79,9 +89,9 @@ def _rendered(
     )
 
 
-def _front_matter(manifest: Manifest | TextManifest) -> dict[str, Any]:
+def _front_matter(manifest: Manifest | TextManifest | TableManifest) -> dict[str, Any]:
     """The metadata of https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
-    dataset, task = _id(manifest.dataset), f"{manifest.kind}-classification"
+    dataset, task = _id(manifest.dataset), TASKS.get(manifest.kind, f"{manifest.kind}-classification")
     metrics = [
         {"type": "accuracy", "name": "Accuracy", "value": round(manifest.metrics["accuracy"], 4)},
         {

@@ -3,19 +3,13 @@
 import csv
 import io
 import json
-import statistics
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,7 +21,7 @@ from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
-from darkroom.export import bundling, faq, gates
+from darkroom.export import bundling, dynamic, faq, gates
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
 from darkroom.inputs.config import ImageConfig
@@ -38,7 +32,6 @@ from darkroom.tokens.text import PADDING, Tokenizer
 
 ARRAYS = "data/arrays"
 GOLDEN_TEXTS = 8
-_ROUNDS, _RUNS = 15, 20  # of the timing: rounds, and runs of each model per round
 
 
 class Texts:
@@ -53,12 +46,12 @@ class Texts:
         self._questions = _questions(trained)
         model = _Classifier(trained.network, calibration["temperature"], bool(self._questions))
         tokens = torch.ones(2, 7, dtype=torch.int64)
-        dynamic = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
-        program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=dynamic)
+        sizes = {"tokens": {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=self._tokenizer.length)}}
+        program = torch.export.export(model.eval(), (tokens,), dynamic_shapes=sizes)
         outputs = [*OUTPUTS, EMBEDDING] if self._questions else OUTPUTS
-        graph = convert(program, dynamic, TOKENS, outputs, settings.opset)
-        graphs = {"fp32": graph, "int8": _quantised(graph)}
-        self.models = {variant: _contents(graph, trained, calibration) for variant, graph in graphs.items()}
+        graph = convert(program, sizes, TOKENS, outputs, settings.opset)
+        graphs = {"fp32": graph, "int8": dynamic.quantised(graph)}
+        self.models = {variant: dynamic.contents(graph, trained, calibration) for variant, graph in graphs.items()}
         self._sessions = {
             variant: classifier.open_session(model, trained.threads) for variant, model in self.models.items()
         }
@@ -79,17 +72,7 @@ class Texts:
         lengths = (self._ids != PADDING).sum(1)
         chosen = np.argsort(lengths, kind="stable")[len(lengths) // 2]
         feeds = {TOKENS: self._ids[chosen : chosen + 1, : lengths[chosen]].astype(np.int64)}
-        sessions = [classifier.open_session(self.models[variant], threads=1) for variant in ("fp32", "int8")]
-        ratios = []
-        for _ in range(_ROUNDS):
-            seconds = []
-            for session in sessions:
-                started = time.thread_time()
-                for _ in range(_RUNS):
-                    session.run(OUTPUTS, feeds)
-                seconds.append(time.thread_time() - started)
-            ratios.append(seconds[0] / seconds[1])
-        return statistics.median(ratios)
+        return dynamic.speedup(self.models, feeds)
 
     def classify_int8(self, _: np.ndarray, __: Int8Config) -> tuple[np.ndarray, np.ndarray]:
         """Indices (n,) and predicted classes (n,) of int8 for all test texts."""
@@ -173,29 +156,6 @@ class _Classifier(nn.Module):
         logits = self.network.head(features)
         found = logits, (logits / self.temperature).softmax(1)
         return (*found, functional.normalize(features, dim=1)) if self.embedding else found
-
-
-def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
-        onnx.save(graph, given)
-        quant_pre_process(given, prepared, skip_symbolic_shape=True)
-        quantize_dynamic(prepared, quantised, per_channel=True, weight_type=QuantType.QInt8)
-        return onnx.load(quantised)
-
-
-def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:
-    """The contents of an ONNX file, whose metadata describes the model to a reader who has only this file."""
-    described = trained.description
-    graph.graph.name = described.name
-    graph.producer_name, graph.producer_version = "darkroom", ""
-    strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
-    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
-    onnx.helper.set_model_props(
-        graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
-    )
-    return graph.SerializeToString(deterministic=True)
 
 
 def _questions(trained: Trained) -> list[faq.Entry]:

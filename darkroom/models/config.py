@@ -107,6 +107,30 @@ class BertConfig(Section):
     dropout: Fraction
 
 
+class MlpConfig(Section):
+    """The multilayer perceptron over the columns of a table."""
+
+    bins: Annotated[int, Field(ge=1, le=256)]
+    embed_dim: Annotated[int, Field(ge=1, le=1024)]
+    hidden_size: Channels
+    depth: Annotated[int, Field(ge=1, le=16)]
+    dropout: Fraction
+    hidden_values: Fraction
+
+
+class TabmConfig(MlpConfig):
+    """Perceptrons that share weights."""
+
+    members: Annotated[int, Field(ge=1, le=256)]
+
+
+class FtTransformerConfig(VitConfig):
+    """The Transformer encoder over the columns of a table."""
+
+    bins: Annotated[int, Field(ge=1, le=256)]
+    hidden_values: Fraction
+
+
 def _family(name: str) -> str:
     families = ModelConfig.families()
     library, _, architecture = name.partition("/")
@@ -143,6 +167,9 @@ class ModelConfig(Section):
     text_cnn: TextCnnConfig
     transformer: TransformerConfig
     bert: BertConfig
+    mlp: MlpConfig
+    tabm: TabmConfig
+    ft_transformer: FtTransformerConfig
 
     @classmethod
     def families(cls) -> list[str]:

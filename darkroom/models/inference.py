@@ -28,10 +28,11 @@ def predict(
     precision: torch.dtype = torch.float32,
     limit: int = 500,
 ) -> np.ndarray:
-    """Logits (N, K) float32 of inputs (N, ..., C) uint8, or sequences (N, L) int32, on the network's device.
+    """Logits (N, K) float32 of inputs, on the network's device.
 
-    They are computed in `precision`. `mean` and `std` are per channel, on the scale 0..1. A batch has at most `limit`
-    inputs, fewer of large ones. Leaves the network in evaluation mode.
+    Inputs are (N, ..., C) uint8, sequences (N, L) int32, or rows (N, C) float32. Logits are computed in `precision`.
+    `mean` and `std` are per channel, on the scale 0..1. A batch has at most `limit` inputs, fewer of large ones. Leaves
+    the network in evaluation mode.
     """
     network.eval()
     device = next(network.parameters()).device

@@ -1,11 +1,13 @@
 """The network families, by the name that `model.name` selects.
 
 Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), or sequences (N, L)
-int64 such as texts, and returns logits (N, classes). Its last layer is called `head`; an adapted network of a library
-names its own in the attribute `last_layer_name`, so that optimisers and fine-tuning can tell it from the rest
-(`layers.last_layer`). A network whose first filters are computed from the data has a method `fit_stem(inputs)`, called
-once before training. A network that adds position embeddings (1, tokens, features) names them in `position_grids`, with
-the rows and columns of its patches, so that pretrained ones can be resampled (`darkroom.weights.positions`).
+int64 such as texts, or rows of a table (N, C) float32, and returns logits (N, classes). Its last layer is called
+`head`; an adapted network of a library names its own in the attribute `last_layer_name`, so that optimisers and
+fine-tuning can tell it from the rest (`layers.last_layer`). A network whose first filters are computed from the data
+has a method `fit_stem(inputs)`, called once before training with some of the inputs; one that measures all packed
+inputs has `fit_inputs(inputs)`. A network that adds position embeddings (1, tokens, features) names them in
+`position_grids`, with the rows and columns of its patches, so that pretrained ones can be resampled
+(`darkroom.weights.positions`).
 """
 
 from collections.abc import Mapping
@@ -16,8 +18,11 @@ from torch import nn
 from darkroom.core.errors import DarkroomError
 from darkroom.models import bert, lstm, timm_models, torchvision_models
 from darkroom.models.cnn import Cnn
+from darkroom.models.ft_transformer import FtTransformer
+from darkroom.models.mlp import Mlp
 from darkroom.models.resnet import Resnet
 from darkroom.models.sprint import Sprint
+from darkroom.models.tabm import TabM
 from darkroom.models.text_cnn import TextCnn
 from darkroom.models.transformer import Transformer
 from darkroom.models.vit import Vit
@@ -35,9 +40,14 @@ FAMILIES = {
     "text_cnn": TextCnn,
     "transformer": Transformer,
     "bert": bert.Bert,
+    "mlp": Mlp,
+    "tabm": TabM,
+    "ft_transformer": FtTransformer,
 }
 OF_TEXTS = ("text_cnn", "lstm", "transformer", "bert")
-OF_IMAGES = tuple(name for name in FAMILIES if name == "lstm" or name not in OF_TEXTS)
+OF_TABLES = ("mlp", "tabm", "ft_transformer")
+OF_IMAGES = tuple(name for name in FAMILIES if name == "lstm" or name not in (*OF_TEXTS, *OF_TABLES))
+OF_KIND = {"image": OF_IMAGES, "text": OF_TEXTS, "table": OF_TABLES}
 LIBRARIES = {  # families of many networks
     "torchvision": torchvision_models.published,
     "timm": timm_models.published,
@@ -46,15 +56,19 @@ LIBRARIES = {  # families of many networks
 OWN_NAMES = {"bert": bert.own_names}  # published tensors by the names of the family's networks, if they differ
 
 
+def require_takes(name: str, kind: str) -> None:
+    """Raise DarkroomError if the family `name` does not take examples of this kind."""
+    if name not in OF_KIND[kind]:
+        raise DarkroomError(f"model.name = {name!r} does not take {kind}s: use one of {', '.join(OF_KIND[kind])}.")
+
+
 def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build a network of the family `name` for inputs of `shape`, channels last: (height, width, channels) for images.
 
-    For sequences it is (length, kinds of indices). Draws the initial weights from PyTorch's global generator. Raises
-    DarkroomError if the family cannot take inputs of this shape, for example because images are too small.
+    For sequences it is (length, kinds of indices), for rows of a table the kinds of categories of each column. Draws
+    the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of this
+    shape, for example because images are too small.
     """
-    kind, families = ("texts", OF_TEXTS) if len(shape) == 2 else ("images", OF_IMAGES)
-    if name not in families:
-        raise DarkroomError(f"model.name = {name!r} does not take {kind}: use one of {', '.join(families)}.")
     try:
         return FAMILIES[name](shape, classes, **arguments)
     except ValueError as error:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darkroom.models.columns import RowNetwork
+
 PADDING = 0
 DTYPE = np.int32  # of packed sequences; images are uint8
 _SORTED_BATCHES = 50  # of a training: so many batches of random examples are sorted by length together
@@ -78,10 +80,12 @@ def shuffled(found: np.ndarray, steps: int, generator: torch.Generator) -> tuple
 
 
 def example(network: nn.Module, shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:
-    """Inputs of `network` for examples of `shape`, all alike: sequences (count, L), or (count, C, ...) float32.
+    """Inputs of `network` for examples of `shape`, all alike: (count, C, ...) float32, or sequences (count, L) int64.
 
-    `shape` is (L, kinds of indices) for sequences, and channels last for other inputs.
+    `shape` is (L, kinds of indices) for sequences, has one number per column for rows, and is channels last for images.
     """
+    if any(isinstance(part, RowNetwork) for part in network.modules()):
+        return torch.zeros(count, len(shape), device=device)
     if any(isinstance(part, SequenceNetwork) for part in network.modules()):
         return torch.ones(count, shape[0], dtype=torch.int64, device=device)
     return torch.zeros(count, *shape, device=device).movedim(-1, 1)

@@ -29,9 +29,7 @@ class Transformer(SequenceNetwork):
         self.embedding = nn.Embedding(vocabulary, embed_dim, padding_idx=PADDING)
         self.positions = nn.Parameter(torch.empty(length, embed_dim))
         self.dropout = nn.Dropout(dropout)
-        self.encoder = nn.ModuleList(
-            _Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth)
-        )
+        self.encoder = nn.ModuleList(Block(embed_dim, heads, int(mlp_ratio * embed_dim), dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim)
         self.importance = nn.Linear(embed_dim, 1, bias=False)
         self.head = nn.Linear(embed_dim, classes)
@@ -48,7 +46,9 @@ class Transformer(SequenceNetwork):
         return self.dropout((weights * states).sum(1))
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """An encoder block over states (N, L, E), of which `mask` (N, L) says which count."""
+
     def __init__(self, embed_dim: int, heads: int, hidden: int, dropout: float):
         super().__init__()
         self.heads, self.dropout = heads, nn.Dropout(dropout)

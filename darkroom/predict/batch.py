@@ -242,10 +242,11 @@ def _run(options: argparse.Namespace) -> int:
             f"--top-k {options.top_k}: must be at most {len(bundle.manifest.classes)}, the number of classes of "
             f"{options.bundle}.",
         )
-    if bundle.manifest.kind == "text":
-        from darkroom.predict import texts  # which images need not import
+    if bundle.manifest.kind != "image":
+        from darkroom.predict import tables, texts  # which images need not import
 
-        return texts.run(bundle, paths, options, _version(bundle))
+        kind = {"text": texts, "table": tables}[bundle.manifest.kind]
+        return kind.run(bundle, paths, options, _version(bundle))
     if not any(wanted for _, wanted in files(paths)):
         others = sum(1 for _ in files(paths))
         raise DarkroomError(f"{', '.join(options.paths)}: no images found, {counted(others, 'other file')}.")

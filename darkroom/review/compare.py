@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import attestation, breakdown, confused_pairs, lock, more_labels, noise, revision, significance
+from darkroom.review import (
+    attestation,
+    breakdown,
+    confused_pairs,
+    lock,
+    more_labels,
+    noise,
+    ranking,
+    revision,
+    significance,
+)
 from darkroom.review.attestation import Standing, State
 from darkroom.review.common import Common
 from darkroom.review.common import find as find_common
@@ -148,6 +158,12 @@ def _secondary(common: Common, old: np.ndarray, new: np.ndarray) -> dict[str, Di
         losses = (-np.log(np.maximum(one[PROBABILITY], 1e-300)).to_numpy()[kept] for one in (common.old, common.new))
         groups = None if common.groups is None else common.groups[kept]
         found["loss_calibrated"] = significance.mean(*losses, groups)
+        if len(classes := np.unique(common.labels[kept])) == 2:
+            is_positive = common.labels[kept] == classes[1]
+            given = (one[PROBABILITY].to_numpy()[kept] for one in (common.old, common.new))
+            scores = (np.where(is_positive, one, 1 - one) for one in given)
+            if (areas := ranking.difference(is_positive, *scores, groups)) is not None:
+                found["roc_auc"] = areas
     adjusted = holm(np.array([one.p for one in found.values()]))
     return {name: replace(one, p=float(p)) for (name, one), p in zip(found.items(), adjusted, strict=True)}
 

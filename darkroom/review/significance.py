@@ -92,7 +92,7 @@ def mean(old: np.ndarray, new: np.ndarray, groups: np.ndarray | None = None) -> 
     Student's paired test and interval, over groups (N,) if given.
     """
     change = new - old
-    return _studentised(float(change.mean()), change - change.mean(), None, groups)
+    return studentised(float(change.mean()), change - change.mean(), None, groups)
 
 
 def macro_f1(labels: np.ndarray, old: np.ndarray, new: np.ndarray, groups: np.ndarray | None = None) -> Difference:
@@ -109,7 +109,7 @@ def macro_f1(labels: np.ndarray, old: np.ndarray, new: np.ndarray, groups: np.nd
     means = np.bincount(stratum, influence) / np.maximum(sizes, 1)
     correction = np.sqrt(sizes / np.maximum(sizes - 1, 1))
     deviations = (influence - means[stratum]) * correction[stratum]
-    return _studentised(scores[1][0] - scores[0][0], deviations, old != new, groups)
+    return studentised(scores[1][0] - scores[0][0], deviations, old != new, groups)
 
 
 def _f1_influence(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, np.ndarray]:
@@ -214,7 +214,7 @@ def clustered(deviations: np.ndarray, number: np.ndarray) -> float:
     return float((sums**2).sum() / len(number) ** 2 * len(sums) / (len(sums) - 1)) if len(sums) > 1 else 1.0
 
 
-def _studentised(
+def studentised(
     value: float, deviations: np.ndarray, changed: np.ndarray | None, groups: np.ndarray | None
 ) -> Difference:
     """A value that is a mean up to first order, with the deviations (N,) of its examples, against zero.

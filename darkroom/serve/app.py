@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api, text_api
+from darkroom.core.spelling import NOUNS
+from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api, table_api, text_api
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
@@ -21,7 +22,11 @@ _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-PREDICTIONS = {"image": predict_api, "text": text_api}
+ROUTERS = {
+    "image": (predict_api, status_api, inference_protocol, page, admin_api),
+    "text": (text_api, status_api, inference_protocol, page, admin_api),
+    "table": (table_api, status_api, admin_api),
+}
 
 
 def build(service: Service, log: AccessLog) -> ASGIApp:
@@ -29,14 +34,14 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     app = FastAPI(
         title="Darkroom",
         version="1",
-        description=f"A classifier of {service.bundle.manifest.kind}s.",
+        description=f"A classifier of {NOUNS[service.bundle.manifest.kind]}s.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
         dependencies=[Depends(require_known)],
     )
     kind = service.bundle.manifest.kind
-    for part in (PREDICTIONS[kind], status_api, inference_protocol, page, admin_api):
+    for part in ROUTERS[kind]:
         app.include_router(part.router(service))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -50,7 +55,7 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     if service.settings.api_key:
         without_key = app.openapi
         app.openapi = cache(lambda: _with_key(without_key()))  # FastAPI's documented way to extend the document
-    return Gate(app, [*app.openapi()["paths"], *page.FILES[kind], "/docs", "/openapi.json"], service, log)
+    return Gate(app, [*app.openapi()["paths"], *page.FILES.get(kind, ()), "/docs", "/openapi.json"], service, log)
 
 
 async def _problem(_: Request, problem: Problem) -> JSONResponse:

@@ -70,7 +70,7 @@ def router(service: Service) -> APIRouter:
         found = service.drift()
         features = {
             feature: Drift(index=found.indices.get(feature), p_value=found.p_values.get(feature))
-            for feature in drift.OF_KIND[service.bundle.manifest.kind]
+            for feature in drift.features(service.bundle.manifest.reference)
         }
         return DriftReport(images=found.images, window=found.window, windows=found.windows, features=features)
 
@@ -99,13 +99,10 @@ def description_schema(kind: str = "image") -> dict[str, Any]:
     schema = TypeAdapter(KINDS[kind]).json_schema(mode="serialization")
     del schema["properties"]["reference"]
     schema["properties"] |= {name: {"type": "string"} for name in ("version", "sha256", "variant")}
-    dimensions = {"image": 3, "text": 2}[kind]
+    dimensions = {"image": 3, "text": 2}.get(kind)
     # FastAPI does not preserve the `prefixItems` that pydantic writes here
-    schema["properties"]["shape"] = {
-        "type": "array",
-        "items": {"type": "integer"},
-        "minItems": dimensions,
-        "maxItems": dimensions,
-    }
+    schema["properties"]["shape"] = {"type": "array", "items": {"type": "integer"}} | (
+        {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}
+    )
     schema["required"] = list(schema["properties"])
     return schema

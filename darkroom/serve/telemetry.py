@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from darkroom.bundle import drift
 from darkroom.bundle.classifier import Bundle
+from darkroom.columns.schema import Remarks
 from darkroom.serve.admission import Admission
 
 __all__ = ["CONTENT_TYPE", "Telemetry"]
@@ -45,6 +46,13 @@ class Telemetry:
         )
         self._abstentions = Counter(
             "darkroom_abstentions", "Predictions below the bundle's confidence threshold.", registry=registry
+        )
+        self._odd = Counter(
+            "darkroom_odd_values",
+            "Values of rows of a table that are missing, unknown categories, or outside of the range of the training "
+            "rows, by column; and columns that the table does not have.",
+            ["column", "problem"],
+            registry=registry,
         )
         self._drift = Gauge(
             "darkroom_drift",
@@ -120,6 +128,13 @@ class Telemetry:
         self._tokens.inc(int(tokens.sum()))
         self._unknown.inc(int(unknown.sum()))
         self._cut.inc(int(cut.sum()))
+
+    def odd(self, remarks: Remarks) -> None:
+        """Count what is odd about a row of a table."""
+        for problem in ("missing", "unknown", "outside"):
+            for column in getattr(remarks, problem):
+                self._odd.labels(column, problem).inc()
+        self._odd.labels("", "ignored").inc(len(remarks.ignored))  # names of clients would be labels without end
 
     def text(self, report: drift.Report) -> bytes:
         """All metrics in Prometheus's text format, with what the drift watch reports."""

@@ -73,7 +73,7 @@ def remarks(
 
     `random` are the names of the network's weights that the pretrained ones do not hold.
     """
-    is_image = len(manifest.shape) == 3
+    is_image = manifest.kind == "image"
     if weights is None:
         if is_image and min(manifest.shape[:2]) >= PHOTO and examples < FEW_IMAGES:
             yield (

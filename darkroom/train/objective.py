@@ -75,8 +75,13 @@ class Supervised(Objective):
     def compare(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Loss and number of correct predictions of logits (N, K), for targets as in `Batch`.
 
-        The prediction for a mixed input is correct if it is the most probable target class.
+        The prediction for a mixed input is correct if it is the most probable target class. Logits (N, M, K) are those
+        of M members of an ensemble: the loss is their mean, and the prediction that of their mean probability.
         """
+        if logits.ndim == 3:
+            each, repeated = logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], 0)
+            loss, _ = self.compare(each, repeated)
+            return loss, self.compare(logits.float().softmax(2).mean(1), targets)[1]
         loss = cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
         labels = targets if targets.ndim == 1 else targets.argmax(1)
         return loss, (logits.argmax(1) == labels).sum()

@@ -14,7 +14,7 @@ from darkroom.models import checkpoints, hardware
 from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
 from darkroom.models.layers import last_layer_name
-from darkroom.models.registry import build
+from darkroom.models.registry import build, require_takes
 from darkroom.train import distillation, gradients, initial_weights, length, semi_supervised
 from darkroom.train.config import TrainConfig
 from darkroom.train.head import HeadTrainer
@@ -65,6 +65,7 @@ def build_trainer(
     if weights:
         manifest = initial_weights.normalised(weights, manifest)
     arguments = initial_weights.arguments(model, weights)
+    require_takes(model.name, manifest.kind)
     network = build(model.name, arguments, manifest.shape, len(manifest.classes))
     random = pretrained.load(pretrained.FOLDER, network) if weights else []
     remarks = tuple(initial_weights.remarks(weights, random, last_layer_name(network), manifest, len(train)))

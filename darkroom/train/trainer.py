@@ -69,6 +69,8 @@ class Trainer:
         self.dtype = hardware.PRECISIONS[precision]
         if fit_stem and hasattr(network, "fit_stem"):
             network.fit_stem(self.batches.sample(2000, 2000 * 32 * 32))
+        if hasattr(network, "fit_inputs"):
+            network.fit_inputs(train.inputs)
         self.tuning = tuning.build(network, settings, manifest.shape, self.steps(), self.batches.steps, seed)
         whole, network = network, self.tuning.network  # the network to train may be a copy with adapters
         processes.share(network.state_dict().values())  # another machine may have rounded differently
@@ -313,7 +315,7 @@ class Trainer:
         has the same bits however many there are. All compute the same number of blocks: a sharded network needs it.
         """
         rank, count = self.processes.rank, self.processes.count
-        size = batch_size(self.manifest.shape, self.device, BLOCK)
+        size = batch_size(self.val.inputs.shape[1:], self.device, BLOCK)
         blocks = np.split(np.arange(len(labels)), range(size, len(labels), size))
         logits = torch.zeros(len(labels), len(self.manifest.classes))
         for turn in range(math.ceil(len(blocks) / count)):

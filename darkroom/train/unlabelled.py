@@ -96,12 +96,12 @@ def weak(augment: AugmentConfig, manifest: Manifest) -> AugmentConfig:
 
 def strong(augment: AugmentConfig, manifest: Manifest) -> AugmentConfig:
     """The augmentation of strong views."""
-    is_image = len(manifest.shape) == 3 and manifest.shape[-1] in (1, 3)
-    least = "rand" if is_image and augment.policy == "none" else augment.policy
+    is_image = manifest.kind == "image"
+    least = "rand" if is_image and manifest.shape[-1] in (1, 3) and augment.policy == "none" else augment.policy
     changes = {
         "policy": least,
         "color_jitter": augment.color_jitter,
-        "random_erasing": max(ERASED if len(manifest.shape) == 3 else 0.0, augment.random_erasing),
+        "random_erasing": max(ERASED if is_image else 0.0, augment.random_erasing),
     }
     return weak(augment, manifest).model_copy(update=changes)
 

@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.core.arrays import TEXT, Split
 from darkroom.evaluate import confidence, image_examples, metrics, report
-from darkroom.evaluate.config import EvaluateConfig
+from darkroom.evaluate.config import CostConfig, EvaluateConfig
 from darkroom.models.inference import probabilities
 
 SETTINGS = EvaluateConfig(
@@ -17,6 +17,7 @@ SETTINGS = EvaluateConfig(
     target_accuracy=0.9,
     confidence=0.95,
     conformal_coverage=0.9,
+    cost=CostConfig(missed=5.0, refused=1.0),
     slices=[],
 )
 CLASSES = ("shirt", "coat", "bag")

@@ -17,7 +17,21 @@ from stages import evaluate, explain, fetch, preprocess, pretrained, train
 from tests.repository import change, copy_project
 
 CLASSES = ("<b>挂失</b>", "查询余额")
-WORDS = ("银行卡", "在哪里", "丢失", "贷款", "利率", "手续费", "密码", "支票", "限额", "💳🏽", "כרטיס", "بطاقة", "<img src=x>")
+WORDS = (
+    "银行卡",
+    "在哪里",
+    "丢失",
+    "贷款",
+    "利率",
+    "手续费",
+    "密码",
+    "支票",
+    "限额",
+    "💳🏽",
+    "כרטיס",
+    "بطاقة",
+    "<img src=x>",
+)
 HOSTILE = "<script>alert('&')</script>"
 
 

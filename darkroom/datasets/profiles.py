@@ -1,0 +1,89 @@
+"""The columns of a table, typed by their values, in one pass over the rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+
+from darkroom.columns import values
+
+Kind = Literal["number", "date", "category"]
+MAX_CATEGORIES = 10_000  # that are kept of a column; the others are unknown
+MIN_FITTING = 0.95  # fraction of the values of a column of numbers or dates that are such; the others are missing ones
+MAX_ABSENT = 20  # different texts that may stand for a missing number or date
+
+
+@dataclass
+class Profile:
+    """What is known of a column after some rows."""
+
+    name: str
+    rows: int = 0
+    missing: int = 0
+    infinite: int = 0
+    fitting: dict[str, int] = field(default_factory=lambda: {"number": 0, "date": 0})
+    others: dict[str, dict[str, int]] = field(default_factory=lambda: {"number": {}, "date": {}})
+    categories: dict[str, int] = field(default_factory=dict)
+    rising: bool = True  # whether each number is the one before it and 1
+    _last: float | None = None
+    _digest: "blake2b" = field(default_factory=lambda: blake2b(digest_size=16))
+
+    def see(self, cells: Sequence[str]) -> None:
+        """Add the values of further rows."""
+        self.rows += len(cells)
+        self._digest.update("\0".join(cells).encode())
+        counts: dict[str, int] = {}
+        for cell in cells:
+            counts[cell] = counts.get(cell, 0) + 1
+        for cell, count in counts.items():
+            if values.is_missing(cell):
+                self.missing += count
+                self.infinite += count * values.is_infinite(cell)
+                continue
+            self._fit(cell, count)
+            name = values.category(cell)
+            if name in self.categories or len(self.categories) <= MAX_CATEGORIES:
+                self.categories[name] = self.categories.get(name, 0) + count
+        if self.rising:
+            found = values.numbers(cells)
+            start = found[0] - 1 if self._last is None else self._last
+            self.rising, self._last = bool((np.diff(found, prepend=start) == 1).all()), float(found[-1])
+
+    def _fit(self, cell: str, count: int) -> None:
+        for kind, parse in (("number", values.number), ("date", values.day)):
+            others = self.others[kind]
+            if len(others) > MAX_ABSENT:
+                continue
+            try:
+                parse(cell)
+                self.fitting[kind] += count
+            except ValueError:
+                others[cell.strip()] = others.get(cell.strip(), 0) + count
+
+    @property
+    def held(self) -> int:
+        """The number of values that are not missing."""
+        return self.rows - self.missing
+
+    @property
+    def digest(self) -> str:
+        """Equal for columns with the same texts."""
+        return self._digest.hexdigest()
+
+    def fits(self, kind: str) -> bool:
+        """Whether the values are numbers or dates."""
+        few = len(self.others[kind]) <= MAX_ABSENT
+        return bool(self.held) and few and self.fitting[kind] >= MIN_FITTING * self.held
+
+
+def typed(profile: Profile, wanted: Mapping[str, Kind]) -> tuple[Kind, str]:
+    """The kind of a column and why: as `wanted` by name, else by its values."""
+    if profile.name in wanted:
+        return wanted[profile.name], "dataset.yaml"
+    kind: Kind = next((kind for kind in ("number", "date") if profile.fits(kind)), "category")
+    if kind == "category":
+        return kind, "all values are missing" if not profile.held else "texts"
+    others = sum(profile.others[kind].values())
+    return kind, f"all but {others} of {profile.held} values are such" if others else "all values are such"

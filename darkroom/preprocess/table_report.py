@@ -1,0 +1,132 @@
+"""What the report on the data says of the columns of a table: their kinds, values, and what is odd about them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from darkroom.columns import schema
+from darkroom.columns.schema import MISSING, UNKNOWN, Column
+from darkroom.core.arrays import SPLITS, Manifest, Split
+from darkroom.core.outputs import write_csv
+from darkroom.datasets import table_folder
+from darkroom.datasets.table_folder import Found
+
+ARRAYS, RAW = "data/arrays", "data/raw"
+LEAKING = 0.99  # ROC AUC of a column alone from which it may hold what is to be predicted
+ID_LIKE = 0.9  # different texts, as a fraction of the rows
+_BINS = 50
+
+
+def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
+    """Numbers for metrics/preprocess.json: of the training split."""
+    rows, shape = splits["train"].inputs, np.array(manifest.shape)
+    held, indices = rows[:, shape == 0], rows[:, shape > 0]
+    return {
+        "columns": len(shape),
+        "categorical_columns": int((shape > 0).sum()),
+        "missing_fraction": round(float((np.isnan(held).sum() + (indices == MISSING).sum()) / rows.size), 6),
+        "suspect_columns": sum(bool(notes) for notes in _all_notes(splits).values()),
+    }
+
+
+def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: int) -> None:
+    """Write columns.csv to `folder`: one row per column.
+
+    column, kind and why; the fractions of missing and unknown values, lowest and highest number, and number of
+    different values; ROC AUC of the column alone, on validation and test rows; what is odd about it. To correct a kind,
+    name the column in `categorical`, `numeric` or `ignore` of dataset.yaml.
+    """
+    found = {one.name: one for one in table_folder.read_profiles(RAW)}
+    notes = _all_notes(splits)
+    rows = []
+    for index, column in enumerate(_columns()):
+        own, auc = {name: splits[name].inputs[:, index] for name in SPLITS}, alone(column, splits, index)
+        rows.append(
+            {
+                "column": column.name,
+                "kind": column.kind,
+                "reason": found[column.name].reason,
+                "distinct": found[column.name].distinct,
+                **{f"missing_{name}": float(_missing(column, own[name]).mean()) for name in SPLITS},
+                "unknown_test": float((own["test"] == UNKNOWN).mean()) if column.kind == "category" else None,
+                "low": None if column.low is None else column.text(column.low),
+                "high": None if column.high is None else column.text(column.high),
+                "auc_alone": round(auc, 4),
+                "notes": "; ".join(notes[column.name]),
+            }
+        )
+    write_csv(folder / "columns.csv", pd.DataFrame(rows))
+
+
+def alone(column: Column, splits: Mapping[str, Split], index: int) -> float:
+    """How well a column alone ranks the examples: the largest ROC AUC of a class against the others.
+
+    The score is the fraction of the class among the training rows with a similar value: of one of _BINS bins, or the
+    same category. It is measured on the rows that are not trained on.
+    """
+    parts = splits["train"], splits["val"], splits["test"]
+    values = [np.array(part.inputs[:, index]) for part in parts]
+    labels = [np.asarray(part.labels) for part in parts]
+    if column.kind != "category":
+        held = values[0][~np.isnan(values[0])]
+        edges = np.unique(np.quantile(held, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(held) else np.empty(0)
+        values = [np.where(np.isnan(one), len(edges) + 1, np.searchsorted(edges, one)) for one in values]
+    bins = [one.astype(np.int64) for one in values]
+    others, truth = np.concatenate(bins[1:]), np.concatenate(labels[1:])
+    size, best = max(int(one.max()) for one in bins) + 1, 0.5
+    totals = np.bincount(bins[0], minlength=size)
+    for label in np.unique(truth):
+        rates = (np.bincount(bins[0], labels[0] == label, size) + 1) / (totals + 2)
+        if 0 < (truth == label).sum() < len(truth):
+            best = max(best, _auc(rates[others], truth == label))
+    return best
+
+
+def _auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
+    """The area under the ROC curve of scores (N,) of few different values; ties count half."""
+    _, index = np.unique(scores, return_inverse=True)
+    positive, total = np.bincount(index, is_positive), np.bincount(index)
+    other = total - positive
+    return float((positive * (np.cumsum(other) - other / 2)).sum() / (positive.sum() * other.sum()))
+
+
+def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int) -> list[str]:
+    """What is odd about a column, given its training values (n,) and the number of all rows; empty if nothing is."""
+    said = []
+    if len(np.unique(train[~np.isnan(train)])) + bool(np.isnan(train).any()) < 2:
+        said.append("constant")
+    if found.same_as:
+        said.append(f"same as {found.same_as}")
+    if auc >= LEAKING:
+        said.append("may leak the target")
+    if (found.numbers_rows and rows > 2) or (column.kind == "category" and found.distinct > ID_LIKE * rows):
+        said.append("looks like an id")
+    elif found.distinct > len(column.categories) > 0 and column.kind == "category":
+        said.append(f"{found.distinct - len(column.categories)} rare categories are unknown")
+    if column.absent:
+        said.append(f"{', '.join(column.absent[:5])} count as missing")
+    if found.infinite:
+        said.append(f"{found.infinite} infinite values count as missing")
+    return said
+
+
+def _all_notes(splits: Mapping[str, Split]) -> dict[str, list[str]]:
+    """The notes on each column."""
+    found = {one.name: one for one in table_folder.read_profiles(RAW)}
+    rows = sum(len(split) for split in splits.values())
+    return {
+        column.name: notes(
+            found[column.name], column, splits["train"].inputs[:, index], alone(column, splits, index), rows
+        )
+        for index, column in enumerate(_columns())
+    }
+
+
+def _columns() -> Sequence[Column]:
+    return schema.parse((Path(ARRAYS) / schema.FILE).read_bytes()).columns
+
+
+def _missing(column: Column, values: np.ndarray) -> np.ndarray:
+    return values == MISSING if column.kind == "category" else np.isnan(values)

@@ -1,0 +1,194 @@
+"""POST /v1/predict for a classifier of rows of a table: the class, the risk, a decision by it, and its reasons."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from darkroom.bundle.manifest import SetKind
+from darkroom.bundle.tables import TableClassifier
+from darkroom.columns.schema import Column, Remarks, Unusable
+from darkroom.core.errors import DarkroomError
+from darkroom.datasets import records
+from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
+from darkroom.serve.problems import Error, Problem, responses
+from darkroom.serve.service import Service
+
+CSV, JSON = "text/csv", "application/json"
+_SHOWN = 50  # categories of a column in the OpenAPI document
+
+Found = tuple[np.ndarray, Remarks, np.ndarray]
+
+
+class ColumnReason(BaseModel):
+    """A column that speaks for the class that `reasons_for` names."""
+
+    column: str
+    value: str = Field(description="The value of the column; empty if it is missing.")
+    contribution: float = Field(description="What it adds to the log-odds, relative to typical rows.")
+
+
+class RowPrediction(BaseModel):
+    """The prediction for one row."""
+
+    label: str = Field(description="The most probable class.")
+    confidence: float = Field(description="The probability of this class.")
+    abstained: bool = Field(
+        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then."
+    )
+    risk: float | None = Field(description="The probability of the positive class; null if no class is one.")
+    decision: Literal["approve", "refuse"] | None = Field(
+        description="Refuse if the risk reaches `decision.threshold` of /v1/model; null without a positive class."
+    )
+    classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
+    set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
+    reasons_for: str = Field(description="The class that the reasons speak for: the positive one, else the label.")
+    reasons: list[ColumnReason] = Field(description="The columns that raise its probability most, the most first.")
+    missing: list[str] = Field(description="Columns without a value.")
+    unknown: list[str] = Field(description="Columns with a category that no training row had.")
+    outside: list[str] = Field(description="Columns with a number outside of the range of the training rows.")
+    ignored: list[str] = Field(description="Names that are no columns of the table.")
+
+
+class Prediction(RowPrediction):
+    """The response to a request with one row."""
+
+    model: ModelVersion
+
+
+class Predictions(BaseModel):
+    """The response to a request with several rows."""
+
+    model: ModelVersion
+    results: list[RowPrediction | Error] = Field(description="One per row, in their order.")
+
+
+def router(service: Service) -> APIRouter:
+    limit = service.settings.max_files
+    one = row_schema(TableClassifier(service.bundle).schema.columns)
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": limit}
+    either = {"oneOf": [one, several, {"type": "object", "properties": {"rows": several}, "required": ["rows"]}]}
+    routes = APIRouter()
+
+    @routes.post(
+        "/v1/predict",
+        summary="Classify rows of a table",
+        response_model=None,
+        responses={200: {"model": Prediction | Predictions}, **responses(400, 408, 413, 415, 422, 429, 504)},
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {JSON: {"schema": either}, CSV: {"schema": {"type": "string"}}},
+            }
+        },
+    )
+    async def predict(
+        request: Request,
+        top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5,
+        kind: Annotated[
+            SetKind | None, Query(alias="set", description="Also return the conformal prediction set.")
+        ] = None,
+        reasons: Annotated[int, Query(ge=0, le=100, description="The number of reasons to return at most.")] = 3,
+    ) -> Response:
+        """Send one row as a JSON object by names of columns, several as an array, or CSV with a header.
+
+        A column that is not given, null or empty is missing. Names that are no columns are ignored, and listed.
+        """
+        media = media_type(request)
+        if media not in (JSON, CSV):
+            raise unsupported(media, f"rows as {JSON} or {CSV}")
+        body = await service.body(request)
+        given = _csv(body) if media == CSV else _json(body)
+        rows = given if isinstance(given, list) else [given]
+        if len(rows) > limit:
+            raise Problem(413, f"The request has {len(rows):,} rows, more than {limit:,}.")
+        bundle, results = await service.classify_rows(
+            rows, len(body), lambda classifier, found: _result(classifier, found, top_k, kind, reasons)
+        )
+        if isinstance(given, list):
+            return json_response(bundle, {"results": results})
+        if "error" in results[0]:
+            raise Problem(422, f"The row cannot be used: {results[0]['error']}.")
+        return json_response(bundle, results[0])
+
+    return routes
+
+
+def row_schema(columns: Sequence[Column]) -> dict[str, Any]:
+    """The JSON schema of a row."""
+    return {"type": "object", "properties": {column.name: _column_schema(column) for column in columns}}
+
+
+def _column_schema(column: Column) -> dict[str, Any]:
+    if column.kind == "number":
+        found = {"type": ["number", "null"]}
+    elif column.kind == "date":
+        found = {"type": ["string", "null"], "format": "date"}
+    else:
+        return {"type": ["string", "number", "boolean", "null"], "examples": list(column.categories[:_SHOWN])}
+    if column.low is not None:
+        found["description"] = f"{column.text(column.low)} to {column.text(column.high)} in the training rows"
+    return found
+
+
+def _decoded(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Problem(400, "The body is not UTF-8.") from None
+
+
+def _json(body: bytes) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    """The row or the rows in a JSON body; raises Problem 400."""
+    try:
+        given = json.loads(_decoded(body))
+    except (ValueError, RecursionError):
+        raise Problem(400, "The body is not JSON.") from None
+    if isinstance(given, dict) and isinstance(given.get("rows"), list):
+        given = given["rows"]
+    if isinstance(given, dict):
+        return given
+    if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
+        raise Problem(400, 'The body must be a row, such as {"column": 1}, or an array of rows.')
+    return given
+
+
+def _csv(body: bytes) -> list[Mapping[str, Any]]:
+    """The rows of a CSV body; raises Problem 400."""
+    try:
+        names, rows = records.parse(io.StringIO(_decoded(body), newline=""), "The body")
+    except DarkroomError as error:
+        raise Problem(400, str(error)) from None
+    if not rows:
+        raise Problem(400, "The body must have a line with the names of the columns, and at least one row.")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _result(
+    classifier: TableClassifier, found: Found | Unusable, top_k: int, kind: SetKind | None, reasons: int
+) -> dict[str, Any]:
+    """The fields of `RowPrediction` or `Error`."""
+    if isinstance(found, Unusable):
+        return {"error": str(found)}
+    (row, remarks, probabilities), manifest = found, classifier.bundle.manifest
+    best = np.argsort(-probabilities, kind="stable").tolist()
+    decision = manifest.decision
+    explained = best[0] if decision is None else decision.positive
+    risk = None if decision is None else float(probabilities[decision.positive])
+    chosen = [manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, kind)] if kind else None
+    return {
+        "label": manifest.classes[best[0]],
+        "confidence": float(probabilities[best[0]]),
+        "abstained": manifest.withholds(float(probabilities[best[0]])),
+        "risk": risk,
+        "decision": None if decision is None else "refuse" if risk >= decision.threshold else "approve",
+        "classes": [{"label": manifest.classes[k], "probability": float(probabilities[k])} for k in best[:top_k]],
+        **({"set": chosen} if kind else {}),
+        "reasons_for": manifest.classes[explained],
+        "reasons": [vars(reason) for reason in classifier.reasons(row, explained, reasons)] if reasons else [],
+        **{name: list(names) for name, names in vars(remarks).items()},
+    }
