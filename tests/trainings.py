@@ -81,6 +81,7 @@ def trainer(
     examples: int = 256,
     dropout: float = 0.0,
     processes: Processes = ALONE,
+    device: torch.device = CPU,
 ) -> Trainer:
     """A trainer of a small network of the family `name` on 256 images, so 8 steps per epoch of `recipe`.
 
@@ -91,9 +92,9 @@ def trainer(
     objective = objective or Supervised(settings.label_smoothing)
     data, unlabelled = manifest(train), None
     if settings.semi_supervised.method != "none":
-        objective = SemiSupervised(objective, settings.semi_supervised, data.classes, CPU)
-        unlabelled = semi_supervised.batches(split(3 * examples, 3), settings, data, seed, CPU, 1)
-    return Trainer(network, objective, train, val, data, settings, seed, CPU, precision, True, processes, unlabelled)
+        objective = SemiSupervised(objective, settings.semi_supervised, data.classes, device)
+        unlabelled = semi_supervised.batches(split(3 * examples, 3), settings, data, seed, device, 1)
+    return Trainer(network, objective, train, val, data, settings, seed, device, precision, True, processes, unlabelled)
 
 
 def trained(settings: TrainConfig, **arguments: object) -> dict[str, torch.Tensor]:

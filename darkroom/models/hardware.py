@@ -15,7 +15,8 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 def choose_device(wanted: str) -> torch.device:
     """The device `wanted` (cpu, cuda or mps); for "auto" a GPU if there is one.
 
-    Raises DarkroomError if this machine does not have it.
+    On CUDA, cuDNN then uses deterministic algorithms, without which fp32 convolutions differ from run to run. Raises
+    DarkroomError if this machine does not have the device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
@@ -23,6 +24,8 @@ def choose_device(wanted: str) -> torch.device:
     if not available[wanted]:
         names = ", ".join(name for name, exists in available.items() if exists)
         raise DarkroomError(f"train.device = {wanted!r} is not available on this machine: use auto or one of {names}.")
+    if wanted == "cuda":
+        torch.backends.cudnn.deterministic = True
     return torch.device(wanted)
 
 

@@ -22,9 +22,19 @@ def set_native_bf16(
 
 @pytest.mark.parametrize(("available", "chosen"), [((), "cpu"), (("mps",), "mps"), (("cuda", "mps"), "cuda")])
 def test_auto_chooses_a_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch, available: tuple[str, ...], chosen: str):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     set_available(monkeypatch, *available)
     assert hardware.choose_device("auto").type == chosen
     assert hardware.choose_device("cpu").type == "cpu"
+
+
+def test_cudnn_is_deterministic_on_cuda_alone(monkeypatch: pytest.MonkeyPatch):
+    set_available(monkeypatch, "cuda")
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    hardware.choose_device("cpu")
+    assert not torch.backends.cudnn.deterministic
+    hardware.choose_device("auto")
+    assert torch.backends.cudnn.deterministic
 
 
 def test_missing_device_is_rejected_with_the_available_ones(monkeypatch: pytest.MonkeyPatch):
