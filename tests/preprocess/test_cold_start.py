@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from darkroom.core.arrays import TEXT, UNLABELLED, Augmentation
@@ -143,6 +143,23 @@ def test_until_the_labels_suffice_none_is_held_out(tmp_path: Path):
     assert not found.samples.cold_start["incomplete"]
     assert counts(found) == {"train": 4, "val": 2, "test": 2, UNLABELLED: 52}
     assert all(SPLITS[finding.id] == finding.split for finding in found.findings)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_labels=st.dictionaries(st.sampled_from(NAMES), st.sampled_from([*CLASSES, ""])))
+def test_labels_suffice_or_what_is_missing_is_said(tmp_path: Path, given_labels: dict[str, str]):
+    labels_csv(tmp_path, given_labels)
+    found = select(tmp_path)
+    held_out = np.isin(found.samples.splits, ["val", "test"])
+    with_label = {name for name, label in given_labels.items() if label}
+    if found.samples.cold_start["incomplete"]:
+        assert not held_out.any() and counts(found)["train"] == len(with_label)
+        return
+    splits = dict(zip(found.samples.ids.tolist(), found.samples.splits.tolist(), strict=True))
+    assert all(splits[name] == SPLITS[name] for name in with_label)
+    assert all(splits[name] == UNLABELLED for name in NAMES if name not in given_labels)
+    for split, least in (("train", 3), ("val", 2), ("test", 2)):
+        assert len(set(found.samples.labels[found.samples.splits == split].tolist())) >= least
 
 
 def test_a_class_without_images_beside_others(tmp_path: Path):

@@ -3,23 +3,28 @@
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save
 
 from darkroom.acquire import __main__ as acquire
-from darkroom.core import arrays
+from darkroom.core import arrays, params
 from darkroom.core.errors import DarkroomError
 from darkroom.crossval import __main__ as crossval
 from darkroom.datasets.answers import FILE
 from darkroom.label import __main__ as label
 from darkroom.models import checkpoints
+from darkroom.models.config import ModelConfig
+from darkroom.models.registry import build
 from darkroom.weights import pretrained
 from stages import fetch, preprocess, train
 from tests.repository import change, copy_project
+from tests.weights.test_pretrained import DESCRIBED
 
 CLASSES = ("top", "middle", "bottom")
 PHOTOS = Path("data/datasets/photos")
@@ -96,6 +101,25 @@ def test_images_without_any_label_become_a_model(monkeypatch: pytest.MonkeyPatch
     drawn = {item["id"] for item in about["items"] if item["reason"] == acquire.HELD_OUT}
     assert all((predicted[name] == "") == (name in drawn) for name in predicted)
     assert not set(predicted) & set(shown)
+
+
+@pytest.mark.usefixtures("_project")
+def test_the_first_examples_are_chosen_by_the_features_of_pretrained_weights():
+    torch.manual_seed(0)
+    arguments = params.load(model=ModelConfig).sprint.model_dump()
+    weights = save(build("sprint", arguments, (16, 16, 3), 5).state_dict())
+    known = replace(DESCRIBED, family="sprint", mean=(0.5,) * 3, std=(0.25,) * 3)
+    pretrained.write(pretrained.FOLDER, known, weights)
+    change(Path(), model={"pretrained": "big"})
+    fetch.main()
+    preprocess.main()
+    acquire.main(["--count", "10"])
+    about = json.loads(Path(".darkroom/queue/queue.json").read_text())
+    assert (about["features"], about["strategy"]) == ("pretrained", "typiclust")
+    assert about["counts"] == {
+        **{"labelled": 0, "unlabelled": 90, "answered": 0, "chosen": 10},
+        **{"near_duplicates_left_out": 0, "held_out": 3},
+    }
 
 
 @pytest.mark.usefixtures("_project")
