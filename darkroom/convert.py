@@ -3,7 +3,8 @@
     python -m darkroom.convert triton FOLDER   Triton: FOLDER/<dataset>/ with config.pbtxt, labels.txt, 1/model.onnx
     python -m darkroom.convert pt2 FILE.pt2    torch.export: takes images (batch, H, W, C) uint8 of one size only
 
-Both give the predictions of the bundle. Load a .pt2 file only from a source that you trust, since it can run code.
+Both give the predictions of the bundle, which must be of images. Load a .pt2 file only from a source that you trust,
+since it can run code.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def triton(source: Path, repository: Path) -> Path:
     Other models in the repository are left alone. The URLs are those of `darkroom.serve`: /v2/models/<dataset>. Raises
     DarkroomError if the bundle is invalid, or if the model's folder holds files that this command does not write.
     """
-    bundle = classifier.read(source, threads=1)
+    bundle = _bundle(source)
     classifier.check_golden(bundle, source)
     name = bundle.manifest.dataset
     if not re.fullmatch(r"\w[\w .-]*", name):
@@ -102,7 +103,7 @@ def pt2(source: Path, trained: Path, file: Path) -> None:
             f"pt2 needs {error.name}, which is not installed: run `pip install -r requirements.txt`."
         ) from None
 
-    manifest = classifier.read(source, threads=1).manifest
+    manifest = _bundle(source).manifest
     network, description = checkpoints.load(trained)
     if description.data_sha256 != manifest.data_sha256:
         raise DarkroomError(
@@ -164,6 +165,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"convert: {error}")
     except OSError as error:
         sys.exit(f"convert: {chosen.target} is unchanged ({error}): free disk space, or choose a writable folder.")
+
+
+def _bundle(source: Path) -> classifier.Bundle:
+    """The bundle of images in `source`; raises DarkroomError if it is invalid or of another kind of examples."""
+    bundle = classifier.read(source, threads=1)
+    if bundle.manifest.kind != "image":
+        raise DarkroomError(
+            f"{source} classifies {bundle.manifest.kind}s, but only bundles of images can be converted: use "
+            "`python -m darkroom.serve`, which has the same protocol under /v2."
+        )
+    return bundle
 
 
 def _pt2_file(text: str) -> Path:

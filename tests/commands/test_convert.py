@@ -19,7 +19,7 @@ from darkroom.bundle import classifier
 from darkroom.core.errors import DarkroomError
 from darkroom.models import checkpoints, registry
 from darkroom.models.inference import predict
-from tests import bundles
+from tests import bundles, text_bundles
 
 ROOT = Path(__file__).parents[2]
 SHAPE, TEMPERATURE = (9, 8, 3), 0.5
@@ -166,6 +166,15 @@ def test_an_altered_bundle_is_rejected(source: Path, tmp_path: Path):
     with pytest.raises(SystemExit, match=r"convert: .*model\.onnx"):
         convert.main(["triton", str(tmp_path / "repository"), "--bundle", str(source)])
     assert not (tmp_path / "repository").exists()
+
+
+def test_only_images_are_converted(tmp_path: Path, trained: Path):
+    text_bundles.write(tmp_path / "texts")
+    with pytest.raises(DarkroomError, match="texts"):
+        convert.triton(tmp_path / "texts", tmp_path / "repository")
+    with pytest.raises(DarkroomError, match="texts"):
+        convert.pt2(tmp_path / "texts", trained, tmp_path / "model.pt2")
+    assert not (tmp_path / "repository").exists() and not (tmp_path / "model.pt2").exists()
 
 
 def test_a_folder_that_is_not_writable_is_reported(source: Path, tmp_path: Path):
