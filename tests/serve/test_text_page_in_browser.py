@@ -23,7 +23,7 @@ HOSTILE = "<img src=x onerror=alert(1)><b>card</b>"
 ASK = "document.querySelector('#text').value = arguments[0]; document.querySelector('#ask').requestSubmit()"
 QUESTIONS = {f"lost my card {HOSTILE}": f"Answer {HOSTILE}"}
 TOKENS = """
-return [...document.querySelectorAll("#tokens span")].map((one) => [one.textContent, one.className]);
+return [...document.querySelectorAll("#tokens span")].map((one) => [one.textContent, one.classList[0] ?? ""]);
 """
 
 

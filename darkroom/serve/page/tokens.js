@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const MOST = 60; // percent of the colour of the strongest token: the text must remain readable
 const NAMED = 3; // maximum number of tokens in the sentence below
-const NOTABLE = 0.25; // of the strongest value, from which a token is named
+const NOTABLE = 0.25; // of the strongest value, from which a token is named, and underlined if it opposes
 
 export function showTokens({ label, cut, parts }) {
   const strongest = Math.max(...parts.map(({ value }) => Math.abs(value ?? 0))) || 1;
@@ -26,6 +26,7 @@ function piece({ text, value }, strongest) {
   const span = document.createElement("span");
   span.textContent = text;
   span.className = value > 0 ? "supports" : value < 0 ? "opposes" : "";
+  span.classList.toggle("strong", Math.abs(value) >= NOTABLE * strongest);
   span.title = value.toFixed(2);
   span.style.setProperty("--strength", `${(MOST * Math.abs(value)) / strongest}%`);
   return span;
