@@ -29,7 +29,8 @@ WORDS = {  # by word: the score of each class, which the model adds
     "卡": (4, 0, 0),
 }
 LENGTH = 8  # tokens
-ANSWERS = {"card": "We send a <b>new</b> card.", "pin": "Change it in the app."}
+ANSWERS = {"card": "We send a <b>new</b> card.", "pin": "Change it in the app."}  # in English
+GERMAN = {"card": "Wir senden eine neue Karte."}
 THRESHOLD = 0.9
 
 
@@ -46,7 +47,7 @@ def write(
     with new_folder(folder) as new:
         (new / "model.onnx").write_bytes(model(questions is not None))
         (new / "tokenizer.json").write_text(tokenizer(), encoding="utf-8")
-        (new / "answers.json").write_text(json.dumps(ANSWERS), encoding="utf-8")
+        (new / "answers.json").write_text(json.dumps(answers()), encoding="utf-8")
         tokens = np.zeros((8, LENGTH), np.int64)
         tokens[:, 0] = np.arange(8) + 1
         logits = scores(tokens)
@@ -82,6 +83,14 @@ def write(
             "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         }
         (new / "manifest.json").write_text(json.dumps(fields | manifest), encoding="utf-8")
+
+
+def answers() -> dict[str, dict[str, str]]:
+    """The contents of answers.json."""
+    found = {label: {"": answer} for label, answer in ANSWERS.items()}
+    for label, answer in GERMAN.items():
+        found[label]["de"] = answer
+    return found
 
 
 def ids(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 model.onnx      tokens (batch, length) int64, padded with 0 at the end -> logits and probabilities, each (batch, K);
                 with a table of questions also sentence_embedding (batch, D)
 tokenizer.json  makes the tokens of a text; the library tokenizers runs it
-answers.json    an answer by class, if the dataset has a table of answers
+answers.json    answers by class and language, if the dataset has a table of answers
 faq.json, .npy  frequently asked questions, if the dataset has a table of them: darkroom/bundle/faq.py
 """
 
@@ -37,9 +37,15 @@ class TextClassifier:
         return Tokenizer(self.bundle.others[text.FILE], self.bundle.manifest.shape[0])
 
     @cached_property
-    def answers(self) -> dict[str, str]:
-        """The answer to give by class; a class may have none."""
+    def answers(self) -> dict[str, dict[str, str]]:
+        """The answers to give by class and language, which is "" if none is given; a class may have none."""
         return json.loads(self.bundle.others.get(ANSWERS, b"{}"))
+
+    def answer(self, label: str, language: str = "") -> str | None:
+        """The answer for a class in a language such as de or de-ch; else in de, in no language, or the first one."""
+        found, language = self.answers.get(label, {}), language.lower()
+        wanted = (language, language.partition("-")[0], "", *found)
+        return next((found[name] for name in wanted if name in found), None)
 
     @cached_property
     def faq(self) -> Faq | None:

@@ -4,8 +4,6 @@ The embedding of a text is what the last layer of the network classifies: the me
 length 1 (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darkroom.core.errors import DarkroomError
+from darkroom.export import replies
 from darkroom.tokens import text
 
 FILE = "faq.csv"
@@ -31,19 +30,10 @@ class Entry(NamedTuple):
 
 def read(path: Path, classes: Sequence[str]) -> list[Entry]:
     """The rows of faq.csv; raises DarkroomError that names the row, and what is wrong."""
-    try:
-        lines = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(lines, strict=True)
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"no column {' and '.join(missing)}")
-        entries = [_entry(number, row, classes) for number, row in enumerate(reader, 1)]
-        if not 1 <= len(entries) <= MOST:
-            raise ValueError(f"{len(entries):,} questions, but 1 to {MOST:,} are allowed")
-    except UnicodeDecodeError as error:
-        raise DarkroomError(f"{path} is not UTF-8 (byte {error.start + 1:,}): save it as UTF-8.") from None
-    except (OSError, ValueError, csv.Error) as error:
-        raise DarkroomError(f"{path} needs the columns question and answer ({error}): correct it.") from None
-    return entries
+    rows = replies.rows(path, COLUMNS)
+    if not 1 <= len(rows) <= MOST:
+        raise DarkroomError(f"{path} has {len(rows):,} questions, but 1 to {MOST:,} are allowed.")
+    return [_entry(f"{path}, row {number}", row, classes) for number, row in enumerate(rows, 1)]
 
 
 def recall(
@@ -65,16 +55,12 @@ def recall(
     }
 
 
-def _entry(number: int, row: dict[str | None, str | None], classes: Sequence[str]) -> Entry:
-    if None in row or None in row.values():
-        raise ValueError(f"row {number} has more or fewer values than the header")
+def _entry(where: str, row: dict[str, str], classes: Sequence[str]) -> Entry:
     try:
         question = text.clean(row["question"])
     except text.Unusable as reason:
-        raise ValueError(f"row {number}: the question cannot be used: {reason}") from None
-    answer, intent = row["answer"].strip(), row.get("intent", "")
-    if not answer or len(answer) > text.MAX_CHARACTERS:
-        raise ValueError(f"row {number}: an answer needs 1 to {text.MAX_CHARACTERS:,} characters")
+        raise DarkroomError(f"{where}: the question cannot be used: {reason}.") from None
+    intent = row.get("intent", "")
     if intent and intent not in classes:
-        raise ValueError(f"row {number}: intent = {intent!r} is not a class")
-    return Entry(question, answer, intent)
+        raise DarkroomError(f"{where}: intent = {intent!r} is not a class: correct the name.")
+    return Entry(question, row["answer"].strip(), intent)

@@ -1,6 +1,5 @@
 """Export a classifier of texts: a graph from tokens to probabilities, the tokenizer, and the tables of answers."""
 
-import csv
 import io
 import json
 import sys
@@ -21,7 +20,11 @@ from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
+<<<<<<< HEAD
 from darkroom.export import bundling, dynamic, faq, gates
+=======
+from darkroom.export import bundling, faq, gates, replies
+>>>>>>> 806406c (Answers by language; one reader of the tables of replies)
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
 from darkroom.inputs.config import ImageConfig
@@ -83,7 +86,8 @@ class Texts:
         found = {VARIANTS[variant]: model for variant, model in self.models.items()}
         found[classifier.GOLDEN] = self._golden()
         found[text.FILE] = self._tokenizer_file
-        if answers := _answers(self._trained.manifest.dataset, self._trained.description.classes):
+        if (path := _folder(self._trained) / replies.ANSWERS).exists():
+            answers = replies.answers(path, self._trained.description.classes)
             found[bundled.ANSWERS] = json.dumps(answers, ensure_ascii=False, indent=2).encode()
         if self._questions:
             entries = [entry._asdict() for entry in self._questions]
@@ -158,9 +162,40 @@ class _Classifier(nn.Module):
         return (*found, functional.normalize(features, dim=1)) if self.embedding else found
 
 
+<<<<<<< HEAD
+=======
+def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
+        onnx.save(graph, given)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, quantised, per_channel=True, weight_type=QuantType.QInt8)
+        return onnx.load(quantised)
+
+
+def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:
+    """The contents of an ONNX file, whose metadata describes the model to a reader who has only this file."""
+    described = trained.description
+    graph.graph.name = described.name
+    graph.producer_name, graph.producer_version = "darkroom", ""
+    strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
+    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
+    onnx.helper.set_model_props(
+        graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
+    )
+    return graph.SerializeToString(deterministic=True)
+
+
+def _folder(trained: Trained) -> Path:
+    """The dataset's folder."""
+    return Path("data/datasets", trained.manifest.dataset)
+
+
+>>>>>>> 806406c (Answers by language; one reader of the tables of replies)
 def _questions(trained: Trained) -> list[faq.Entry]:
     """The rows of faq.csv in the dataset's folder; none if there is no such file, or if it cannot be used: says why."""
-    path = Path("data/datasets", trained.manifest.dataset, faq.FILE)
+    path = _folder(trained) / faq.FILE
     if not path.exists():
         return []
     try:
@@ -170,18 +205,3 @@ def _questions(trained: Trained) -> list[faq.Entry]:
     except DarkroomError as error:  # the classifier is useful without it
         print(f"export: the bundle gets no frequently asked questions. {error}", file=sys.stderr)
         return []
-
-
-def _answers(dataset: str, classes: tuple[str, ...]) -> dict[str, str]:
-    """The answers in answers.csv of the dataset's folder, by class; empty if there is no such file."""
-    path = Path("data/datasets", dataset, "answers.csv")
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True))
-        found = {row["intent"]: row["answer"] for row in rows}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise DarkroomError(f"{path} needs the columns intent and answer, in UTF-8 ({error}): correct it.") from None
-    if unknown := [name for name in found if name not in classes]:
-        raise DarkroomError(f"{path} has an answer for {unknown[0]!r}, which is no class: correct the name.")
-    return found

@@ -93,7 +93,7 @@ def _classified(
             value for index in best for value in (manifest.classes[index], f"{probabilities[index]:.6g}")
         ]
         abstained = manifest.withholds(float(probabilities[best[0]]))
-        answer = "" if abstained else classifier.answers.get(label, "")
+        answer = "" if abstained else classifier.answer(label) or ""
         chosen = []
         if sets:
             chosen = [" ".join(manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, sets))]

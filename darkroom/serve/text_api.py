@@ -83,6 +83,9 @@ def router(service: Service) -> APIRouter:
         kind: Annotated[
             SetKind | None, Query(alias="set", description="Also return the conformal prediction set.")
         ] = None,
+        language: Annotated[
+            str, Query(max_length=35, description="Of the answer, such as `de`; else one that the bundle has.")
+        ] = "",
     ) -> Response:
         """Send one text as the body, in UTF-8, or JSON: {"text": "..."} or {"texts": ["...", "..."]}.
 
@@ -95,7 +98,7 @@ def router(service: Service) -> APIRouter:
 
         def work(served: Served) -> Response:
             outcomes = text_work.classify(service.telemetry, served, texts)
-            results = [_result(served, outcome, top_k, kind) for outcome in outcomes]
+            results = [_result(served, outcome, top_k, kind, language) for outcome in outcomes]
             if isinstance(given, list):
                 return json_response(served.bundle, {"results": results})
             if isinstance(outcomes[0], Unusable):
@@ -151,7 +154,9 @@ def _given(body: bytes) -> str | list[str]:
     raise Problem(400, 'The body must be {"text": "..."} or {"texts": ["...", "..."]}.')
 
 
-def _result(served: Served, found: Outcome | Unusable, top_k: int, kind: SetKind | None) -> dict[str, Any]:
+def _result(
+    served: Served, found: Outcome | Unusable, top_k: int, kind: SetKind | None, language: str
+) -> dict[str, Any]:
     """The fields of `TextPrediction` or `Error`."""
     if isinstance(found, Unusable):
         return {"error": str(found)}
@@ -165,7 +170,7 @@ def _result(served: Served, found: Outcome | Unusable, top_k: int, kind: SetKind
         "label": label,
         "confidence": confidence,
         "abstained": abstained,
-        "answer": None if abstained else served.texts.answers.get(label),
+        "answer": None if abstained else served.texts.answer(label, language),
         "handover": abstained,
         "faq": found.faq,
         "classes": classes,

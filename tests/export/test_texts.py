@@ -61,7 +61,7 @@ def test_the_bundle_answers_from_both_tables(project: Path, capsys: pytest.Captu
     (FOLDER / "answers.csv").write_text("intent,answer\nlost,Sorry!\n", encoding="utf-8")
     (FOLDER / "faq.csv").write_text(FAQ, encoding="utf-8")
     exported, metrics = export()
-    assert exported.answers == {"lost": "Sorry!"}
+    assert exported.answers == {"lost": {"": "Sorry!"}}
     assert [entry["answer"] for entry in exported.faq.entries] == ["On its way.", "None."]
     assert np.linalg.norm(exported.faq.embeddings, axis=1) == pytest.approx([1, 1])
     ids, _ = exported.tokenizer.ids(["What is the fee?"])

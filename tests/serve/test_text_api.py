@@ -60,6 +60,14 @@ def test_a_class_without_an_answer(api: Api):
     assert (found["label"], found["answer"], found["handover"]) == ("money", None, False)
 
 
+@pytest.mark.parametrize(
+    ("language", "answers"), [("de", "GERMAN"), ("DE-at", "GERMAN"), ("fr", "ANSWERS"), ("", "ANSWERS")]
+)
+def test_the_answer_is_in_the_language_if_there_is_one(api: Api, language: str, answers: str):
+    found = api(**request("card card", query=f"?language={language}")).json()
+    assert found["answer"] == getattr(text_bundles, answers)["card"]
+
+
 def test_without_questions_there_is_no_similar_one(tmp_path):
     api = Api(tmp_path / "bundle", write=text_bundles.write)
     assert api(**request("my card")).json()["faq"] is None

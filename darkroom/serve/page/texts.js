@@ -29,7 +29,7 @@ async function predict(blob) {
 
 async function classify(signal) {
   const started = performance.now();
-  const answer = await call(`v1/predict?top_k=${BARS}`, text, signal);
+  const answer = await call(`v1/predict?top_k=${BARS}&language=${navigator.language}`, text, signal);
   const trip = performance.now() - started;
   if (answer.model.version !== model?.version) await load(); // another model was loaded meanwhile
   hideErrors();
