@@ -43,4 +43,4 @@ async def infer(service: Service, texts: list[str]) -> tuple[Bundle, np.ndarray,
         columns = ([getattr(one, name) for one in outcomes] for name in ("logits", "probabilities"))
         return served.bundle, *map(np.stack, columns)
 
-    return await service.work(work, len(texts), sum(map(len, texts)))
+    return await service.work(work, len(texts), text_work.require_size(texts))

@@ -105,7 +105,7 @@ def router(service: Service) -> APIRouter:
                 raise unusable(outcomes[0])
             return json_response(served.bundle, results[0])
 
-        return await service.work(work, len(texts), sum(map(len, texts)))
+        return await service.work(work, len(texts), text_work.require_size(texts))
 
     return routes
 

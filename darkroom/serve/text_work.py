@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from darkroom.explain.occlusion import log_odds
+from darkroom.serve.problems import Problem
 from darkroom.serve.service import Served
 from darkroom.serve.telemetry import Telemetry
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Unusable
 
 PARTS = 64  # of a text that are left out, one at a time
+TOGETHER = 8 * text.MAX_CHARACTERS  # of the texts of a request: a tokenizer may make 18 characters of one (U+FDFA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,14 @@ class Explanation:
     probability: float
     cut: bool
     parts: list[tuple[str, float | None]]  # the text in pieces; None: the model does not read this piece
+
+
+def require_size(texts: Sequence[str]) -> int:
+    """The number of characters of the texts of a request; raises Problem 413 beyond TOGETHER."""
+    found = sum(map(len, texts))
+    if len(texts) > 1 and found > TOGETHER:
+        raise Problem(413, f"The texts have {found:,} characters together; the limit is {TOGETHER:,}.")
+    return found
 
 
 def classify(

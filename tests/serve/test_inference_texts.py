@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
+from darkroom.tokens.text import MAX_CHARACTERS
 from tests import text_bundles
 from tests.serve.inference import LENGTH
 from tests.serving import Api, listening
@@ -105,6 +106,12 @@ def test_invalid_texts_in_json(client: httpx.Client, shape: list[int], data: lis
 def test_invalid_binary_texts(client: httpx.Client, raw: bytes, code: int):
     answer = binary(client, raw, [1])
     assert (answer.status_code, set(answer.json())) == (code, {"error"})
+
+
+def test_texts_are_limited_together(client: httpx.Client):
+    texts = [b"a" * MAX_CHARACTERS] * 9
+    assert binary(client, packed(*texts[:8]), [8]).status_code == 200
+    assert binary(client, packed(*texts), [9]).status_code == 413
 
 
 def test_other_inputs_are_unknown(client: httpx.Client):
