@@ -377,3 +377,8 @@ def test_an_invalid_range_is_rejected(tmp_path, wanted):
     bundles.write(tmp_path / "bundle", intensity_range=wanted)
     with pytest.raises(DarkroomError, match="intensity_range"):
         classifier.read(tmp_path / "bundle", threads=1)
+
+
+def test_a_session_keeps_no_second_copy_of_the_model():
+    session = classifier.open_session(bundles.model(3, 1), threads=1)
+    assert not [value for value in vars(session).values() if isinstance(value, bytes)]
