@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,13 @@ def write(
     folder: str | Path,
     classes: Sequence[str] = CLASSES,
     questions: Mapping[str, str] | None = None,
+    files: Mapping[str, bytes] = MappingProxyType({}),
     **manifest: Any,
 ) -> None:
     """Write a complete bundle to `folder`, which it replaces.
 
-    `questions` are frequently asked questions with their answers; `manifest` holds fields of TextManifest to change.
+    `questions` are frequently asked questions with their answers; `files` are contents by name instead of the usual
+    ones; `manifest` holds fields of TextManifest to change.
     """
     with new_folder(folder) as new:
         (new / "model.onnx").write_bytes(model(questions is not None))
@@ -58,7 +61,8 @@ def write(
             embeddings = found / np.linalg.norm(found, axis=1, keepdims=True)
             for name, contents in faq.files(entries, embeddings).items():
                 (new / name).write_bytes(contents)
-        files = [path for path in sorted(new.iterdir())]
+        for name, contents in files.items():
+            (new / name).write_bytes(contents)
         fields = {
             "format": classifier.FORMAT,
             "kind": "text",
@@ -80,7 +84,7 @@ def write(
             "conformal": {"coverage": 0.95, "marginal": 0.3, "class_conditional": [0.1] * 3},
             "metrics": {"accuracy": 0.9, "samples": 8},
             "reference": reference(8),
-            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+            "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(new.iterdir())},
         }
         (new / "manifest.json").write_text(json.dumps(fields | manifest), encoding="utf-8")
 

@@ -47,8 +47,12 @@ GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
 _MAX_PIXELS = 2**19  # of a batch of `answers`, whose feature maps would fill the memory if the images are large
 _LARGE = 2**20  # pixel values; memory for resizing more than these is not kept
+<<<<<<< HEAD
 _ONNX = {"float32": "float", "str": "string"}  # names of dtypes
 _REMEDY = "run `dvc repro --force export` to write the bundle again"
+=======
+REMEDY = "run `dvc repro --force export` to write the bundle again"
+>>>>>>> d7bb00e (Files of a bundle of texts are read and checked before the first text)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def read(folder: str | Path, threads: int, variant: str = "fp32") -> Bundle:
     try:
         session = open_session(files[name], threads)
     except Exception as error:  # onnxruntime's errors have no narrower common class
-        raise DarkroomError(f"{folder / name} cannot be run ({error}): {_REMEDY}.") from error
+        raise DarkroomError(f"{folder / name} cannot be run ({error}): {REMEDY}.") from error
     _require_signature(session, manifest, folder / name)
     others = {file: files[file] for file in files if file not in (*VARIANTS.values(), GOLDEN)}
     return Bundle(session, manifest, variant, hashlib.sha256(described).hexdigest()[:12], manifest.files[name], others)
@@ -107,11 +111,11 @@ def check_golden(bundle: Bundle, folder: str | Path) -> None:
             )
         difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     except (ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
-        raise DarkroomError(f"{path} does not hold golden images and outputs ({error}): {_REMEDY}.") from error
+        raise DarkroomError(f"{path} does not hold golden images and outputs ({error}): {REMEDY}.") from error
     if not difference <= (allowed := GOLDEN_TOLERANCE[bundle.variant]):  # not `>`, which is false for NaN
         raise DarkroomError(
             f"The model's outputs for {path} differ from those at export by {difference:.3g}, more than {allowed:g}: "
-            f"{_REMEDY}."
+            f"{REMEDY}."
         )
 
 
@@ -200,7 +204,7 @@ def _contents(path: Path) -> bytes:
             f"{path} is missing: run `dvc repro export` to write the bundle, or name the folder of another one."
         ) from None
     except OSError as error:
-        raise DarkroomError(f"{path} cannot be read ({error}): {_REMEDY}.") from error
+        raise DarkroomError(f"{path} cannot be read ({error}): {REMEDY}.") from error
 
 
 def _parsed(contents: bytes, path: Path) -> Manifest:
@@ -232,7 +236,7 @@ def _parsed(contents: bytes, path: Path) -> Manifest:
         reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-    raise DarkroomError(f"{path} is not a valid bundle manifest ({reason}): {_REMEDY}.")
+    raise DarkroomError(f"{path} is not a valid bundle manifest ({reason}): {REMEDY}.")
 
 
 def _verified(path: Path, digest: str) -> bytes:
@@ -240,7 +244,7 @@ def _verified(path: Path, digest: str) -> bytes:
     contents = _contents(path)
     if hashlib.sha256(contents).hexdigest() != digest:
         raise DarkroomError(
-            f"{path} does not have the SHA-256 in {MANIFEST}: it was altered or is incomplete; {_REMEDY}."
+            f"{path} does not have the SHA-256 in {MANIFEST}: it was altered or is incomplete; {REMEDY}."
         )
     return contents
 
@@ -262,5 +266,5 @@ def _require_signature(session: InferenceSession, manifest: Manifest, path: Path
     if found != [*inputs, *outputs]:
         raise DarkroomError(
             f"{path} has other inputs or outputs than {MANIFEST} describes, for {manifest.kind}s of "
-            f"{len(manifest.classes)} classes: {_REMEDY}."
+            f"{len(manifest.classes)} classes: {REMEDY}."
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from darkroom.bundle.classifier import REMEDY
 from darkroom.core.errors import DarkroomError
 
 ENTRIES, EMBEDDINGS = FILES = ("faq.json", "faq.npy")
@@ -55,7 +56,5 @@ def read(contents: Mapping[str, bytes]) -> Faq | None:
         if embeddings.ndim != 2 or len(embeddings) != len(entries) or not entries:
             raise ValueError(f"{len(entries)} questions, embeddings of shape {embeddings.shape}")
     except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise DarkroomError(
-            f"{ENTRIES} and {EMBEDDINGS} do not belong together ({error}): run `dvc repro --force export`."
-        ) from None
+        raise DarkroomError(f"{ENTRIES} and {EMBEDDINGS} do not belong together ({error}): {REMEDY}.") from None
     return Faq(entries, embeddings)

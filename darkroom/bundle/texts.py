@@ -7,21 +7,23 @@ answers.json    answers by class and language, if the dataset has a table of ans
 faq.json, .npy  frequently asked questions, if the dataset has a table of them: darkroom/bundle/faq.py
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from onnxruntime import InferenceSession
+from pydantic import TypeAdapter, ValidationError
 
 from darkroom.bundle import faq
-from darkroom.bundle.classifier import EMBEDDING, OUTPUTS, TOKENS, Bundle
+from darkroom.bundle.classifier import EMBEDDING, OUTPUTS, REMEDY, TOKENS, Bundle
 from darkroom.bundle.faq import Faq
+from darkroom.core.errors import DarkroomError
 from darkroom.tokens import text
 from darkroom.tokens.text import PADDING, Tokenizer
 
 ANSWERS = "answers.json"
+_ANSWERS = TypeAdapter(dict[str, dict[str, str]])
 _MAX_TOKENS = 1024  # of a batch with its padding: more are not faster, and take memory
 
 
@@ -39,7 +41,10 @@ class TextClassifier:
     @cached_property
     def answers(self) -> dict[str, dict[str, str]]:
         """The answers to give by class and language, which is "" if none is given; a class may have none."""
-        return json.loads(self.bundle.others.get(ANSWERS, b"{}"))
+        try:
+            return _ANSWERS.validate_json(self.bundle.others.get(ANSWERS, b"{}"))
+        except ValidationError as error:
+            raise DarkroomError(f"{ANSWERS} is not valid ({error.errors()[0]['msg']}): {REMEDY}.") from None
 
     def answer(self, label: str, language: str = "") -> str | None:
         """The answer for a class in a language such as de or de-ch; else in de, in no language, or the first one."""
@@ -51,6 +56,11 @@ class TextClassifier:
     def faq(self) -> Faq | None:
         """The frequently asked questions, if the bundle has any."""
         return faq.read(self.bundle.others)
+
+    def prepare(self) -> None:
+        """Read all files now rather than with the first text; raises DarkroomError if one is invalid."""
+        for _ in (self.tokenizer, self.answers, self.faq):
+            pass
 
     def predict(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Logits and probabilities, each (N, K) float32, of N >= 1 cleaned texts."""
