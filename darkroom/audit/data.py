@@ -10,9 +10,9 @@ import pandas as pd
 
 from darkroom.audit import freshness
 from darkroom.core import arrays, params
-from darkroom.core.arrays import SPLITS, Manifest, Split
+from darkroom.core.arrays import OUT_OF_SCOPE, SPLITS, TEXT, Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import index
+from darkroom.datasets import index, texts
 from darkroom.preprocess import hiding, raw_data
 from darkroom.preprocess.config import PreprocessConfig
 
@@ -25,7 +25,7 @@ _SUSPECTS = {  # title -> file of suspect labels
 
 @dataclass(frozen=True)
 class AuditData:
-    """The data of the audit; images are read from `splits` or by `read_originals`."""
+    """The data of the audit; images are read from `splits` or by `read_originals`, texts by `read_texts`."""
 
     manifest: Manifest
     splits: Mapping[str, Split]
@@ -70,6 +70,19 @@ def read_originals(ids: Iterable[str]) -> dict[str, np.ndarray]:
     indices = {name: index for some in named for index, name in enumerate(some.tolist()) if name in wanted}
     decoded = zip(indices, raw.take(np.array([*indices.values()], dtype=np.int64)), strict=True)
     return {name: image for name, image in decoded if not isinstance(image, str)}
+
+
+def read_texts(ids: Iterable[str]) -> dict[str, str]:
+    """The texts with these ids from the raw data, including removed ones."""
+    seed, settings = params.load(seed=params.Seed, preprocess=PreprocessConfig)
+    entries = [entry for entry in texts.read("data/raw") if entry.split != OUT_OF_SCOPE]
+    names = np.array([entry.id for entry in entries], dtype=TEXT)
+    named = [names]
+    if settings.labels_per_class != "all":
+        named.append(hiding.hidden_ids(names, seed))
+    wanted = set(ids)
+    pairs = (pair for some in named for pair in zip(some.tolist(), entries, strict=True))
+    return {name: entry.text for name, entry in pairs if name in wanted}
 
 
 def read_table(path: str) -> pd.DataFrame:

@@ -1,21 +1,15 @@
 """Render the audit of texts as one HTML page."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from darkroom.audit import tables
-from darkroom.audit.data import AuditData, read_table
+from darkroom.audit.data import AuditData, read_table, read_texts
 from darkroom.bundle import stability
-from darkroom.core import arrays, params
 from darkroom.core.arrays import UNLABELLED
-from darkroom.datasets import texts
-from darkroom.preprocess import hiding, report
-from darkroom.preprocess.config import PreprocessConfig
-from darkroom.tokens.text import PADDING
+from darkroom.preprocess import report, text_report
 
 MAX_SHOWN = 60  # texts per rule or section
 MAX_CHARACTERS = 500  # of a text that is shown
@@ -27,10 +21,10 @@ def render(data: AuditData) -> str:
     findings, near = data.findings.groupby("rule").head(MAX_SHOWN), data.near_duplicates.head(MAX_SHOWN)
     suspects = {title: table.head(MAX_SHOWN) for title, table in data.suspects.items()}
     shown = [findings["id"], near["first"], near["second"], *(table["id"] for table in suspects.values())]
-    found = read_texts(name for column in shown for name in column)
+    found = {name: _short(text) for name, text in read_texts(name for column in shown for name in column).items()}
     counts = report.counts(data.splits, data.manifest.classes)
     splits = {**data.splits, UNLABELLED: data.unlabelled} if data.unlabelled else data.splits
-    tokens = {name: (split.inputs != PADDING).sum(1) for name, split in splits.items()}
+    tokens = {name: text_report.token_counts(split) for name, split in splits.items()}
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         manifest=data.manifest,
@@ -60,18 +54,6 @@ def render(data: AuditData) -> str:
         },
         max_shown=MAX_SHOWN,
     )
-
-
-def read_texts(ids: Iterable[str]) -> dict[str, str]:
-    """The texts with these ids, from the raw data, including removed ones; long ones are cut."""
-    seed, settings = params.load(seed=params.Seed, preprocess=PreprocessConfig)
-    wanted, entries = set(ids), [entry for entry in texts.read("data/raw") if entry.split != arrays.OUT_OF_SCOPE]
-    names = [entry.id for entry in entries]
-    pairs = [*zip(names, entries, strict=True)]
-    if settings.labels_per_class != "all":
-        hidden = hiding.hidden_ids(pd.Series(names, dtype=object).to_numpy(dtype=arrays.TEXT), seed)
-        pairs += zip(hidden.tolist(), entries, strict=True)
-    return {name: _short(entry.text) for name, entry in pairs if name in wanted}
 
 
 def _samples() -> list[dict[str, Any]]:

@@ -47,12 +47,8 @@ GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.5}
 _MAX_PIXELS = 2**19  # of a batch of `answers`, whose feature maps would fill the memory if the images are large
 _LARGE = 2**20  # pixel values; memory for resizing more than these is not kept
-<<<<<<< HEAD
 _ONNX = {"float32": "float", "str": "string"}  # names of dtypes
-_REMEDY = "run `dvc repro --force export` to write the bundle again"
-=======
 REMEDY = "run `dvc repro --force export` to write the bundle again"
->>>>>>> d7bb00e (Files of a bundle of texts are read and checked before the first text)
 
 
 @dataclass(frozen=True)

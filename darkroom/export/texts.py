@@ -20,11 +20,7 @@ from darkroom.bundle.manifest import TextManifest
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
-<<<<<<< HEAD
-from darkroom.export import bundling, dynamic, faq, gates
-=======
-from darkroom.export import bundling, faq, gates, replies
->>>>>>> 806406c (Answers by language; one reader of the tables of replies)
+from darkroom.export import bundling, dynamic, faq, gates, replies
 from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import convert
 from darkroom.inputs.config import ImageConfig
@@ -162,37 +158,11 @@ class _Classifier(nn.Module):
         return (*found, functional.normalize(features, dim=1)) if self.embedding else found
 
 
-<<<<<<< HEAD
-=======
-def _quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
-    with tempfile.TemporaryDirectory() as folder:
-        given, prepared, quantised = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
-        onnx.save(graph, given)
-        quant_pre_process(given, prepared, skip_symbolic_shape=True)
-        quantize_dynamic(prepared, quantised, per_channel=True, weight_type=QuantType.QInt8)
-        return onnx.load(quantised)
-
-
-def _contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:
-    """The contents of an ONNX file, whose metadata describes the model to a reader who has only this file."""
-    described = trained.description
-    graph.graph.name = described.name
-    graph.producer_name, graph.producer_version = "darkroom", ""
-    strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
-    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
-    onnx.helper.set_model_props(
-        graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
-    )
-    return graph.SerializeToString(deterministic=True)
-
-
 def _folder(trained: Trained) -> Path:
     """The dataset's folder."""
     return Path("data/datasets", trained.manifest.dataset)
 
 
->>>>>>> 806406c (Answers by language; one reader of the tables of replies)
 def _questions(trained: Trained) -> list[faq.Entry]:
     """The rows of faq.csv in the dataset's folder; none if there is no such file, or if it cannot be used: says why."""
     path = _folder(trained) / faq.FILE

@@ -24,7 +24,7 @@ _QUANTILES = (0.0, 0.5, 0.95, 1.0)
 
 def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
     """Numbers for metrics/preprocess.json: of the training split, but `cut` counts the texts of all splits."""
-    lengths = (splits["train"].inputs != PADDING).sum(1)
+    lengths = token_counts(splits["train"])
     length, vocabulary = manifest.shape
     return {
         "vocabulary": vocabulary,
@@ -50,7 +50,7 @@ def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokeniz
     rows = []
     for name in texts:
         ids = splits[name].inputs
-        counts = {"characters": [len(one) for one in texts[name]], "tokens": (ids != PADDING).sum(1)}
+        counts = {"characters": [len(one) for one in texts[name]], "tokens": token_counts(splits[name])}
         row = {"split": name, "cut": int(tokenizer.ids(texts[name])[1].sum())}
         for kind, values in counts.items():
             for quantile, value in zip(("min", "median", "95", "max"), np.quantile(values, _QUANTILES), strict=True):
@@ -58,6 +58,11 @@ def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokeniz
         unknown = tokenizer.unknown(ids) / np.maximum(1, counts["tokens"])
         rows.append(row | {"unknown": float(unknown.mean())})
     return pd.DataFrame(rows)
+
+
+def token_counts(split: Split) -> np.ndarray:
+    """The number of tokens (N,) int64 of each text."""
+    return (split.inputs != PADDING).sum(1)
 
 
 def scripts(texts: Mapping[str, list[str]]) -> pd.DataFrame:

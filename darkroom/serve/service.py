@@ -65,12 +65,9 @@ class Served:
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
         self.texts = TextClassifier(bundle) if bundle.manifest.kind == "text" else None
-<<<<<<< HEAD
-        self.tables = TableClassifier(bundle) if bundle.manifest.kind == "table" else None
-=======
         if self.texts:
             self.texts.prepare()
->>>>>>> d7bb00e (Files of a bundle of texts are read and checked before the first text)
+        self.tables = TableClassifier(bundle) if bundle.manifest.kind == "table" else None
         self._watch = Watch(bundle.manifest.reference)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # one call of the watch for many runs is much faster
         self._lock = Lock()

@@ -16,8 +16,8 @@ from darkroom.datasets.descriptions import load
 from stages import evaluate, explain, fetch, preprocess, pretrained, train
 from tests.repository import change, copy_project
 
-CLASSES = ("<b>挂失</b>", "查询余额")
-WORDS = (
+CLASSES = ("<b>挂失", "查询余额")
+WORDS = [
     "银行卡",
     "在哪里",
     "丢失",
@@ -30,8 +30,8 @@ WORDS = (
     "💳🏽",
     "כרטיס",
     "بطاقة",
-    "<img src=x>",
-)
+    "<img>",
+]
 HOSTILE = "<script>alert('&')</script>"
 
 
@@ -65,7 +65,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     contents |= {"unlabelled/1.txt": f"没有标签 {HOSTILE}", "oos/1.txt": "今天天气怎么样", "oos/2.txt": "谁赢了比赛"}
     for path, text in contents.items():
         parts = Path(path).parts
-        named = mine / (CLASSES[int(parts[0])].replace("/", "⁄") if parts[0].isdigit() else parts[0]) / parts[1]
+        named = mine / (CLASSES[int(parts[0])] if parts[0].isdigit() else parts[0]) / parts[1]
         named.parent.mkdir(parents=True, exist_ok=True)
         named.write_text(text, encoding="utf-8")
     (mine / "labels.csv").write_text("id,label\nunlabelled/1.txt,查询余额\n", encoding="utf-8")
