@@ -219,6 +219,6 @@ def check_decoded(undecodable: Mapping[int, str], samples: Samples, max_bad_frac
     examples = [f"{samples.ids[index]} ({reason})" for index, reason in list(undecodable.items())[:3]]
     more = "; ..." if len(undecodable) > len(examples) else ""
     raise DarkroomError(
-        f"{len(undecodable)} of {counted(len(samples), 'example')} cannot be decoded, and preprocess.max_bad_fraction "
+        f"{len(undecodable)} of {counted(len(samples), 'example')} cannot be used, and preprocess.max_bad_fraction "
         f"is {max_bad_fraction:g}: {'; '.join(examples)}{more}. Repair or remove them, or raise the limit."
     )

@@ -240,8 +240,8 @@ def _refuse_many_near_leaks(name: str, count: int, total: int, max_difference: f
     if count > max(MIN_NEAR_LEAKS, MAX_NEAR_LEAK_FRACTION * total):
         raise DarkroomError(
             f"{count} of {total} {name} nearly equal one that is held out, which is more than "
-            f"{MAX_NEAR_LEAK_FRACTION:.0%}. If images show one scene, lower "
-            f"preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
+            f"{MAX_NEAR_LEAK_FRACTION:.0%}. If images show one scene, or texts share a template, "
+            f"lower preprocess.clean.near_leak_difference = {max_difference:g} (0 turns the rule off). If they are "
             f"copies, {remedy}."
         )
 

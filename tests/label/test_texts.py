@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from darkroom.label import app, examples
@@ -51,3 +52,19 @@ def test_a_text_is_sent_as_plain_text():
 def test_the_page_sets_texts_without_markup():
     page = (Path(app.__file__).with_name("page") / "page.js").read_text(encoding="utf-8")
     assert "innerHTML" not in page and '$("text").textContent = text' in page
+
+
+def test_a_guess_is_that_of_the_exported_model(monkeypatch: pytest.MonkeyPatch):
+    packed, seen = Packed(), []
+
+    class Exported:
+        def __init__(self, bundle: object):
+            assert bundle == "bundle"
+
+        def predict(self, given: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            seen.extend(given)
+            return np.zeros((1, 2)), np.array([[0.25, 0.75]], np.float32), np.ones(1)
+
+    monkeypatch.setattr("darkroom.bundle.texts.TextClassifier", Exported)
+    (example,) = examples.unlabelled(packed).examples
+    assert Texts(packed).probabilities("bundle", example.id).tolist() == [0.25, 0.75] and seen == [HOSTILE]
