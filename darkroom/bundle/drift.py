@@ -63,7 +63,10 @@ def reference_by(features: Sequence[str], measured: np.ndarray, probabilities: n
 
 def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image") -> None:
     """Raise ValueError, KeyError or TypeError if `given` is not a result of `reference` with `classes` classes."""
-    for feature in require_features(given, kind):
+    found = OF_KIND.get(kind, features(given))
+    if found[-2:] != FEATURES[-2:]:
+        raise ValueError(f"the reference describes {', '.join(found)}")
+    for feature in found:
         edges, fractions = given[feature]["edges"], given[feature]["fractions"]
         expected = list(range(1, classes)) if feature == "class" else sorted(set(edges))
         fits = list(edges) == expected and len(fractions) == len(edges) + 1
@@ -74,15 +77,6 @@ def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image
 def features(reference: Mapping[str, Any]) -> tuple[str, ...]:
     """The features that a reference describes, in their order."""
     return tuple(name for name in reference if name != SAMPLES)
-
-
-def require_features(given: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """The features of a reference of examples of this kind; raise ValueError if they are others."""
-    found = features(given)
-    fits = found[-2:] == FEATURES[-2:] if kind == "table" else set(found) == set(OF_KIND[kind])
-    if not fits:
-        raise ValueError(f"the reference describes {', '.join(found)}")
-    return found
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

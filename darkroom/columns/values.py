@@ -87,12 +87,23 @@ def category(value: Any) -> str:
 
 def numbers(values: Sequence[Any]) -> np.ndarray:
     """As `number`, of many values: (N,) float64; those that are no number are NaN too."""
-    return _parsed(values, number)
+    found = plain(values)
+    return _parsed(values, number) if found is None else found
 
 
 def days(values: Sequence[Any]) -> np.ndarray:
     """As `day`, of many values: (N,) float64; those that are no date are NaN too."""
     return _parsed(values, day)
+
+
+def plain(values: Sequence[Any]) -> np.ndarray | None:
+    """The values as numbers (N,) float64 if all are texts of finite ones, without blanks; else None. Much faster."""
+    try:
+        found = np.array(values, dtype=np.float64)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    is_finite = bool((np.abs(found) <= LARGEST).all())  # false for NaN
+    return found if is_finite and not any("_" in value for value in values) else None
 
 
 def _parsed(values: Sequence[Any], parse: Any) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The columns of a table, typed by their values, in one pass over the rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -34,10 +35,12 @@ class Profile:
         """Add the values of further rows."""
         self.rows += len(cells)
         self._digest.update("\0".join(cells).encode())
-        counts: dict[str, int] = {}
-        for cell in cells:
-            counts[cell] = counts.get(cell, 0) + 1
-        for cell, count in counts.items():
+        full = len(self.categories) > MAX_CATEGORIES and len(self.others["date"]) > MAX_ABSENT
+        if full and (found := values.plain(cells)) is not None:  # numbers of which no names are kept
+            self.fitting["number"] += len(cells)
+            self._check_rising(found)
+            return
+        for cell, count in Counter(cells).items():
             if values.is_missing(cell):
                 self.missing += count
                 self.infinite += count * values.is_infinite(cell)
@@ -47,9 +50,12 @@ class Profile:
             if name in self.categories or len(self.categories) <= MAX_CATEGORIES:
                 self.categories[name] = self.categories.get(name, 0) + count
         if self.rising:
-            found = values.numbers(cells)
-            start = found[0] - 1 if self._last is None else self._last
-            self.rising, self._last = bool((np.diff(found, prepend=start) == 1).all()), float(found[-1])
+            self._check_rising(values.numbers(cells))
+
+    def _check_rising(self, found: np.ndarray) -> None:
+        start = found[0] - 1 if self._last is None else self._last
+        self.rising = self.rising and bool((np.diff(found, prepend=start) == 1).all())
+        self._last = float(found[-1])
 
     def _fit(self, cell: str, count: int) -> None:
         for kind, parse in (("number", values.number), ("date", values.day)):

@@ -87,7 +87,8 @@ class Tables:
                     out[start : start + _BLOCK] = block
                     digests[name].update(block.tobytes())
                 out.flush()
-            return Packed(digests, {"kind": "table", "shape": fitted.shape, "mean": (), "std": ()})
+            unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
+            return Packed(digests, {"kind": "table", "shape": fitted.shape, **unused})
 
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
 
