@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from darkroom.core.errors import DarkroomError
 from darkroom.models.sequences import PADDING, SequenceNetwork
@@ -28,6 +27,8 @@ class Bert(SequenceNetwork):
     def __init__(
         self, shape: tuple[int, ...], classes: int, architecture: str, dropout: float = 0.1, pooler: bool = False
     ):
+        from transformers import BertConfig, BertModel  # takes seconds, and imports torchvision
+
         super().__init__()
         layers, hidden, heads = map(int, re.fullmatch(NAME, architecture).groups())
         if hidden % heads:
