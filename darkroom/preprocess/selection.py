@@ -67,7 +67,8 @@ def select(examples: Examples, settings: PreprocessConfig, seed: int) -> Selecti
 
     Raises DarkroomError if a class has no training examples left, if the validation or test split has fewer than two
     classes left, if there are too many near leaks, or if there are fewer labels than `labels_per_class`. A split that
-    the dataset has is never replaced by another one.
+    the dataset has is never replaced by another one. If classes have no labelled training examples of their own, and
+    people have labelled too few, none is held out, and `samples.cold_start` says what is missing.
     """
     listed, classes = examples.samples, examples.description.classes
     cold = cold_start.find(listed, examples.description, settings.test_fraction, settings.val_fraction)
