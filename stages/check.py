@@ -7,10 +7,16 @@ from darkroom import schema
 from darkroom.core.outputs import write_json
 from darkroom.core.stage import run
 from darkroom.datasets import descriptions as datasets
-from darkroom.datasets import manifest, table_folder
+from darkroom.datasets import manifest, table_folder, texts
 from darkroom.evaluate import slices
 from darkroom.pretrained import consistency
 from darkroom.teachers import descriptions as teachers
+
+COLUMNS = {
+    "image": lambda loaded: manifest.columns(loaded.folder),
+    "text": texts.columns,
+    "table": table_folder.columns,
+}
 
 
 def main() -> None:
@@ -18,8 +24,8 @@ def main() -> None:
     dataset = chosen.data.dataset
     datasets.require_known(dataset)
     if chosen.evaluate.slices:
-        described = datasets.load(dataset)
-        columns = table_folder.columns(described) if described.kind == "table" else manifest.columns(described.folder)
+        loaded = datasets.load(dataset)
+        columns = COLUMNS[loaded.kind](loaded)
         slices.require_known(chosen.evaluate.slices, columns)
     train, given = chosen.train, chosen.preprocess
     inputs = given.color, given.text.tokenizer

@@ -60,6 +60,16 @@ def build(dataset: TextFolder, folder: str | Path) -> str:
     return f"{found}, {unusable} of them unusable" if unusable else found
 
 
+def columns(dataset: TextFolder) -> list[str]:
+    """The columns that are kept of the dataset's tables: group, if there are groups, and those of other facts.
+
+    Raises DarkroomError as `build` does if a table is invalid.
+    """
+    entries = [*_entries(dataset)]
+    others = {name for entry in entries for name in entry.columns}
+    return [*(["group"] if any(entry.group for entry in entries) else []), *sorted(others)]
+
+
 def read(folder: str | Path) -> list[Entry]:
     """The entries of the index in `folder`; raise DarkroomError if it is missing or invalid."""
     path = Path(folder) / FILE

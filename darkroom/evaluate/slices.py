@@ -21,7 +21,7 @@ def require_known(wanted: Iterable[str], known: Sequence[str]) -> None:
         if name not in known:
             similar = closest(name, known)
             there = (
-                f"it has {', '.join(map(repr, known))}" if known else "it has none, because they come from a manifest"
+                f"it has {', '.join(map(repr, known))}" if known else "it has none: they come from a manifest or table"
             )
             hint = f"; did you mean {similar}?" if similar else "; choose from these, or set evaluate.slices to []."
             raise DarkroomError(f"evaluate.slices: {name!r} is not a column of the dataset: {there}{hint}")

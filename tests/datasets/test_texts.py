@@ -187,3 +187,11 @@ def test_any_bytes_are_read_or_end_in_one_line(contents: bytes, folder: Path):
         assert all(entry.text or entry.problem for entry in built(folder))
     except DarkroomError as error:
         assert "\n" not in str(error) and "\r" not in str(error)
+
+
+def test_other_columns_are_kept_and_can_be_slices(folder: Path):
+    (folder / "mine.csv").write_text(
+        "text,label,Site,group,note\nWhere?,arrival,a,g," + "x" * 101 + "\nLost,lost,b,,\n"
+    )
+    assert texts.columns(descriptions.load("mine")) == ["group", "Site", "note"]
+    assert [entry.columns for entry in built(folder)] == [{"Site": "a"}, {"Site": "b", "note": ""}]
