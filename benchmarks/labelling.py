@@ -112,7 +112,7 @@ def _answer(folder: Path, count: int, kills: int) -> tuple[list[tuple[str, str]]
                         state = response.raise_for_status().json()
                         confirmed.append((state["last"]["id"], label))
                         if state["example"]:
-                            client.get(f"/v1/image/{state['example']['key']}").raise_for_status()
+                            client.get(f"/v1/input/{state['example']['key']}").raise_for_status()
                         seconds.append(time.perf_counter() - started)
                         bar.update()
                 except httpx.TransportError:
