@@ -386,3 +386,11 @@ def test_a_real_search_survives_kill_9_and_its_winner_is_not_trained_again(monke
     weights = Path("models/trained/model.safetensors").read_bytes()
     repository.dvc(Path.cwd(), "repro", "--single-item", "--force", "--no-run-cache", "train")
     assert Path("models/trained/model.safetensors").read_bytes() == weights  # as the stage trains them
+
+
+def test_the_latency_of_texts_is_refused():
+    file, path = toy.write(trials=2, latency=True), Path("data/arrays/manifest.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kind": "text"}))
+    with pytest.raises(SystemExit) as stopped:
+        command.main([file])
+    assert "needs images" in stopped.value.code and "leave out latency" in stopped.value.code
