@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import attestation, compare, result, revision, significance
+from darkroom.review import attestation, compare, result, revision, ranking, significance
 from darkroom.review.compare import Review
 from darkroom.review.lock import Finding, Kind
 from darkroom.review.revision import WORKSPACE
@@ -79,7 +79,13 @@ def test_secondary_metrics_are_one_family(project: Path):
         np.searchsorted(["coat", "shirt"], values)
         for values in (found.common.labels, found.common.old["predicted"], found.common.new["predicted"])
     )
-    alone = [significance.macro_f1(labels, *predicted).p, significance.mean(*(-np.log(one) for one in tables)).p]
+    scores = (np.where(labels == 1, one, 1 - one) for one in tables)
+    alone = [
+        significance.macro_f1(labels, *predicted).p,
+        significance.mean(*(-np.log(one) for one in tables)).p,
+        ranking.difference(labels == 1, *scores).p,  # there are two classes
+    ]
+    assert list(found.secondary) == ["macro_f1", "loss_calibrated", "roc_auc"]
     assert [one.p for one in found.secondary.values()] == pytest.approx(holm(np.array(alone)).tolist())
 
 
