@@ -258,3 +258,36 @@ def test_alerts_use_metrics_and_routes_of_the_service(tmp_path: Path):
     for routes in re.findall(r'route=~"(.*?)"', ALERTS.read_text()):
         assert [path for path in paths if re.fullmatch(routes, path)]
     assert labels["darkroom_drift"] == labels["darkroom_drift_p_value"] == {"feature"}
+
+
+def test_columns_of_a_table_are_features_and_missing_values_have_a_bin_of_their_own():
+    random = np.random.default_rng(0)
+    probabilities = np.full((2000, 2), 0.5)
+    measured = np.stack([random.normal(size=2000), random.normal(size=2000)], 1)
+    measured[:200, 1] = -np.inf
+    names = ["column.a", "column.b", "confidence", "class"]
+    reference = drift.reference_by(names, measured, probabilities)
+    drift.require_reference(reference, 2, "table")
+    assert list(drift.features(reference)) == names and reference["column.b"]["fractions"][0] == 0.1
+    watch = drift.Watch(reference)
+    watch.see(measured, probabilities)
+    assert max(watch.report().indices.values()) < 0.01
+    changed = measured.copy()
+    changed[:, 0] += 1
+    watch.see(changed, probabilities)
+    found = watch.report().indices
+    assert found["column.a"] > 0.2 > 0.01 > found["column.b"]
+
+
+def test_a_reference_of_a_table_needs_confidence_and_class():
+    reference = drift.reference_by(["column.a", "confidence", "class"], np.zeros((10, 1)), np.full((10, 2), 0.5))
+    del reference["class"]
+    with pytest.raises(ValueError, match="reference"):
+        drift.require_reference(reference, 2, "table")
+
+
+def test_a_column_that_is_always_missing_is_compared():
+    names = ["column.a", "confidence", "class"]
+    reference = drift.reference_by(names, np.full((10, 1), -np.inf), np.full((10, 2), 0.5))
+    drift.require_reference(reference, 2, "table")
+    assert reference["column.a"]["fractions"] == [1.0, 0.0]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import attestation, compare, result, revision, ranking, significance
+from darkroom.review import attestation, compare, ranking, result, revision, significance
 from darkroom.review.compare import Review
 from darkroom.review.lock import Finding, Kind
 from darkroom.review.revision import WORKSPACE
