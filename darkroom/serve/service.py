@@ -11,13 +11,13 @@ fit, and 504 after `settings.timeout` seconds; work that has not started by then
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock, get_ident
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
@@ -25,10 +25,8 @@ from starlette.requests import ClientDisconnect, Request
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.drift import Report, Watch, brightness
-from darkroom.bundle.tables import TableClassifier, measured
+from darkroom.bundle.tables import TableClassifier
 from darkroom.bundle.texts import TextClassifier
-from darkroom.columns import schema
-from darkroom.columns.schema import Remarks
 from darkroom.core.errors import DarkroomError
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
@@ -150,22 +148,6 @@ class Service:
             served.bundle, [partial(self._infer, served, images)], len(images), images.nbytes
         )
         return served.bundle, logits, probabilities
-
-    async def classify_rows(
-        self,
-        rows: Sequence[Mapping[str, Any]],
-        size: int,
-        result: Callable[[TableClassifier, tuple[np.ndarray, Remarks, np.ndarray] | schema.Unusable], T],
-    ) -> tuple[Bundle, list[T]]:
-        """The bundle, and result(classifier, found) for each row, by names of columns, of `size` bytes in all.
-
-        They are computed in one worker thread. `found` is the values (C,) float32, what is odd about them, and the
-        probabilities (K,) float32; or why the row cannot be used.
-        """
-        served = self._served
-        job = partial(self._classify_rows, served, rows, partial(result, served.tables))
-        [results] = await self._admitted(served.bundle, [job], len(rows), size)
-        return served.bundle, results
 
     async def run(self, job: Callable[[Bundle], T], images: int, size: int = 0) -> T:
         """The result of job(bundle) in a worker thread, admitted as `images` images of `size` bytes in total."""
@@ -295,30 +277,6 @@ class Service:
         logits, probabilities = self.predict(served.bundle, images)
         self._note(served, images, probabilities)
         return logits, probabilities
-
-    def _classify_rows(
-        self,
-        served: Served,
-        rows: Sequence[Mapping[str, Any]],
-        result: Callable[[tuple[np.ndarray, Remarks, np.ndarray] | schema.Unusable], T],
-    ) -> list[T]:
-        found: dict[int, Any] = {}
-        for number, given in enumerate(rows):
-            try:
-                found[number] = served.tables.schema.row(given)
-            except schema.Unusable as reason:
-                found[number] = reason
-        usable = [number for number, one in found.items() if isinstance(one, tuple)]
-        if usable:
-            values, started = np.stack([found[number][0] for number in usable]), perf_counter()
-            _, probabilities = served.tables.predict(values)
-            self.telemetry.inferred(perf_counter() - started)
-            self.telemetry.predicted(served.bundle, probabilities)
-            served.see(measured(values), probabilities)
-            for number, one in zip(usable, probabilities, strict=True):
-                self.telemetry.odd(found[number][1])
-                found[number] = (*found[number], one)
-        return [result(found[number]) for number in range(len(rows))]
 
     def _note(self, served: Served, images: np.ndarray, probabilities: np.ndarray) -> None:
         self.telemetry.predicted(served.bundle, probabilities)

@@ -3,25 +3,26 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.manifest import SetKind
 from darkroom.bundle.tables import TableClassifier
-from darkroom.columns.schema import Column, Remarks, Unusable
+from darkroom.columns.schema import Column, Unusable
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import records
+from darkroom.serve import table_work
 from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
-from darkroom.serve.service import Service
+from darkroom.serve.service import Served, Service
 
 CSV, JSON = "text/csv", "application/json"
 _SHOWN = 50  # categories of a column in the OpenAPI document
-
-Found = tuple[np.ndarray, Remarks, np.ndarray]
 
 
 class ColumnReason(BaseModel):
@@ -106,9 +107,12 @@ def router(service: Service) -> APIRouter:
         rows = given if isinstance(given, list) else [given]
         if len(rows) > limit:
             raise Problem(413, f"The request has {len(rows):,} rows, more than {limit:,}.")
-        bundle, results = await service.classify_rows(
-            rows, len(body), lambda classifier, found: _result(classifier, found, top_k, kind, reasons)
-        )
+
+        def job(served: Served) -> tuple[Bundle, list[dict[str, Any]]]:
+            found = partial(_result, top_k=top_k, kind=kind, reasons=reasons)
+            return served.bundle, table_work.classify(service.telemetry, served, rows, found)
+
+        bundle, results = await service.work(job, len(rows), len(body))
         if isinstance(given, list):
             return json_response(bundle, {"results": results})
         if "error" in results[0]:
@@ -169,7 +173,7 @@ def _csv(body: bytes) -> list[Mapping[str, Any]]:
 
 
 def _result(
-    classifier: TableClassifier, found: Found | Unusable, top_k: int, kind: SetKind | None, reasons: int
+    classifier: TableClassifier, found: table_work.Found, top_k: int, kind: SetKind | None, reasons: int
 ) -> dict[str, Any]:
     """The fields of `RowPrediction` or `Error`."""
     if isinstance(found, Unusable):
