@@ -39,7 +39,16 @@ def quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
         onnx.save(graph, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
         quantize_dynamic(prepared, found, per_channel=True, weight_type=QuantType.QInt8)
-        return onnx.load(found)
+        return _with_used_operators(onnx.load(found))
+
+
+def _with_used_operators(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without sets of operators that it does not use: other versions of them would forbid joining graphs."""
+    domains = {node.domain for node in graph.graph.node}
+    used = [one for one in graph.opset_import if one.domain in domains]
+    del graph.opset_import[:]
+    graph.opset_import.extend(used)
+    return graph
 
 
 def contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str, Any]) -> bytes:

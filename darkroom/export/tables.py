@@ -107,6 +107,10 @@ class Tables:
                 raise DarkroomError("Test rows have other values than in data/arrays: run `dvc repro`.")
         return {}
 
+    def measure_questions(self) -> dict[str, float]:
+        """Rows of a table have no frequently asked questions."""
+        return {}
+
     def _golden(self, rows: np.ndarray) -> bytes:
         """Rows and the outputs of each model, as in `bundling.golden`."""
         feeds = bundled.feeds(self._schema, rows)
