@@ -15,7 +15,7 @@ COLUMNS, ROWS, SIDE, GAP = 8, 4, 96, 2  # images across and down, and pixels of 
 
 def write(path: str | Path, batches: Batches) -> None:
     """Write the first images of the first batch as a PNG file, atomically; nothing if the inputs are not images."""
-    if batches.manifest.kind != "image":
+    if batches.manifest.kind != "image" or len(batches.manifest.shape) != 3:  # features of images have one axis
         return
     images = _denormalised(next(batches.epoch(0, 0, 1)).inputs[: COLUMNS * ROWS], batches)
     count, height, width, channels = images.shape
