@@ -69,6 +69,8 @@ def finalists(study: optuna.Study, finals: optuna.Study, objective: Trials, sett
     with tqdm(total=len(wanted), desc="finalists", unit="training", disable=None) as progress:
 
         def finish(finals: optuna.Study, trial: FrozenTrial) -> None:
+            if not trial.params:  # nothing was queued for it
+                return
             tqdm.write(f"trial {trial.params['trial']} again, seed {trial.params['seed']}: {outcome(trial)}")
             done = [other.params for other in storage.finished(finals)]
             progress.update(sum(pair in done for pair in wanted) - progress.n)

@@ -78,6 +78,8 @@ class Trials:
         """The objective of the finalists: train a trial of `samples` (by its number) with another seed."""
 
         def objective(trial: Trial) -> float:
+            if "fixed_params" not in trial.system_attrs:  # Optuna began a new trial with random values
+                raise Failed("another process took the last queued training")
             number, seed = trial.suggest_int("trial", 0, 2**31), trial.suggest_int("seed", 0, 2**32 - 1)
             with _Recorded(trial):
                 if _is_repeated(trial):

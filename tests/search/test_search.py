@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -270,6 +271,26 @@ def test_two_processes_share_a_database():
     assert len(complete) == len(set(complete)) == 6
     command.main([file, "--storage", url, "--report"])
     assert Path("metrics/search/toy/index.html").is_file()
+
+
+def test_nothing_is_trained_instead_of_finalists_that_another_process_took(monkeypatch: pytest.MonkeyPatch):
+    file, url, taken = toy.write(trials=2), f"sqlite:///{Path.cwd()}/shared.db", []
+    optimize = optuna.Study.optimize
+
+    def slower(study: optuna.Study, objective: Callable, **options: object) -> None:
+        if study.study_name == "toy/finalists" and not taken:  # between the look at the queue and the next trial
+            for _ in study.get_trials(states=[TrialState.WAITING]):
+                taken.append(study.ask())
+                taken[-1].suggest_int("trial", 0, 2**31), taken[-1].suggest_int("seed", 0, 2**32 - 1)
+                study.tell(taken[-1], 0.5)
+        optimize(study, objective, **options)
+
+    monkeypatch.setattr(optuna.Study, "optimize", slower)
+    command.main([file, "--storage", url])
+    finals = optuna.load_study(study_name="toy/finalists", storage=url)
+    assert len(finals.trials) == len(taken) + 1 > 3
+    assert [trial.params for trial in finals.trials if trial.state != TrialState.COMPLETE] == [{}]
+    assert storage.finished(finals) == storage.in_state(finals, TrialState.COMPLETE)
 
 
 def test_a_dead_process_of_a_shared_search_is_noticed(monkeypatch: pytest.MonkeyPatch):
