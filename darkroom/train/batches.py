@@ -74,6 +74,12 @@ class Batches:
         stored = self.loader.stored
         self.lengths = sequences.lengths(stored) if sequences.are(stored) else None
 
+    @property
+    def mean_shape(self) -> tuple[int, ...]:
+        """The shape of an input, of sequences with their mean length: what the steps compute, but for some padding."""
+        shape = self.manifest.shape
+        return shape if self.lengths is None else (max(1, round(float(self.lengths.mean()))), *shape[1:])
+
     def sample(self, n: int, pixels: int) -> Tensor:
         """`n` random images without augmentation, normalised (n, C, H, W) float32; all images if there are fewer.
 

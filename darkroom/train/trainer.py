@@ -141,7 +141,7 @@ class Trainer:
         """Seconds of training, images per second, and MFU: FLOPs as a fraction of a large matrix product's."""
         seconds = sum(record.seconds for record in self.records)
         speed = min(len(self.records), self.settings.epochs) * self.batches.learned / seconds
-        _, training_flops = flops.count(self.ordinary, self.manifest.shape)
+        _, training_flops = flops.count(self.ordinary, self.batches.mean_shape)
         peak = flops.matrix_peak(self.device, self.dtype) * self.processes.count
         costs = {
             "training_seconds": round(seconds, 2),

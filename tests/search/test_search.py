@@ -274,7 +274,7 @@ def test_two_processes_share_a_database():
 
 
 def test_nothing_is_trained_instead_of_finalists_that_another_process_took(monkeypatch: pytest.MonkeyPatch):
-    file, url, taken = toy.write(trials=2), f"sqlite:///{Path.cwd()}/shared.db", []
+    taken: list[optuna.Trial] = []
     optimize = optuna.Study.optimize
 
     def slower(study: optuna.Study, objective: Callable, **options: object) -> None:
@@ -286,8 +286,8 @@ def test_nothing_is_trained_instead_of_finalists_that_another_process_took(monke
         optimize(study, objective, **options)
 
     monkeypatch.setattr(optuna.Study, "optimize", slower)
-    command.main([file, "--storage", url])
-    finals = optuna.load_study(study_name="toy/finalists", storage=url)
+    command.main([toy.write(trials=2)])
+    finals = stored("toy/finalists")
     assert len(finals.trials) == len(taken) + 1 > 3
     assert [trial.params for trial in finals.trials if trial.state != TrialState.COMPLETE] == [{}]
     assert storage.finished(finals) == storage.in_state(finals, TrialState.COMPLETE)

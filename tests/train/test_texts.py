@@ -63,6 +63,17 @@ def trainer(tune: str, **changes: object) -> Trainer:
     return Trainer(*arguments, "fp32", False)
 
 
+def test_the_mfu_counts_no_padding(monkeypatch: pytest.MonkeyPatch):
+    run = trainer("all", batch_size=32)
+    lengths = (split(128, 1).inputs != 0).sum(1)
+    assert run.batches.mean_shape == (round(lengths.mean()), VOCABULARY) < (LENGTH, VOCABULARY)
+    counted = []
+    monkeypatch.setattr("darkroom.train.flops.count", lambda network, shape: counted.append(shape) or (1, 2))
+    list(run.epochs())
+    run.costs()
+    assert counted == [run.batches.mean_shape]
+
+
 def answers(of: torch.nn.Module) -> Tensor:
     with torch.no_grad():
         return of.eval()(torch.from_numpy(split(20, 3).inputs).long())
