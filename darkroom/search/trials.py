@@ -78,7 +78,7 @@ class Trials:
         """The objective of the finalists: train a trial of `samples` (by its number) with another seed."""
 
         def objective(trial: Trial) -> float:
-            if "fixed_params" not in trial.system_attrs:  # Optuna began a new trial with random values
+            if not _is_queued(trial):  # Optuna began a new one, with random values
                 raise Failed("another process took the last queued training")
             number, seed = trial.suggest_int("trial", 0, 2**31), trial.suggest_int("seed", 0, 2**32 - 1)
             with _Recorded(trial):
@@ -148,6 +148,12 @@ def leading(study: optuna.Study, count: int) -> list[FrozenTrial]:
         gaps = [front[index - 1].values[0] - front[index + 1].values[0] for index in range(1, len(front) - 1)]
         del front[1 + min(range(len(gaps)), key=gaps.__getitem__)]
     return front[:count]
+
+
+def _is_queued(trial: Trial) -> bool:
+    """Whether the values of a running trial were given when it was queued."""
+    running = storage.in_state(trial.study, TrialState.RUNNING)
+    return any(other.number == trial.number and "fixed_params" in other.system_attrs for other in running)
 
 
 def _is_repeated(trial: Trial) -> bool:
