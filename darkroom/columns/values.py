@@ -86,7 +86,7 @@ def category(value: Any) -> str:
 
 
 def numbers(values: Sequence[Any]) -> np.ndarray:
-    """As `number`, of many values: (N,) float64; those that are no number are NaN too."""
+    """`number` of many values: (N,) float64. What is not a number is NaN too."""
     found = plain(values)
     return _parsed(values, number) if found is None else found
 

@@ -286,7 +286,7 @@ def _time(given: str, where: str) -> str:
 
 
 def _encoded(column: Column, cells: Sequence[str]) -> np.ndarray:
-    """The values (n,) of a column: as `Column.value`, but what is no number or date is missing."""
+    """`Column.value` of each cell: (n,). What is neither a number nor a date is missing."""
     if column.kind == "category":
         known = {cell: column.value(cell) for cell in set(cells)}
         return np.fromiter((known[cell] for cell in cells), np.float64, len(cells))

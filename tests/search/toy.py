@@ -1,5 +1,6 @@
 """A search over a space whose best point is known: a fake training whose accuracy is a function of the parameters."""
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,8 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from torch import nn
 
 from darkroom.core.errors import DarkroomError
@@ -96,3 +100,15 @@ def change(**sections: dict) -> None:
     for section, changes in sections.items():
         values[section].update(changes)
     Path("params.yaml").write_text(yaml.safe_dump(values))
+
+
+def stored(name: str = "toy") -> optuna.Study:
+    """A study as a separate program reads it."""
+    journal = JournalStorage(JournalFileBackend(f".darkroom/search/{name.partition('/')[0]}/journal.log"))
+    return optuna.load_study(study_name=name, storage=journal)
+
+
+def report(file: str) -> dict[str, Any]:
+    """The report of the search of this file."""
+    command.main([file, "--report"])
+    return json.loads(Path("metrics/search/toy/results.json").read_text())
