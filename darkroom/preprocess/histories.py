@@ -112,7 +112,7 @@ class Histories:
         }
         return {
             "users": len(per_user),
-            "items": int(len(np.unique(self._table["item"]))),
+            "items": len(np.unique(self._table["item"])),
             "events": len(users),
             "repeated_events": len(users) - pairs,
             "first_event": float(times.min()),
