@@ -5,9 +5,9 @@ int64 such as texts and histories, or rows of a table (N, C) float32, and return
 called `head`; an adapted network of a library names its own in the attribute `last_layer_name`, so that optimisers and
 fine-tuning can tell it from the rest (`layers.last_layer`). A network whose first filters are computed from the data
 has a method `fit_stem(inputs)`, called once before training with some of the inputs; one that measures all packed
-inputs has `fit_inputs(inputs)`; one of histories has `fit_items(features)`. A network that adds position embeddings (1, tokens, features) names them in
-`position_grids`, with the rows and columns of its patches, so that pretrained ones can be resampled
-(`darkroom.weights.positions`).
+inputs has `fit_inputs(inputs)`; one of histories has `fit_items(features)`. A network that adds position embeddings
+(1, tokens, features) names them in `position_grids`, with the rows and columns of its patches, so that pretrained ones
+can be resampled (`darkroom.weights.positions`).
 """
 
 from collections.abc import Mapping
