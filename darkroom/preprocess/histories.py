@@ -101,6 +101,12 @@ class Histories:
         place = start + np.arange(self._settings.max_length)
         return np.where(place < label, self._tokens[np.minimum(place, len(self._tokens) - 1)], 0).astype(np.int32)
 
+    def _cut(self) -> int:
+        """How many test histories are longer than what the network sees of them."""
+        label = self._windows.label[self._windows.split == "test"]
+        first = np.searchsorted(self._table["user"], self._table["user"][label])
+        return int((label - first > self._settings.max_length).sum())
+
     def _measured(self) -> dict[str, object]:
         """What the report says of all events that are left."""
         users, times = self._table["user"], self._table["time"]
@@ -115,6 +121,7 @@ class Histories:
             "items": len(np.unique(self._table["item"])),
             "events": len(users),
             "repeated_events": len(users) - pairs,
+            "cut_histories": self._cut(),
             "first_event": float(times.min()),
             "last_event": float(times.max()),
             "quantiles": {
