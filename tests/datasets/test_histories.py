@@ -82,7 +82,7 @@ def test_items_have_titles_and_features():
         (["user,item,time,item", "u,a,1,b"], "the column 'item' twice"),
         ([HEADER], "has no events"),
         ([HEADER, *ROWS, "u3,b"], "row 5: 2 values for 3 columns"),
-        ([HEADER, *ROWS, "u3,b,now", "u3,b,"], "2 rows of 6 without a readable time, the first is row 5 with timestamp"),
+        ([HEADER, *ROWS, "u3,b,now", "u3,b,"], "2 rows of 6 without a readable time, the first is row 5 with time"),
         ([HEADER, *ROWS, ",b,50"], "row 5: no user"),
         ([HEADER, *ROWS, "u3,,50"], "row 5: no item"),
         ([HEADER, "u1,a,1", "u2,a,2"], "at least 2 items are needed"),

@@ -119,7 +119,7 @@ def trainer(name: str = "sasrec", **changes: object) -> Trainer:
     train, val = (arrays.read_split("data/arrays", part) for part in ("train", "val"))
     torch.manual_seed(0)
     of = build(name, toys.ARGUMENTS[name] | {"dropout": 0.2}, manifest.shape, len(manifest.classes))
-    histories.prepare(of, manifest)
+    histories.prepare(of, manifest, train)
     objective = histories.objective(settings, manifest, train, CPU)
     return Trainer(of, objective, train, val, manifest, settings, 0, CPU, "fp32", False)
 
@@ -181,6 +181,14 @@ def test_the_flops_count_the_output_layer_once():
     forward, _ = flops.count(network(), (4, 6, 0))
     more, _ = flops.count(build("sasrec", toys.ARGUMENTS["sasrec"], (4, 1006, 0), 1005), (4, 1006, 0))
     assert more - forward == 2 * 8 * 1000
+
+
+def test_biases_start_from_the_popularity_in_training(project: Path):
+    run = trainer()
+    train = run.batches.train
+    counts = 1 + histories.occurrences(train, 9)
+    assert counts.sum() == 9 + (train.inputs != PADDING).sum() + len(train)
+    assert run.network.head.bias.softmax(0).tolist() == pytest.approx((counts / counts.sum()).tolist(), abs=1e-6)
 
 
 def test_params_of_the_networks_are_those_of_their_classes():
