@@ -41,7 +41,7 @@ class Histories:
             self._windows = event_splits.leave_one_out(users, length)
         self._require_splits()
         self.classes, self._tokens = _catalogue(self._index, self._table["item"], self._windows.trained)
-        labels = self._tokens[self._windows.label] - 1
+        labels = self._tokens[self._windows.label].astype(np.int64) - 1
         names = np.array(self._index.users, TEXT)[self._windows.user]
         self.samples = Samples(
             _ids(self._windows, names), labels, self._windows.split, np.full(len(labels), "", TEXT), {"user": names}
