@@ -43,9 +43,10 @@ class NextItems(Objective):
 
     def loss(self, network: HistoryNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective.loss`; the inputs are histories (N, L) int64, the targets (N,) their labels."""
-        mask = batch.inputs != PADDING
-        states = network.positions(network.embedding(batch.inputs), mask)
-        wanted = following(batch.inputs, batch.targets)[mask]
+        inputs = sequences.trimmed(batch.inputs)  # a part of a batch may be shorter, and has the same bits in a process
+        mask = inputs != PADDING
+        states = network.positions(network.embedding(inputs), mask)
+        wanted = following(inputs, batch.targets)[mask]
         total = (self._sampled if self.sampled else self._whole)(network, states[mask], wanted)
         with torch.no_grad():
             last = states[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
