@@ -70,7 +70,8 @@ def test_histories_are_packed_oldest_first_with_the_next_item_as_label(tmp_path:
         "user ann/train/1": (["b", "c", "d", "e"], "f"), "user ann/train/2": (["a"], "b")
     }  # fmt: skip
     split = arrays.read_split(tmp_path / "data/arrays", "train")
-    assert (split.inputs.dtype, split.labels.dtype) == (np.int32, np.int64) and not split.inputs[1, 1:].any()  # padding is at the end
+    assert (split.inputs.dtype, split.labels.dtype) == (np.int32, np.int64)
+    assert not split.inputs[1, 1:].any()  # padding is at the end
     assert arrays.read_columns(tmp_path / "data/arrays", "test")["user"].tolist() == ["ann", "bob"]
 
 
