@@ -189,10 +189,14 @@ def test_a_split_is_measured_in_blocks(monkeypatch: pytest.MonkeyPatch):
     assert accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
 
 
-@pytest.mark.parametrize("changes", [{"sampled_items": 9}, {"parallel": "sharded"}])
-def test_what_does_not_go_with_histories_is_an_error(project: Path, changes: dict[str, object]):
-    with pytest.raises(DarkroomError, match=next(iter(changes))):
-        trainer(**changes)
+def test_a_sharded_training_of_histories_is_an_error(project: Path):
+    with pytest.raises(DarkroomError, match=r"train\.parallel = 'sharded' does not go with histories"):
+        trainer(parallel="sharded")
+
+
+def test_with_fewer_items_than_are_sampled_all_are_compared(project: Path):
+    assert trainer(sampled_items=8).objective.sampled == 8
+    assert trainer(sampled_items=9).objective.sampled == 0
 
 
 def test_the_flops_count_the_output_layer_once():
