@@ -1,4 +1,4 @@
-"""Measure the trained model on corrupted test examples: noise, blur and others of images, typing errors of texts, lost events.
+"""Measure the trained model on corrupted test examples: noise and others of images, typing errors, lost events.
 
 In: data/arrays, data/baselines, models/trained. Out: metrics/robustness.json, metrics/robustness.
 """
@@ -9,8 +9,14 @@ from darkroom.core.params import Seed
 from darkroom.core.stage import run
 from darkroom.models.checkpoints import open_trained
 from darkroom.recommend.config import RankingConfig
-from darkroom.robustness import corruptions, history_corruptions, measurement, scores
-from darkroom.robustness import table_corruptions, text_corruptions
+from darkroom.robustness import (
+    corruptions,
+    history_corruptions,
+    measurement,
+    scores,
+    table_corruptions,
+    text_corruptions,
+)
 from darkroom.robustness.config import RobustnessConfig
 
 KINDS = {"image": corruptions, "text": text_corruptions, "table": table_corruptions, "history": history_corruptions}

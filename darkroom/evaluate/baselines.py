@@ -129,7 +129,9 @@ def _ease(events: sparse.csr_array, items: np.ndarray, penalty: float) -> np.nda
     factor, failed = lapack.dpotrf(common, lower=True, overwrite_a=True)
     inverse, also_failed = lapack.dpotri(factor, lower=True, overwrite_c=True)
     if failed or also_failed:
-        raise DarkroomError(f"the baseline EASE cannot be computed: its matrix is singular with a penalty of {penalty}.")
+        raise DarkroomError(
+            f"the baseline EASE cannot be computed: its matrix is singular with a penalty of {penalty}."
+        )
     weights = inverse.astype(np.float32)
     weights += np.tril(weights, -1).T - np.triu(weights, 1)  # LAPACK computes the lower triangle only
     weights /= -np.diag(inverse).astype(np.float32)

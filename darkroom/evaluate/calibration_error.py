@@ -37,9 +37,7 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | 
     }
 
 
-def of_predictions(
-    confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None = None
-) -> dict[str, float]:
+def of_predictions(confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
     """The first four numbers of `summary`, from the confidence (N,) of predictions and which are correct (N,) bool."""
     bins = binned(confidence, correct)
     measured = (bins[name].to_numpy() for name in ("images", "confidence", "accuracy"))

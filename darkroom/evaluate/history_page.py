@@ -39,8 +39,8 @@ def html(examples: Sequence[Example]) -> str:
     """The page."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Histories and recommendations</title>'
-        f"<style>{_STYLE}</style><h1>Histories and recommendations</h1><p>Random test examples. The item that came next "
-        f"is blue if it is among the recommended ones. Probabilities are among all items.</p>"
+        f"<style>{_STYLE}</style><h1>Histories and recommendations</h1><p>Random test examples. The item that came "
+        f"next is blue if it is among the recommended ones. Probabilities are among all items.</p>"
         f"{''.join(map(_section, examples))}</html>\n"
     )
 

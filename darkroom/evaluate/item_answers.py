@@ -41,7 +41,9 @@ def answer(network: nn.Module, split: Split, left_out: sparse.csr_array, tempera
         ranked, rows = ranking.rank(logits, labels, left_out[part]), np.arange(len(labels))
         normaliser = log_normaliser(logits / np.float32(temperature))
 
-        def probability(items: np.ndarray, logits=logits, normaliser=normaliser) -> np.ndarray:  # (n, m) of items (n, m)
+        def probability(
+            items: np.ndarray, logits=logits, normaliser=normaliser
+        ) -> np.ndarray:  # (n, m) of items (n, m)
             return np.exp(np.take_along_axis(logits, items, 1) / temperature - normaliser[:, None])
 
         of_best = np.where(ranked.best < 0, 0, probability(np.maximum(ranked.best, 0)))

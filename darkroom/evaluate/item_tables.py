@@ -59,7 +59,7 @@ def best_baseline(table: pd.DataFrame) -> str:
 
 
 def slices(sliced: Mapping[str, np.ndarray], rankings: Mapping[str, Ranking], best: str) -> pd.DataFrame:
-    """One row per value of each column of slices (N,): its examples, HR@10 and NDCG@10 with intervals, HR@10 of `best`."""
+    """One row per value of each column of slices (N,): examples, HR@10 and NDCG@10 with intervals, HR@10 of `best`."""
     own, rows = scores(rankings[NETWORK]), []
     for column, value, chosen in _of_slices(sliced):
         row: dict[str, float | str] = {"column": column, "value": value, "examples": int(chosen.sum())}

@@ -48,7 +48,9 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
     seconds = time.perf_counter() - started
 
     labels, others = np.asarray(test.labels), _baselines(val, of_val, items)
-    rankings = {name: ranking.in_blocks(_scored(one, test, len(classes)), labels, left_out) for name, one in others.items()}
+    rankings = {
+        name: ranking.in_blocks(_scored(one, test, len(classes)), labels, left_out) for name, one in others.items()
+    }
     rankings[NETWORK] = answers.ranking
     table = item_tables.recommenders(rankings, items.train_events)
     table.insert(1, "setting", [others[name].setting if name in others else "" for name in table["recommender"]])
@@ -60,7 +62,9 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
         "slices.csv": item_tables.slices(sliced, rankings, best),
         "popularity.csv": item_tables.popularity(rankings, labels, items.train_events),
         "per_class.csv": item_tables.per_item(answers.ranking, labels, items, classes),
-        "reliability.csv": calibration_error.binned(answers.confidence, answers.correct).assign(probabilities="calibrated"),
+        "reliability.csv": calibration_error.binned(answers.confidence, answers.correct).assign(
+            probabilities="calibrated"
+        ),
     }
     gallery = recommendation_report.gallery(test, answers, items, classes, settings.gallery_size)
     return Found(
@@ -109,7 +113,10 @@ def _summary(answers: Answers, table: pd.DataFrame, best: str, temperature: floa
     return {
         **{f"accuracy{bound}": float(own[f"hr_at_1{bound}"]) for bound in ("", "_low", "_high")},
         **{key: float(value) for key, value in own.items()},
-        **{key.replace("gain", "over_best_baseline"): float(value) for key, value in rows.loc[best, gains].dropna().items()},
+        **{
+            key.replace("gain", "over_best_baseline"): float(value)
+            for key, value in rows.loc[best, gains].dropna().items()
+        },
         "loss": float(answers.loss.mean()),
         "loss_calibrated": float(-np.log(np.maximum(answers.label_probability, 1e-300)).mean()),
         "temperature": temperature,
@@ -126,5 +133,7 @@ def _lines(summary: Mapping[str, float], best: str, items: int) -> Iterator[str]
         f"{summary[hits]:.2%} (95 % interval {summary[f'{hits}_low']:.2%} to {summary[f'{hits}_high']:.2%}), "
         f"NDCG@{SHOWN} {summary[gain]:.4f}, MRR {summary['mrr']:.4f}"
     )
-    over, low, high = (summary.get(f"{gain}_over_best_baseline{bound}", float("nan")) for bound in ("", "_low", "_high"))
+    over, low, high = (
+        summary.get(f"{gain}_over_best_baseline{bound}", float("nan")) for bound in ("", "_low", "_high")
+    )
     yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"

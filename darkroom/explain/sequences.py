@@ -97,7 +97,8 @@ class Sequences:
     def measure(self, inputs: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         """The probability of the classes `targets` (n,) while tokens are deleted or inserted, by method.
 
-        Tokens are taken in the order of each map, highest value first, in CURVE_STEPS steps; special ones stay. The arrays are those of `faithfulness.measure`.
+        Tokens are taken in the order of each map, highest value first, in CURVE_STEPS steps; special ones stay. The
+        arrays are those of `faithfulness.measure`.
         """
         random, orders = numpy_generator(seed, "order of equal tokens"), self.maps(inputs, targets)
         orders[RANDOM] = np.zeros(inputs.shape)

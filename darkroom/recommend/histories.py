@@ -56,5 +56,3 @@ def contents(inputs: np.ndarray, items: int, labels: np.ndarray | None = None) -
         rows, columns = np.append(rows, np.arange(len(inputs))), np.append(columns, labels)
     found = sparse.coo_array((np.ones(len(rows), np.int32), (rows, columns)), (len(inputs), items)).tocsr()
     return found.astype(bool)
-
-
