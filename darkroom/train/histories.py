@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from darkroom.core import arrays
@@ -43,9 +43,10 @@ class NextItems(Objective):
 
     def loss(self, network: HistoryNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective.loss`; the inputs are histories (N, L) int64, the targets (N,) their labels."""
-        mask = batch.inputs != PADDING
-        states = network.positions(network.embedding(batch.inputs), mask)
-        wanted = following(batch.inputs, batch.targets)[mask]
+        inputs = sequences.trimmed(batch.inputs)  # a part of a batch may be shorter, and has the same bits in a process
+        mask = inputs != PADDING
+        states = network.positions(network.embedding(inputs), mask)
+        wanted = following(inputs, batch.targets)[mask]
         total = (self._sampled if self.sampled else self._whole)(network, states[mask], wanted)
         with torch.no_grad():
             last = states[torch.arange(len(mask), device=mask.device), mask.sum(1) - 1]
@@ -140,13 +141,20 @@ def objective(settings: TrainConfig, manifest: Manifest, train: Split, device: t
     targets = float(sequences.lengths(train.inputs).mean())
     frequencies = None
     if settings.sampled_items:
-        seen = np.bincount(np.asarray(train.inputs).ravel(), minlength=count + 1)[PADDING + 1 :]
-        seen += 1 + np.bincount(train.labels, minlength=count)  # 1: an item without events is drawn too
+        seen = 1 + occurrences(train, count)  # 1: an item without events is drawn too
         frequencies = torch.from_numpy((seen / seen.sum()).astype(np.float32)).to(device)
     return NextItems(targets, settings.label_smoothing, frequencies, settings.sampled_items)
 
 
-def prepare(network: nn.Module, manifest: Manifest) -> None:
-    """Give a network of histories the features of the items, if they have any."""
+def prepare(network: HistoryNetwork, manifest: Manifest, train: Split) -> None:
+    """Give a network of histories the features of the items, if they have any, and their popularity in training."""
     if manifest.shape[2]:
         network.fit_items(arrays.read_items(ARRAYS).features)
+    network.head.fit(occurrences(train, len(manifest.classes)))
+
+
+def occurrences(train: Split, classes: int) -> np.ndarray:
+    """How often each item (K,) int64 is in the histories and labels of a split."""
+    return np.bincount(np.asarray(train.inputs).ravel(), minlength=classes + 1)[PADDING + 1 :] + np.bincount(
+        train.labels, minlength=classes
+    )

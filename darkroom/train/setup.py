@@ -71,7 +71,7 @@ def build_trainer(
     random = pretrained.load(pretrained.FOLDER, network) if weights else []
     remarks = tuple(initial_weights.remarks(weights, random, last_layer_name(network), manifest, len(train)))
     if manifest.kind == "history":
-        histories.prepare(network, manifest)
+        histories.prepare(network, manifest, train)
     objective = _objective(settings, manifest, train, device)
     if settings.tune == "head":
         if processes.count > 1:

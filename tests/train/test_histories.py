@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 from darkroom.core import arrays
@@ -15,9 +16,9 @@ from darkroom.core.errors import DarkroomError
 from darkroom.models.histories import HistoryNetwork
 from darkroom.models.registry import build
 from darkroom.models.sequences import PADDING
-from darkroom.train import flops, histories, measuring, records
+from darkroom.train import flops, histories, launch, measuring, processes, records
 from darkroom.train.objective import Batch
-from darkroom.train.processes import ALONE
+from darkroom.train.processes import ALONE, Processes
 from darkroom.train.trainer import Trainer
 from tests import histories as toys
 from tests.trainings import CPU, MODEL, recipe, same
@@ -113,15 +114,24 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def trainer(name: str = "sasrec", **changes: object) -> Trainer:
+def trainer(name: str = "sasrec", group: Processes = ALONE, **changes: object) -> Trainer:
     settings = recipe(**{"epochs": 4.0, "checkpoint_steps": 1, "batch_size": 4, **changes})
     manifest = arrays.read_manifest("data/arrays")
     train, val = (arrays.read_split("data/arrays", part) for part in ("train", "val"))
     torch.manual_seed(0)
     of = build(name, toys.ARGUMENTS[name] | {"dropout": 0.2}, manifest.shape, len(manifest.classes))
-    histories.prepare(of, manifest)
+    histories.prepare(of, manifest, train)
     objective = histories.objective(settings, manifest, train, CPU)
-    return Trainer(of, objective, train, val, manifest, settings, 0, CPU, "fp32", False)
+    return Trainer(of, objective, train, val, manifest, settings, 0, CPU, "fp32", False, group)
+
+
+def train_in_parts() -> dict:
+    torch.set_num_threads(1)
+    with processes.join(CPU) as group:
+        run = trainer(sampled_items=3, group=group)
+        list(run.epochs())
+        save_file(run.network.state_dict(), f"weights {group.rank}")
+    return {}
 
 
 @pytest.mark.parametrize("sampled", [0, 3])
@@ -140,6 +150,14 @@ def test_a_training_learns_and_resumes_with_the_same_bits(project: Path, name: s
     list(resumed.epochs())
     assert same(whole.network.state_dict(), resumed.network.state_dict())
     assert found[-1].val_loss < found[0].val_loss and whole.network.embedding.features.any()
+
+
+def test_two_processes_give_the_same_bits_as_two_accumulated_parts(project: Path):
+    launch.start(train_in_parts, 2)
+    alone = trainer(sampled_items=3, grad_accumulation=2)
+    list(alone.epochs())
+    for rank in range(2):
+        assert same(load_file(f"weights {rank}"), alone.network.state_dict())
 
 
 def test_a_part_of_a_batch_draws_its_own_items(project: Path):
@@ -181,6 +199,14 @@ def test_the_flops_count_the_output_layer_once():
     forward, _ = flops.count(network(), (4, 6, 0))
     more, _ = flops.count(build("sasrec", toys.ARGUMENTS["sasrec"], (4, 1006, 0), 1005), (4, 1006, 0))
     assert more - forward == 2 * 8 * 1000
+
+
+def test_biases_start_from_the_popularity_in_training(project: Path):
+    run = trainer()
+    train = run.batches.train
+    counts = 1 + histories.occurrences(train, 9)
+    assert counts.sum() == 9 + (train.inputs != PADDING).sum() + len(train)
+    assert run.network.head.bias.softmax(0).tolist() == pytest.approx((counts / counts.sum()).tolist(), abs=1e-6)
 
 
 def test_params_of_the_networks_are_those_of_their_classes():
