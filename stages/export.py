@@ -10,6 +10,7 @@ from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
 from darkroom.export import bundling, gates
 from darkroom.export.config import ExportConfig
+from darkroom.export.histories import Histories
 from darkroom.export.images import Images
 from darkroom.export.tables import Tables
 from darkroom.export.texts import Texts
@@ -17,7 +18,7 @@ from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict
 
-KINDS = {"image": Images, "text": Texts, "table": Tables}
+KINDS = {"image": Images, "text": Texts, "table": Tables, "history": Histories}
 
 
 def main() -> dict[str, float]:
@@ -28,12 +29,14 @@ def main() -> dict[str, float]:
     per_class = bundling.read_per_class("metrics/evaluate/per_class.csv")
 
     exported = KINDS[kind](trained, calibration, images, settings, seed)
-    expected = predict(trained.network, test.inputs, trained.description.mean, trained.description.std)
-    found = exported.require_parity(expected, settings.tolerance)
-    gates.require_accuracy(expected.argmax(1) == test.labels, evaluated["accuracy"])
+    mean, std = trained.description.mean, trained.description.std
+    expected, found = exported.require_parity(
+        lambda inputs: predict(trained.network, inputs, mean, std), settings.tolerance
+    )
+    gates.require_accuracy(expected == test.labels, evaluated["accuracy"])
     speedup = exported.measure_speedup()
-    some, int8 = exported.classify_int8(expected.argmax(1), settings.int8)
-    judged = gates.judge_int8(int8, expected[some].argmax(1), test.labels[some], speedup, settings.int8)
+    some, int8 = exported.classify_int8(expected, settings.int8)
+    judged = gates.judge_int8(int8, expected[some], test.labels[some], speedup, settings.int8)
     if not judged["int8_published"]:
         del exported.models["int8"]
 
