@@ -3,11 +3,15 @@
 manifest.json
 <split>.inputs.npy   images (N, H, W, C) uint8, 0..255, not normalised, those of train may be larger;
                      texts (N, L) int32, the indices of their tokens, padded with 0 at the end;
-                     rows of a table (N, C) float32, as darkroom/columns/schema.py describes them
+                     rows of a table (N, C) float32, as darkroom/columns/schema.py describes them;
+                     histories (N, L) int32, the items of a user's latest events, oldest first, padded with 0 at the end:
+                     item i of the manifest's classes is i + 1; the label is the item of the next event
 <split>.labels.npy   (N,) int64, index into the manifest's classes; the splits `unlabelled` and `out_of_scope` have none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.texts.json   (N,) texts, if the examples are texts, and tokenizer.json, which made their tokens
 columns.json         what the columns hold, if the examples are rows of a table
+items.csv            item, title and train_events of each class, if the examples are histories, and, if the items have
+                     features, items.features.npy (classes, F) float32
 <split>.columns.csv  one row per example: its group and the manifest's other columns, if the dataset has any
 
 darkroom/preprocess/packing.py writes them.
@@ -25,7 +29,7 @@ import numpy as np
 
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
-from darkroom.core.spelling import NOUNS
+from darkroom.core.spelling import NOUNS, plural
 
 SPLITS = ("train", "val", "test")
 UNLABELLED = "unlabelled"  # the split of examples without a label, if there are any; it has no labels file
@@ -48,7 +52,7 @@ class Split:
     def inputs(self) -> np.ndarray:
         """What a network sees without augmentation, a view.
 
-        Images (N, H, W, C) uint8, texts (N, L) int32, or rows of a table (N, C) float32.
+        Images (N, H, W, C) uint8, texts or histories (N, L) int32, or rows of a table (N, C) float32.
         """
         return centre(self.uncropped, self.size) if self.size else self.uncropped
 
@@ -73,7 +77,7 @@ class Manifest:
     licence: str
     classes: tuple[str, ...]
     # Of one input: (height, width, channels); of a text (tokens at most, kinds of tokens); of a row of a table, for
-    # each column the kinds of categories, or 0 for numbers
+    # each column the kinds of categories, or 0 for numbers; of a history (events at most, items + 1, their features)
     shape: tuple[int, ...]
     mean: tuple[float, ...]  # by channel (last axis) over the training split, on the scale 0..1
     std: tuple[float, ...]
@@ -86,7 +90,7 @@ class Manifest:
     interpolation: str
     crop_fraction: float
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
-    kind: str = "image"  # of the examples; or text, table
+    kind: str = "image"  # of the examples; or text, table, history
     drawn: Mapping[str, float] = field(default_factory=dict)  # fractions of `preprocess.cold_start.fractions`
     incomplete: str = ""  # why there are too few labels to train on, if there are
 
@@ -132,7 +136,7 @@ def missing_labels(manifest: Manifest) -> str:
 def require_images(manifest: Manifest, what: str, remedy: str) -> None:
     """Raise DarkroomError, with what to do instead, if the examples are not images, which `what` needs."""
     if manifest.kind != "image":
-        raise DarkroomError(f"{what} needs images, and {manifest.title} has {NOUNS[manifest.kind]}s: {remedy}.")
+        raise DarkroomError(f"{what} needs images, and {manifest.title} has {plural(NOUNS[manifest.kind])}: {remedy}.")
 
 
 def read_split(folder: str | Path, name: str) -> Split:
@@ -152,6 +156,7 @@ def read_split(folder: str | Path, name: str) -> Split:
         "image": (manifest.shape, np.uint8),
         "text": (manifest.shape[:1], np.int32),
         "table": ((len(manifest.shape),), np.float32),
+        "history": (manifest.shape[:1], np.int32),
     }[manifest.kind]
     size = shape[:2] if packed.ndim == 4 == len(shape) + 1 and packed.shape[1:] != shape else None
     split, one_length = Split(packed, labels, ids, size), len(packed) == len(labels) == len(ids)
@@ -181,6 +186,33 @@ def read_texts(folder: str | Path, name: str) -> list[str]:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DarkroomError(f"{path} cannot be read ({error}): {_WRITE_AGAIN}.") from None
+
+
+@dataclass(frozen=True)
+class Items:
+    """The items of a dataset of histories, which are its classes."""
+
+    titles: np.ndarray  # (K,) TEXT; "" if an item has none
+    train_events: np.ndarray  # (K,) int64: events of the training split
+    features: np.ndarray  # (K, F) float32; F is 0 if the items have no features
+
+
+def read_items(folder: str | Path) -> Items:
+    """The items of the arrays in `folder`, in the order of the classes; raise DarkroomError if they cannot be read."""
+    import pandas as pd
+
+    manifest = read_manifest(folder)
+    count, size = len(manifest.classes), manifest.shape[2]
+    try:
+        table = pd.read_csv(Path(folder) / "items.csv", dtype={"item": str, "title": str}, keep_default_na=False)
+        features = np.zeros((count, 0), np.float32)
+        if size:
+            features = np.load(Path(folder) / "items.features.npy", allow_pickle=False)
+        if table["item"].tolist() != list(manifest.classes) or features.shape != (count, size):
+            raise ValueError("other items than in the manifest")
+        return Items(table["title"].to_numpy(dtype=TEXT), table["train_events"].to_numpy(np.int64), features)
+    except (OSError, ValueError, KeyError) as error:
+        raise DarkroomError(f"The items in {folder} cannot be read ({error}): {_WRITE_AGAIN}.") from None
 
 
 def read_columns(folder: str | Path, name: str) -> dict[str, np.ndarray]:

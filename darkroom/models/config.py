@@ -131,6 +131,19 @@ class FtTransformerConfig(VitConfig):
     hidden_values: Fraction
 
 
+class SasrecConfig(VitConfig):
+    """The Transformer over the events of a history."""
+
+
+class Gru4recConfig(Section):
+    """The recurrent network over the events of a history."""
+
+    embed_dim: Annotated[int, Field(ge=2, le=4096)]
+    hidden_size: Channels
+    layers: Annotated[int, Field(ge=1, le=16)]
+    dropout: Fraction
+
+
 def _family(name: str) -> str:
     families = ModelConfig.families()
     library, _, architecture = name.partition("/")
@@ -170,6 +183,8 @@ class ModelConfig(Section):
     mlp: MlpConfig
     tabm: TabmConfig
     ft_transformer: FtTransformerConfig
+    sasrec: SasrecConfig
+    gru4rec: Gru4recConfig
 
     @classmethod
     def families(cls) -> list[str]:

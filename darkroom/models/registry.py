@@ -1,7 +1,7 @@
 """The network families, by the name that `model.name` selects.
 
 Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), or sequences (N, L)
-int64 such as texts, or rows of a table (N, C) float32, and returns logits (N, classes). Its last layer is called
+int64 such as texts and histories, or rows of a table (N, C) float32, and returns logits (N, classes). Its last layer is called
 `head`; an adapted network of a library names its own in the attribute `last_layer_name`, so that optimisers and
 fine-tuning can tell it from the rest (`layers.last_layer`). A network whose first filters are computed from the data
 has a method `fit_stem(inputs)`, called once before training with some of the inputs; one that measures all packed
@@ -16,11 +16,14 @@ from typing import Any
 from torch import nn
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import plural
 from darkroom.models import bert, lstm, timm_models, torchvision_models
 from darkroom.models.cnn import Cnn
 from darkroom.models.ft_transformer import FtTransformer
+from darkroom.models.gru4rec import Gru4rec
 from darkroom.models.mlp import Mlp
 from darkroom.models.resnet import Resnet
+from darkroom.models.sasrec import Sasrec
 from darkroom.models.sprint import Sprint
 from darkroom.models.tabm import TabM
 from darkroom.models.text_cnn import TextCnn
@@ -43,11 +46,14 @@ FAMILIES = {
     "mlp": Mlp,
     "tabm": TabM,
     "ft_transformer": FtTransformer,
+    "sasrec": Sasrec,
+    "gru4rec": Gru4rec,
 }
 OF_TEXTS = ("text_cnn", "lstm", "transformer", "bert")
 OF_TABLES = ("mlp", "tabm", "ft_transformer")
-OF_IMAGES = tuple(name for name in FAMILIES if name == "lstm" or name not in (*OF_TEXTS, *OF_TABLES))
-OF_KIND = {"image": OF_IMAGES, "text": OF_TEXTS, "table": OF_TABLES}
+OF_HISTORIES = ("sasrec", "gru4rec")
+OF_IMAGES = tuple(name for name in FAMILIES if name == "lstm" or name not in (*OF_TEXTS, *OF_TABLES, *OF_HISTORIES))
+OF_KIND = {"image": OF_IMAGES, "text": OF_TEXTS, "table": OF_TABLES, "history": OF_HISTORIES}
 LIBRARIES = {  # families of many networks
     "torchvision": torchvision_models.published,
     "timm": timm_models.published,
@@ -59,14 +65,15 @@ OWN_NAMES = {"bert": bert.own_names}  # published tensors by the names of the fa
 def require_takes(name: str, kind: str) -> None:
     """Raise DarkroomError if the family `name` does not take examples of this kind."""
     if name not in OF_KIND[kind]:
-        raise DarkroomError(f"model.name = {name!r} does not take {kind}s: use one of {', '.join(OF_KIND[kind])}.")
+        allowed = ", ".join(OF_KIND[kind])
+        raise DarkroomError(f"model.name = {name!r} does not take {plural(kind)}: use one of {allowed}.")
 
 
 def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], classes: int) -> nn.Module:
     """Build a network of the family `name` for inputs of `shape`, channels last: (height, width, channels) for images.
 
-    For sequences it is (length, kinds of indices), for rows of a table the kinds of categories of each column. Draws
-    the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of this
+    For texts it is (length, kinds of tokens), for histories (length, items + 1, features of an item), for rows of a
+    table the kinds of categories of each column. Draws the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of this
     shape, for example because images are too small.
     """
     try:

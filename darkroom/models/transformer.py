@@ -40,14 +40,14 @@ class Transformer(SequenceNetwork):
         """See `SequenceNetwork.features`."""
         states = self.dropout(embedded + self.positions[: embedded.shape[1]])
         for block in self.encoder:
-            states = block(states, mask)
+            states = block(states, mask[:, None, None])
         states = self.norm(states)
         weights = self.importance(states).masked_fill(~mask[..., None], -1e4).softmax(1)
         return self.dropout((weights * states).sum(1))
 
 
 class Block(nn.Module):
-    """An encoder block over states (N, L, E), of which `mask` (N, L) says which count."""
+    """A block over states (N, L, E); `mask`, broadcast to (N, heads, L, L), says to which others each one attends."""
 
     def __init__(self, embed_dim: int, heads: int, hidden: int, dropout: float):
         super().__init__()
@@ -62,6 +62,6 @@ class Block(nn.Module):
         queries, keys, values = (
             self.inputs(self.norm_attention(states)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
-        mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=mask[:, None, None])
+        mixed = scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
         states = states + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
         return states + self.dropout(self.mlp(self.norm_mlp(states)))

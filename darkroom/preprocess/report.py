@@ -10,7 +10,7 @@ import pandas as pd
 
 from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest, Split
 from darkroom.core.outputs import new_folder, write_csv
-from darkroom.core.spelling import NOUNS
+from darkroom.core.spelling import NOUNS, plural
 from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Finding
 from darkroom.preprocess.shift import Shift
 
@@ -68,7 +68,7 @@ def summary_line(manifest: Manifest, findings: Sequence[Finding]) -> str:
     others = ((actions[KEPT], "suspect kept"), (actions[RELABELLED], "relabelled"), (actions[LABELLED], "labelled"))
     return "; ".join(
         [
-            f"{manifest.title}: {sizes} {NOUNS[manifest.kind]}s",
+            f"{manifest.title}: {sizes} {plural(NOUNS[manifest.kind])}",
             removed,
             *(f"{count} {what}" for count, what in others if count),
         ]
