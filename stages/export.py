@@ -3,6 +3,8 @@
 In: data/arrays, models/trained, models/calibration.json, metrics of evaluate. Out: models/bundle, metrics/export.json.
 """
 
+from functools import partial
+
 from darkroom.core import params
 from darkroom.core.outputs import new_folder, read_json, write_json
 from darkroom.core.params import Seed
@@ -17,22 +19,23 @@ from darkroom.export.texts import Texts
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict
+from darkroom.recommend.config import RankingConfig
 
 KINDS = {"image": Images, "text": Texts, "table": Tables, "history": Histories}
 
 
 def main() -> dict[str, float]:
-    seed, images, settings = params.load(seed=Seed, preprocess=ImageConfig, export=ExportConfig)
+    seed, images, ranked, settings = params.load(
+        seed=Seed, preprocess=ImageConfig, evaluate=RankingConfig, export=ExportConfig
+    )
     trained = open_trained()
     kind, test = trained.manifest.kind, trained.split("test")
     calibration, evaluated = read_json("models/calibration.json"), read_json("metrics/evaluate.json")
     per_class = bundling.read_per_class("metrics/evaluate/per_class.csv")
 
-    exported = KINDS[kind](trained, calibration, images, settings, seed)
-    mean, std = trained.description.mean, trained.description.std
-    expected, found = exported.require_parity(
-        lambda inputs: predict(trained.network, inputs, mean, std), settings.tolerance
-    )
+    exported = KINDS[kind](trained, calibration, ranked if kind == "history" else images, settings, seed)
+    logits = partial(predict, trained.network, mean=trained.description.mean, std=trained.description.std)
+    expected, found = exported.require_parity(logits, settings.tolerance)
     gates.require_accuracy(expected == test.labels, evaluated["accuracy"])
     speedup = exported.measure_speedup()
     some, int8 = exported.classify_int8(expected, settings.int8)
