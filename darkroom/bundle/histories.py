@@ -110,24 +110,43 @@ class Recommender:
         An id may occur several times. Ids that the catalogue does not have are skipped.
         """
         found = [self.known(history) for history in histories]
-        results = [self._popular(len(history), count) for history in histories]
+        unknown = [len(history) - len(known) for history, known in zip(histories, found, strict=True)]
+        return self.recommend_after(found, unknown, count, leave_out_seen)
+
+    def recommend_after(
+        self, found: Sequence[np.ndarray], unknown: Sequence[int], count: int, leave_out_seen: bool
+    ) -> list[Recommended]:
+        """As `recommend`, given the known items (n,) of each history, as of `known`, and how many others it has."""
+        results = [self._popular(others, count) for others in unknown]
         rows = [row for row, known in enumerate(found) if len(known)]
         for part, logits, probabilities in batches(self.bundle.session, sequences(found, rows, self.length)):
             for number, scores, chances in zip(part.tolist(), logits, probabilities, strict=True):
                 row = rows[number]
-                known, first = found[row], int(scores.argmax())
-                items = best(scores, count, known if leave_out_seen else known[:0])
-                results[row] = Recommended(
-                    items=items,
-                    probabilities=chances[items],
-                    popular=False,
-                    known=len(known),
-                    unknown=len(histories[row]) - len(known),
-                    cut=len(known) > self.length,
-                    first=first,
-                    confidence=float(chances[first]),
-                )
+                results[row] = self.chosen(found[row], unknown[row], scores, chances, count, leave_out_seen)
         return results
+
+    def chosen(
+        self,
+        known: np.ndarray,
+        unknown: int,
+        logits: np.ndarray,
+        probabilities: np.ndarray,
+        count: int,
+        leave_out_seen: bool,
+    ) -> Recommended:
+        """What is recommended by the logits and probabilities, each (K,), of a history with n >= 1 known items (n,)."""
+        first = int(logits.argmax())
+        items = best(logits, count, known if leave_out_seen else known[:0])
+        return Recommended(
+            items=items,
+            probabilities=probabilities[items],
+            popular=False,
+            known=len(known),
+            unknown=unknown,
+            cut=len(known) > self.length,
+            first=first,
+            confidence=float(probabilities[first]),
+        )
 
     def measured(self, found: Sequence[Recommended]) -> np.ndarray:
         """What the drift watch sees of N recommendations besides the confidence: (N, 3) int64."""
