@@ -7,14 +7,13 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from darkroom.serve.history_work import MAX_ID, MAX_ITEMS
 from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
 from darkroom.serve.predict_api import media_type, unsupported
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
 
 JSON = "application/json"
-MAX_ITEMS = 10_000  # of a history
-MAX_ID = 200  # characters of the id of an item, as in the data
 MAX_COUNT = 1000  # recommended items
 Id = Annotated[str, Field(max_length=MAX_ID)]
 History = Annotated[

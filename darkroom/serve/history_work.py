@@ -12,6 +12,8 @@ from darkroom.explain.occlusion import log_odds
 from darkroom.serve.service import Served
 from darkroom.serve.telemetry import Telemetry
 
+MAX_ITEMS = 10_000  # of a history
+MAX_ID = 200  # characters of the id of an item, as in the data
 EVENTS = 64  # of a history that are left out, one at a time: the latest ones
 
 

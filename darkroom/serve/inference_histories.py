@@ -7,7 +7,7 @@ import numpy as np
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.histories import answers, sequences
 from darkroom.serve import history_work, tensors
-from darkroom.serve.history_messages import MAX_ID, MAX_ITEMS
+from darkroom.serve.history_work import MAX_ID, MAX_ITEMS
 from darkroom.serve.inference_messages import HistoryInput, TensorMetadata
 from darkroom.serve.inference_messages import HistoryRequest as REQUEST
 from darkroom.serve.problems import Problem
