@@ -7,7 +7,7 @@ from darkroom import schema
 from darkroom.core.outputs import write_json
 from darkroom.core.stage import run
 from darkroom.datasets import descriptions as datasets
-from darkroom.datasets import manifest, table_folder, texts
+from darkroom.datasets import histories, manifest, table_folder, texts
 from darkroom.evaluate import slices
 from darkroom.pretrained import consistency
 from darkroom.teachers import descriptions as teachers
@@ -16,6 +16,7 @@ COLUMNS = {
     "image": lambda loaded: manifest.columns(loaded.folder),
     "text": texts.columns,
     "table": table_folder.columns,
+    "history": histories.columns,
 }
 
 

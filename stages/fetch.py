@@ -1,15 +1,21 @@
-"""Fetch the raw files of a published dataset and verify them, or index a folder of images or texts.
+"""Fetch the raw files of a published dataset and verify them, or index a folder of another kind.
 
 In: data/datasets/<name>. Out: data/raw.
 """
 
 from darkroom.core import params
 from darkroom.core.stage import run
-from darkroom.datasets import descriptions, index, sources, table_folder, texts
+from darkroom.datasets import descriptions, histories, index, sources, table_folder, texts
 from darkroom.datasets.config import DataConfig
-from darkroom.datasets.descriptions import ImageFolder, Published, TableFolder, TextFolder
+from darkroom.datasets.descriptions import HistoryFolder, ImageFolder, Published, TableFolder, TextFolder
 
-FETCH = {ImageFolder: index.build, TextFolder: texts.build, TableFolder: table_folder.build, Published: sources.fetch}
+FETCH = {
+    ImageFolder: index.build,
+    TextFolder: texts.build,
+    TableFolder: table_folder.build,
+    HistoryFolder: histories.build,
+    Published: sources.fetch,
+}
 
 
 def main() -> None:

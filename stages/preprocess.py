@@ -9,10 +9,15 @@ from darkroom.core import arrays, params
 from darkroom.core.outputs import write_json
 from darkroom.core.params import Seed
 from darkroom.core.stage import run
-from darkroom.preprocess import cleaning, groups, images, raw_data, report, selection, shift, tables, texts
+from darkroom.preprocess import cleaning, groups, histories, images, raw_data, report, shift, tables, texts
 from darkroom.preprocess.config import PreprocessConfig
 
-KINDS = {"image": (images, images.Images), "text": (texts, texts.Texts), "table": (tables, tables.Tables)}
+KINDS = {
+    "image": (images, images.Images),
+    "text": (texts, texts.Texts),
+    "table": (tables, tables.Tables),
+    "history": (histories, histories.Histories),
+}
 
 
 def main() -> None:
@@ -23,7 +28,7 @@ def main() -> None:
         print(notice)
     with examples:
         cleaning.check_decoded(examples.unusable, examples.samples, settings.max_bad_fraction)
-        selected = selection.select(examples, settings, seed)
+        selected = kind.select(examples, settings, seed)
         manifest = examples.write("data/arrays", selected.samples, selected.classes)
 
     parts = {name: arrays.read_split("data/arrays", name) for name in manifest.counts}
@@ -39,7 +44,7 @@ def main() -> None:
             print(f"Warning: {warning}")
     found = selected.findings, selected.near_duplicates, dominant
     write_samples = partial(kind.write_samples, splits=parts, manifest=manifest, seed=seed)
-    report.write("metrics/data", parts, manifest, *found, write_samples, shifted)
+    report.write("metrics/data", parts, kind.counts(parts, manifest.classes), *found, write_samples, shifted)
     facts = selected.findings, kind.facts(manifest, parts), shifted
     write_json("metrics/preprocess.json", report.summary(manifest, parts["train"].labels, *facts))
     print(f"{report.summary_line(manifest, selected.findings)} (metrics/data)")

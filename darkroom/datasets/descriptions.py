@@ -130,6 +130,23 @@ class TableFolder(Dataset):
     ignore: tuple[Text, ...] = ()  # columns that are no inputs
 
 
+class HistoryFolder(Dataset):
+    """A folder with the events of users; every key of its dataset.yaml but the `kind` is optional."""
+
+    kind: Literal["history"] = "history"
+    licence: Text = "unknown"
+    homepage: Text = "unknown"
+    classes: tuple[()] = ()  # the items of the events
+    augmentation: Augmentation = Augmentation(flip=False, shift=0)  # of images
+    events: Text | None = None  # the file with the events; None: the only one that can be it
+    items: Text | None = None  # the file with titles and features of items; None: items.csv, if there is one
+    user: Text | None = None  # columns of the events; None: one with a usual name
+    item: Text | None = None
+    time: Text | None = None
+    rating: Text | None = None
+    min_rating: float | None = None  # events with a lower rating are left out; None: all events count
+
+
 class Published(Dataset):
     """A published dataset, whose files have known checksums."""
 
@@ -165,6 +182,7 @@ class Published(Dataset):
         return self
 
 
+AnyDataset = Published | ImageFolder | TextFolder | TableFolder | HistoryFolder
 _KINDS = {"images": ImageFolder, "idx": Published, "cifar_binary": Published}  # by format
 
 
@@ -177,7 +195,7 @@ def require_known(name: str) -> None:
         raise DarkroomError(f"data.dataset = {name!r}: {allowed}{f'; {hint}' if hint else '.'}")
 
 
-def load(name: str) -> Published | ImageFolder | TextFolder | TableFolder:
+def load(name: str) -> AnyDataset:
     """Read the dataset in data/datasets/<name>; without a dataset.yaml it is a folder of images or texts.
 
     Raises DarkroomError if there is no such folder, or if its dataset.yaml is invalid.
@@ -212,10 +230,10 @@ def _holds_texts(folder: Path) -> bool:
     return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))
 
 
-def parse(text: str, source: str | Path) -> Published | ImageFolder | TextFolder | TableFolder:
+def parse(text: str, source: str | Path) -> AnyDataset:
     """Validate a JSON description; raise DarkroomError that names `source`, the key, its value and what is allowed."""
     values = json.loads(text)
-    described = {"text": TextFolder, "table": TableFolder}.get(values.get("kind"))
+    described = {"text": TextFolder, "table": TableFolder, "history": HistoryFolder}.get(values.get("kind"))
     kind = described or _KINDS.get(str(values.get("format", "images")))
     if kind is None:
         allowed = f"must be one of {', '.join(_KINDS)}"

@@ -47,8 +47,17 @@ class TextConfig(Section):
     max_tokens: Annotated[int, Field(ge=8, le=512)]
 
 
+class HistoryConfig(Section):
+    """How the events of users become histories."""
+
+    max_length: Annotated[int, Field(ge=2, le=1024)]
+    min_user_events: Annotated[int, Field(ge=2)]
+    min_item_events: Annotated[int, Field(ge=1)]
+    split: Literal["last", "time"]
+
+
 class PreprocessConfig(ImageConfig):
-    """How raw files become packed arrays; what only images or only texts need is ignored for others."""
+    """How raw files become packed arrays; what only one kind needs is ignored for others."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -61,6 +70,7 @@ class PreprocessConfig(ImageConfig):
     relabel: Annotated[NameOrNone, AfterValidator(_csv_name)]
     labels_per_class: Literal["all"] | Annotated[int, Field(ge=1)]
     text: TextConfig
+    history: HistoryConfig
     max_bad_fraction: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -18,7 +18,7 @@ def dominant(samples: Samples, classes: Sequence[str]) -> pd.DataFrame:
     Columns: group, of ("split" or "class"), name (of the split or class), images, total (both int) and fraction.
     """
     rows, has_group = [], samples.groups != ""
-    for kind, name, chosen in _parts(samples, classes):
+    for kind, name, chosen in _parts(samples, classes) if has_group.any() else ():
         groups, counts = np.unique(samples.groups[chosen & has_group], return_counts=True)
         total = int(chosen.sum())
         for group, count in zip(groups.tolist(), counts.tolist(), strict=True):

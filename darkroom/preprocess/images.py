@@ -7,11 +7,12 @@ import pandas as pd
 
 from darkroom.core.arrays import Manifest
 from darkroom.inputs.denoising import denoise_with_centre
-from darkroom.preprocess import cleaning, duplicates, packing, raw_data, sample_sheet, splits
+from darkroom.preprocess import cleaning, duplicates, packing, raw_data, report, sample_sheet, selection, splits
 from darkroom.preprocess.config import PreprocessConfig
 from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.samples import Samples
 
+select, counts = selection.select, report.counts
 write_samples, facts = sample_sheet.write, sample_sheet.facts  # of the report
 
 

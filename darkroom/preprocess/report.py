@@ -78,7 +78,7 @@ def summary_line(manifest: Manifest, findings: Sequence[Finding]) -> str:
 def write(
     folder: str | Path,
     splits: Mapping[str, Split],
-    manifest: Manifest,
+    counted: pd.DataFrame,
     findings: Sequence[Finding],
     near_duplicates: pd.DataFrame,
     dominant_groups: pd.DataFrame,
@@ -87,7 +87,7 @@ def write(
 ) -> None:
     """Write the report atomically to `folder`.
 
-    counts.csv: examples per class and split; unlabelled ones, if there are any, have a row and a column.
+    counts.csv: `counted`, the examples per class and split; unlabelled ones, if there are any, have a row and a column.
     findings.csv: one row per problem: id, rule, detail, action.
     near_duplicates.csv: the table of `duplicates.pair_table`.
     dominant_groups.csv: the table of `groups.dominant`, unless it is empty.
@@ -97,7 +97,7 @@ def write(
     table = pd.DataFrame([astuple(finding) for finding in findings], columns=[field.name for field in fields(Finding)])
     unlabelled = splits.get(UNLABELLED)
     with new_folder(folder) as temporary:
-        write_csv(temporary / "counts.csv", _with_unlabelled(counts(splits, manifest.classes), unlabelled))
+        write_csv(temporary / "counts.csv", _with_unlabelled(counted, unlabelled))
         write_csv(temporary / "findings.csv", table)
         write_csv(temporary / "near_duplicates.csv", near_duplicates)
         if len(dominant_groups):

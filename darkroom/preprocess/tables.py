@@ -15,12 +15,13 @@ from darkroom.core.arrays import TEXT, UNLABELLED, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
 from darkroom.datasets import table_folder
-from darkroom.preprocess import arrays_folder, raw_data, splits, table_report
+from darkroom.preprocess import arrays_folder, raw_data, report, selection, splits, table_report
 from darkroom.preprocess.arrays_folder import Packed
 from darkroom.preprocess.cleaning import Scan
 from darkroom.preprocess.config import PreprocessConfig
 from darkroom.preprocess.samples import NO_LABEL, Samples
 
+select, counts = selection.select, report.counts
 write_samples, facts = table_report.write, table_report.facts  # of the report
 
 MIN_CATEGORY = 5  # training rows of a category; rarer ones are unknown, which so has rows to learn from

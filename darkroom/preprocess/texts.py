@@ -15,7 +15,7 @@ from darkroom.core.params import read as read_yaml
 from darkroom.core.spelling import counted
 from darkroom.datasets import texts as index
 from darkroom.datasets.texts import Entry
-from darkroom.preprocess import arrays_folder, raw_data, splits, text_duplicates, text_report
+from darkroom.preprocess import arrays_folder, raw_data, report, selection, splits, text_duplicates, text_report
 from darkroom.preprocess.arrays_folder import Packed
 from darkroom.preprocess.cleaning import Scan
 from darkroom.preprocess.config import PreprocessConfig
@@ -23,6 +23,7 @@ from darkroom.preprocess.samples import NO_LABEL, Samples
 from darkroom.tokens import text
 from darkroom.tokens.text import Tokenizer
 
+select, counts = selection.select, report.counts
 write_samples, facts = text_report.write, text_report.facts  # of the report
 
 PRETRAINED = Path("data/pretrained")  # folders of pretrained weights, which bring their tokenizers

@@ -49,7 +49,7 @@ FINDINGS = [finding("a", "leak"), finding("b", "unusable"), finding("c", "leak")
 def write(folder: Path, seed: int = 0, findings: tuple[Finding, ...] = ()) -> None:
     splits = {"train": make_split([3, 1]), "val": make_split([1, 1]), "test": make_split([3, 0])}
     samples = partial(sample_sheet.write, splits=splits, manifest=make_manifest(2), seed=seed)
-    report.write(folder, splits, make_manifest(2), findings, NEAR, GROUPS, samples)
+    report.write(folder, splits, report.counts(splits, make_manifest(2).classes), findings, NEAR, GROUPS, samples)
 
 
 def test_unlabelled_images_are_counted_and_shown(tmp_path: Path):
@@ -59,7 +59,7 @@ def test_unlabelled_images_are_counted_and_shown(tmp_path: Path):
     manifest = replace(make_manifest(2), counts={"train": 4, "val": 2, "test": 3, "unlabelled": 5})
     shift = Shift(auc=0.75, low=0.7, high=0.8, p_value=0.001, labelled=4, unlabelled=5)
     samples = partial(sample_sheet.write, splits=splits, manifest=manifest, seed=0)
-    report.write(tmp_path / "data", splits, manifest, [], NEAR, GROUPS, samples, shift)
+    report.write(tmp_path / "data", splits, report.counts(splits, manifest.classes), [], NEAR, GROUPS, samples, shift)
     table = pd.read_csv(tmp_path / "data" / "counts.csv")
     assert table.to_numpy().tolist() == [
         ["class 0", 3, 1, 3, 0], ["class 1", 1, 1, 0, 0], ["(unlabelled)", 0, 0, 0, 5]

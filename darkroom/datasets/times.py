@@ -1,0 +1,129 @@
+"""When events happened: a column of times, as numbers or dates, to seconds since 1970."""
+
+import email.utils
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from darkroom.columns import values
+
+FORMATS = "seconds or milliseconds since 1970, or a date such as 2024-01-31 or 2024-01-31T12:00:00Z"
+
+# From these magnitudes on, a number counts milliseconds, microseconds and nanoseconds; as seconds, the first would be
+# in the year 5138, and as milliseconds it is in 1973.
+_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
+_SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(.+))?")
+_DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(.+))?")
+_YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(.+))?")
+_LAST_DAY = "99991231"
+
+
+class Times:
+    """The times of a column, seen block by block.
+
+    A date such as 03/04/2024 is ambiguous alone: all of its kind in the column are read either day first or month
+    first, whichever can be meant.
+    """
+
+    def __init__(self) -> None:
+        self._day_first: list[np.ndarray] = []
+        self._month_first: list[np.ndarray] = []
+        self._are_numbers = True
+
+    def see(self, cells: Sequence[str]) -> None:
+        """Read the next values of the column."""
+        numbers = values.plain(cells)
+        if numbers is not None:
+            self._day_first.append(numbers)
+            self._month_first.append(numbers)
+            return
+        self._are_numbers = False
+        known = {cell: _parsed(cell) for cell in set(cells)}
+        both = np.array([known[cell] for cell in cells], np.float64)
+        self._day_first.append(both[:, 0])
+        self._month_first.append(both[:, 1])
+
+    def seconds(self) -> np.ndarray:
+        """Seconds (N,) float64 since 1970 of all values; NaN for one that is no time.
+
+        Raises ValueError if all dates with slashes can be read in two ways.
+        """
+        day_first, month_first = (np.concatenate(parts) for parts in (self._day_first, self._month_first))
+        if self._are_numbers and _are_days(day_first):
+            return _of_days(day_first)
+        bad = np.isnan(day_first), np.isnan(month_first)
+        differ = ~bad[0] & ~bad[1] & (day_first != month_first)
+        if differ.any() and bad[0].sum() == bad[1].sum():
+            raise ValueError("may be day/month or month/day: write dates as 2024-01-31")
+        chosen = month_first if bad[1].sum() < bad[0].sum() else day_first
+        if not self._are_numbers:
+            return chosen  # numbers among them were scaled one by one
+        return scaled(chosen)
+
+
+def scaled(numbers: np.ndarray) -> np.ndarray:
+    """Seconds (N,) of numbers (N,) that count seconds, milliseconds, microseconds or nanoseconds, by their size."""
+    found = numbers.astype(np.float64)
+    for least, unit in _UNITS:
+        found = np.where(np.abs(numbers) >= least, np.minimum(found, numbers * unit), found)
+    return found
+
+
+def _are_days(numbers: np.ndarray) -> bool:
+    """Whether all numbers are dates such as 20240131."""
+    if not len(numbers) or numbers.min() < 19_000_101 or numbers.max() > int(_LAST_DAY):
+        return False
+    distinct = np.unique(numbers)
+    if (distinct % 1).any():
+        return False
+    try:
+        return all(datetime.strptime(str(int(one)), "%Y%m%d") for one in distinct.tolist())
+    except ValueError:
+        return False
+
+
+def _of_days(numbers: np.ndarray) -> np.ndarray:
+    distinct, index = np.unique(numbers, return_inverse=True)
+    stamps = [datetime.strptime(str(int(one)), "%Y%m%d").replace(tzinfo=UTC).timestamp() for one in distinct.tolist()]
+    return np.array(stamps)[index]
+
+
+def _parsed(cell: str) -> tuple[float, float]:
+    """Seconds since 1970 of a value, if a date with slashes has the day first, and if it has the month first."""
+    text = cell.strip()
+    try:
+        found = values.number(text)
+        return (float(scaled(np.array([found]))[0]),) * 2 if not math.isnan(found) else (math.nan, math.nan)
+    except ValueError:
+        pass
+    if slashed := _SLASHED.fullmatch(text):
+        first, second, year, rest = slashed.groups()
+        return _date(year, second, first, rest), _date(year, first, second, rest)
+    if dotted := _DOTTED.fullmatch(text):
+        day, month, year, rest = dotted.groups()
+        return (_date(year, month, day, rest),) * 2
+    if year_first := _YEAR_FIRST.fullmatch(text):
+        return (_date(*year_first.groups()),) * 2
+    return (_iso(text),) * 2
+
+
+def _date(year: str, month: str, day: str, rest: str | None) -> float:
+    return _iso(f"{year}-{month:0>2}-{day:0>2}" + (f"T{_padded(rest)}" if rest else ""))
+
+
+def _padded(time: str) -> str:
+    """A time of day with two digits of the hour, as ISO 8601 has it."""
+    return re.sub(r"^(\d):", r"0\1:", time)
+
+
+def _iso(text: str) -> float:
+    for parse in (datetime.fromisoformat, email.utils.parsedate_to_datetime):
+        try:
+            found = parse(text)
+            return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            continue
+    return math.nan
