@@ -10,37 +10,38 @@ from darkroom.core.outputs import new_folder, read_json, write_csv, write_json
 from darkroom.core.params import Seed
 from darkroom.core.spelling import NOUNS, counted
 from darkroom.core.stage import run
-from darkroom.explain import attribution, faithfulness, verdict
+from darkroom.explain import attribution, faithfulness, histories, selection, verdict
 from darkroom.explain.config import ExplainConfig
 from darkroom.explain.images import Images
-from darkroom.explain.selection import select
 from darkroom.explain.tables import Tables
 from darkroom.explain.texts import Texts
 from darkroom.models.checkpoints import open_trained
 from darkroom.models.inference import predict, probabilities
+from darkroom.recommend.config import RankingConfig
 
-KINDS = {"image": Images, "text": Texts, "table": Tables}
+KINDS = {"image": Images, "text": Texts, "table": Tables, "history": histories.Histories}
 
 
 def main() -> None:
-    seed, settings = params.load(seed=Seed, explain=ExplainConfig)
-    trained = open_trained()
-    manifest, test = trained.manifest, trained.split("test")
+    seed, settings, items = params.load(seed=Seed, explain=ExplainConfig, evaluate=RankingConfig)
+    manifest = (trained := open_trained()).manifest
+    test, rows = selection.affordable(trained.split("test"), len(manifest.classes), seed)
     network = attribution.Calibrated(trained.network, read_json("models/calibration.json")["temperature"])
     predicted = probabilities(predict(network, test.inputs, manifest.mean, manifest.std))
+    if manifest.kind == "history":
+        predicted = histories.recommended(predicted, rows, items.seen_items)
     classes = predicted.argmax(1)
 
     # The maps are shown for chosen examples, but measured on random ones: chosen ones are no sample of the test set.
-    chosen = select(predicted, test.labels, settings.images_per_kind)
+    chosen = selection.select(predicted, test.labels, settings.images_per_kind)
     shown = np.concatenate(list(chosen.values()))
     kinds = [kind for kind, indices in chosen.items() for _ in indices]
-    wanted = min(settings.faithfulness_samples, len(test))
-    explained = KINDS[manifest.kind](network, manifest, len(shown), wanted)
+    explained = KINDS[manifest.kind](network, manifest, len(shown), min(settings.faithfulness_samples, len(test)))
     maps = explained.maps(test.inputs[shown], classes[shown])
 
     sample = faithfulness.sample(len(test), explained.count, seed)
-    columns = arrays.read_columns("data/arrays", "test")
-    groups = columns["group"][sample] if "group" in columns else None
+    groups = arrays.read_columns("data/arrays", "test").get("group")
+    groups = None if groups is None else groups[rows][sample]
     curves = explained.measure(test.inputs[sample], classes[sample], seed)
     comparisons = verdict.compare(areas := faithfulness.areas(curves), groups)
     scores = verdict.summary(areas, comparisons, groups)

@@ -5,7 +5,7 @@ latest items of a history, (n, L) int32, oldest first, padded with 0. Where a ba
 the highest NDCG@10 on validation histories.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -24,21 +24,41 @@ _LAST = -1e30  # the score of items that EASE does not know
 
 
 class Baseline(Protocol):
-    """A recommender that needs no training."""
+    """A recommender without a network."""
+
+    setting: str  # what was chosen on the validation histories
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
         """Scores (n, items) float32 of all items for histories (n, L) int32; higher is better."""
         ...
 
 
+def fit(
+    events: sparse.csr_array, train_events: np.ndarray, quality: Callable[[Baseline], float]
+) -> dict[str, Baseline]:
+    """All baselines by name, from the items (U, items) bool of the training users and the events (items,) of each item.
+
+    Of several settings it is the one with the highest `quality`.
+    """
+    similar = similarities(events)
+    return {
+        "popularity": Popularity(train_events),
+        "item_knn": max((ItemKnn(similar, half_life) for half_life in HALF_LIVES), key=quality),
+        "ease": max((Ease(events, penalty) for penalty in PENALTIES), key=quality),
+    }
+
+
 class Popularity:
     """The same items for everyone: those with most training events."""
 
-    def __init__(self, counts: np.ndarray):
-        self._counts = counts.astype(np.float32)
+    setting = ""
+
+    def __init__(self, train_events: np.ndarray):
+        self._scores = train_events.astype(np.float32)
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
-        return np.repeat(self._counts[None], len(inputs), axis=0)
+        """See `Baseline`."""
+        return np.repeat(self._scores[None], len(inputs), axis=0)
 
 
 class ItemKnn:
@@ -51,8 +71,10 @@ class ItemKnn:
 
     def __init__(self, similar: sparse.csr_array, half_life: float):
         self._similar, self._half_life = similar, half_life
+        self.setting = f"half_life={half_life:g}"
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
+        """See `Baseline`."""
         rows, places = np.nonzero(inputs)
         ages = (inputs != 0).sum(1)[rows] - 1 - places
         weights = 0.5 ** (ages / self._half_life)
@@ -82,28 +104,39 @@ class Ease:
     """Linear regression of each item on all others: Steck, "Embarrassingly shallow autoencoders", WWW 2019.
 
     The closed form: with P the inverse of the matrix of common users plus `penalty` on its diagonal, the weight of item
-    i for item j is -P[i, j] / P[j, j]. Only the `known` most popular items take part.
+    i for item j is -P[i, j] / P[j, j]. Only the `known` most popular items take part; others come last.
     """
 
-    def __init__(self, events: sparse.csr_array, counts: np.ndarray, penalty: float, known: int = EASE_ITEMS):
-        self._items = np.sort(np.argsort(-counts, kind="stable")[:known])
-        self.weights = np.empty((len(self._items),) * 2, order="F")  # (M, M) float64
-        for start, common in _common_users(events, self._items):
-            self.weights[:, start : start + common.shape[1]] = common
-        self.weights[np.diag_indices_from(self.weights)] += penalty
-        factor, failed = lapack.dpotrf(self.weights, lower=True, overwrite_a=True)
-        inverse, also = lapack.dpotri(factor, lower=True, overwrite_c=True)
-        if failed or also:
-            raise DarkroomError(f"EASE cannot be computed from these events (LAPACK: {failed}, {also}).")
-        for column in range(len(inverse)):  # the upper triangle is not computed
-            inverse[column, column + 1 :] = inverse[column + 1 :, column]
-        self.weights = inverse
-        self.weights /= -np.diag(inverse).copy()
-        self.weights[np.diag_indices_from(self.weights)] = 0
+    def __init__(self, events: sparse.csr_array, penalty: float, known: int = EASE_ITEMS):
+        self.setting, self._all = f"penalty={penalty:g}", events.shape[1]
+        popularity = np.asarray(events.sum(0))
+        self.items = np.sort(np.argsort(-popularity, kind="stable")[:known])
+        self.weights = _ease(events, self.items, penalty)  # (M, M) float32
 
     def scores(self, inputs: np.ndarray) -> np.ndarray:
-        items = int(self._all)
-        ...
+        """See `Baseline`."""
+        found = np.full((len(inputs), self._all), _LAST, np.float32)
+        found[:, self.items] = contents(inputs, self._all)[:, self.items].astype(np.float32) @ self.weights
+        return found
+
+
+def _ease(events: sparse.csr_array, items: np.ndarray, penalty: float) -> np.ndarray:
+    """The weights (M, M) float32 between items (M,); in place, as each matrix of float64 may have 200 MB."""
+    common = np.empty((len(items),) * 2, order="F")
+    for start, counts in _common_users(events, items):
+        common[:, start : start + counts.shape[1]] = counts
+    common[np.diag_indices_from(common)] += penalty
+    factor, failed = lapack.dpotrf(common, lower=True, overwrite_a=True)
+    inverse, also_failed = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    if failed or also_failed:
+        raise DarkroomError(
+            f"the baseline EASE cannot be computed: its matrix is singular with a penalty of {penalty}."
+        )
+    weights = inverse.astype(np.float32)
+    weights += np.tril(weights, -1).T - np.triu(weights, 1)  # LAPACK computes the lower triangle only
+    weights /= -np.diag(inverse).astype(np.float32)
+    weights[np.diag_indices_from(weights)] = 0
+    return weights
 
 
 def _common_users(events: sparse.csr_array, items: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -30,7 +30,16 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | 
     count as fewer independent ones in all draws.
     """
     confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
-    bins = reliability(probabilities, labels)
+    return {
+        **of_predictions(confidence, correct, groups),
+        "expected_calibration_error_equal_mass": _error(confidence, correct, _equal_mass(confidence)),
+        "expected_calibration_error_classwise": classwise(probabilities, labels),
+    }
+
+
+def of_predictions(confidence: np.ndarray, correct: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
+    """The first four numbers of `summary`, from the confidence (N,) of predictions and which are correct (N,) bool."""
+    bins = binned(confidence, correct)
     measured = (bins[name].to_numpy() for name in ("images", "confidence", "accuracy"))
     error, (low, high), null = _interval(*measured, independent_fraction(correct, groups))
     return {
@@ -38,8 +47,6 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | 
         "expected_calibration_error_low": low,
         "expected_calibration_error_high": high,
         "expected_calibration_error_null": null,
-        "expected_calibration_error_equal_mass": _error(confidence, correct, _equal_mass(confidence)),
-        "expected_calibration_error_classwise": classwise(probabilities, labels),
     }
 
 
@@ -59,7 +66,11 @@ def classwise(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     """One row per non-empty bin of the confidence: mean confidence, accuracy, and number of images."""
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    return binned(probabilities.max(1), probabilities.argmax(1) == labels)
+
+
+def binned(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """As `reliability`, from the confidence (N,) of predictions and which are correct (N,) bool."""
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct.astype(float), "images": 1})
     return table.groupby(_equal_width(confidence)).agg({"confidence": "mean", "accuracy": "mean", "images": "sum"})
 

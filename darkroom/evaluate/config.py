@@ -2,11 +2,15 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from darkroom.core.params import Section
+from darkroom.recommend.config import RankingConfig
 
-RESERVED = ("id", "label", "predicted", "confidence", "label_probability")  # columns of metrics/predictions.csv
+RESERVED = (  # columns of metrics/predictions.csv
+    *("id", "label", "predicted", "confidence", "label_probability"),
+    *("rank", "history_length", "popularity"),
+)
 
 
 def _free_names(names: list[str]) -> list[str]:
@@ -24,9 +28,10 @@ class CostConfig(Section):
     refused: Annotated[float, Field(gt=0)]
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(RankingConfig):
     """What is measured on the test set."""
 
+    model_config = ConfigDict(extra="forbid")
     renamed: ClassVar = {"gallery": "gallery_size"}
     top_k: Annotated[int, Field(ge=2, le=1000)]
     test_time_flip: bool

@@ -1,5 +1,13 @@
-"""What the evaluation knows of each kind of example."""
+"""How each kind of example is evaluated: as a classification, or as a ranking of items."""
 
-from darkroom.evaluate import image_examples, table_examples, text_examples
+from collections.abc import Callable
 
-KINDS = {"image": image_examples, "text": text_examples, "table": table_examples}
+from darkroom.evaluate import classification, recommendation
+from darkroom.evaluate.config import EvaluateConfig
+from darkroom.evaluate.found import Found
+from darkroom.models.checkpoints import Trained
+
+MEASURES: dict[str, Callable[[Trained, EvaluateConfig], Found]] = {
+    **dict.fromkeys(classification.KINDS, classification.measure),
+    "history": recommendation.measure,
+}

@@ -3,7 +3,20 @@
 import numpy as np
 import pandas as pd
 
+from darkroom.core.arrays import Split
+from darkroom.core.randomness import numpy_generator
+
+MAX_PROBABILITIES = 2**25  # in memory at a time: of 10,000 examples, up to 3,355 classes
 KINDS = ("confident and correct", "confident and incorrect", "uncertain")
+
+
+def affordable(split: Split, classes: int, seed: int) -> tuple[Split, np.ndarray]:
+    """The split, or random examples of it if it has more than MAX_PROBABILITIES; and their increasing indices (n,)."""
+    count = max(1, MAX_PROBABILITIES // classes)
+    if len(split) <= count:
+        return split, np.arange(len(split))
+    chosen = np.sort(numpy_generator(seed, "examples to select from").permutation(len(split))[:count])
+    return Split(split.inputs[chosen], np.asarray(split.labels)[chosen], split.ids[chosen]), chosen
 
 
 def select(probabilities: np.ndarray, labels: np.ndarray, per_kind: int) -> dict[str, np.ndarray]:

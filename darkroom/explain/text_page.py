@@ -1,4 +1,4 @@
-"""A page of texts whose tokens are coloured by how much they support the predicted class."""
+"""A page of texts, or histories, whose parts are coloured by how much they support the predicted class."""
 
 import html as markup
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,24 +30,26 @@ class Example:
     values: Mapping[str, np.ndarray]
 
 
-def html(examples: Sequence[Example], notes: Sequence[str]) -> str:
-    """The page; examples of one kind follow each other."""
-    parts, kind = [], ""
+def html(
+    examples: Sequence[Example], notes: Sequence[str], parts: str = "words", answer: str = "label → prediction"
+) -> str:
+    """The page; examples of one kind follow each other. `parts` names the tokens, `answer` label and prediction."""
+    blocks, kind = [], ""
     for example in examples:
         if example.kind != kind:
             kind = example.kind
-            parts.append(f"<h2>{markup.escape(kind.capitalize())}</h2>")
+            blocks.append(f"<h2>{markup.escape(kind.capitalize())}</h2>")
         rows = "".join(
             f'<tr><th>{markup.escape(TITLES[name])}</th><td dir="auto">{"".join(_coloured(example, values))}</td></tr>'
             for name, values in example.values.items()
         )
-        answer = f"{example.label} → {example.predicted}, {example.confidence:.1%}"
-        parts.append(f"<table><tr><th>label → prediction</th><td>{markup.escape(answer)}</td></tr>{rows}</table>")
+        given = f"{example.label} → {example.predicted}, {example.confidence:.1%}"
+        blocks.append(f"<table><tr><th>{answer}</th><td>{markup.escape(given)}</td></tr>{rows}</table>")
     said = "".join(f"<p>{markup.escape(note)}</p>" for note in notes)
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Which words the network uses</title>'
-        f"<style>{_STYLE}</style><h1>Which words the network uses</h1><p>Orange words support the predicted class, "
-        f"purple ones oppose it; each row has its own scale.</p>{said}{''.join(parts)}</html>\n"
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Which {parts} the network uses</title>'
+        f"<style>{_STYLE}</style><h1>Which {parts} the network uses</h1><p>Orange {parts} support the predicted class, "
+        f"purple ones oppose it; each row has its own scale.</p>{said}{''.join(blocks)}</html>\n"
     )
 
 

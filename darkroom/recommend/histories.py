@@ -11,30 +11,32 @@ from darkroom.core.arrays import SPLITS
 USER = "user"  # the column of a split that names whose history it is
 
 
-def left_out(folder: str | Path, split: str, items: int, seen_items: str) -> sparse.csr_array:
-    """The items (N, items) bool that are not recommended to the users of a split, by `evaluate.seen_items`.
+def left_out(folder: str | Path, split: str, seen_items: str) -> sparse.csr_array:
+    """The items (N, items) bool that are not recommended for the examples of a split, by `evaluate.seen_items`."""
+    found = seen(folder, split)
+    return found if seen_items == "leave_out" else sparse.csr_array(found.shape, dtype=bool)
 
-    For leave_out these are the items that a user has had: those of the example's history, and of the user's examples
-    in earlier splits, with their labels. A packed history has the latest items only, so these count too.
+
+def seen(folder: str | Path, split: str) -> sparse.csr_array:
+    """The items (N, items) bool that a user has had before each example of a split.
+
+    They are those of its history, and of the user's examples in earlier splits, with their labels: a packed history has
+    the latest items only.
     """
-    own = arrays.read_split(folder, split)
-    if seen_items == "keep":
-        return sparse.csr_array((len(own), items), dtype=bool)
-    names, found = users(folder, split), contents(own.inputs, items)
+    names, items = users(folder, split), len(arrays.read_manifest(folder).classes)
+    found = contents(arrays.read_split(folder, split).inputs, items)
     for earlier in SPLITS[: SPLITS.index(split)]:
-        known, events = of_users(folder, earlier, items)
+        known, events = of_users(folder, earlier)
         place = {name: number for number, name in enumerate(known.tolist())}
         rows = np.array([place.get(name, -1) for name in names.tolist()], np.int64)
-        chosen = sparse.csr_array(
-            (np.ones((rows >= 0).sum(), bool), (np.flatnonzero(rows >= 0), rows[rows >= 0])), (len(rows), len(known))
-        )
-        found = found + chosen @ events
+        of_row = np.flatnonzero(rows >= 0), rows[rows >= 0]
+        found = found + sparse.csr_array((np.ones(len(of_row[0]), bool), of_row), (len(rows), len(known))) @ events
     return found.astype(bool)
 
 
-def of_users(folder: str | Path, split: str, items: int) -> tuple[np.ndarray, sparse.csr_array]:
+def of_users(folder: str | Path, split: str) -> tuple[np.ndarray, sparse.csr_array]:
     """The names (U,) of the users of a split, and the items (U, items) bool that they had in it."""
-    own = arrays.read_split(folder, split)
+    own, items = arrays.read_split(folder, split), len(arrays.read_manifest(folder).classes)
     names, number = np.unique(users(folder, split), return_inverse=True)
     examples = contents(own.inputs, items, own.labels)
     rows = sparse.csr_array((np.ones(len(number), bool), (number, np.arange(len(number)))), (len(names), len(number)))
@@ -54,5 +56,3 @@ def contents(inputs: np.ndarray, items: int, labels: np.ndarray | None = None) -
         rows, columns = np.append(rows, np.arange(len(inputs))), np.append(columns, labels)
     found = sparse.coo_array((np.ones(len(rows), np.int32), (rows, columns)), (len(inputs), items)).tocsr()
     return found.astype(bool)
-
-

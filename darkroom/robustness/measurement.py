@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from darkroom.models.checkpoints import Trained
 from darkroom.models.inference import predict
 from darkroom.robustness import corruptions
 from darkroom.robustness.corruptions import CORRUPTIONS
+from darkroom.robustness.scores import Score, of_classes
 
 MAX_PIXELS = 2**29  # of all corrupted images together: 13 corruptions of 10,000 small images at three severities
 
@@ -57,36 +59,45 @@ class Kind(Protocol):
 
 
 def measure(
-    trained: Trained, split: Split, severities: Sequence[int], seed: int, kind: Kind = corruptions
+    trained: Trained,
+    split: Split,
+    severities: Sequence[int],
+    seed: int,
+    kind: Kind = corruptions,
+    score: Score | None = None,
 ) -> pd.DataFrame:
-    """One row per corruption and severity: corruption, severity, accuracy.
+    """One row per corruption and severity: corruption, severity, accuracy, or what else `score` gives.
 
     The network runs in the precision that `train.precision = auto` chooses on its device.
     """
     network, manifest = trained.network.to(trained.device), trained.manifest
     precision = hardware.PRECISIONS[hardware.choose_precision("auto", trained.device)]
-    given, labels = kind.load(split), np.asarray(split.labels)
+    answer = partial(predict, network, mean=manifest.mean, std=manifest.std, precision=precision)
+    given, score = kind.load(split), score or of_classes(split)
     cases = list(product(kind.CORRUPTIONS, severities))
-    accuracies = []
+    found = []
     with ThreadPoolExecutor(1) as ahead:  # it corrupts the next examples while the network runs
         pending = [ahead.submit(kind.corrupt, given, *cases[0], seed)]
         for following in tqdm((*cases[1:], None), desc="corruptions", unit="case", leave=False, disable=None):
             corrupted = pending.pop().result()
             pending = [ahead.submit(kind.corrupt, given, *following, seed)] if following else []
-            logits = predict(network, corrupted, manifest.mean, manifest.std, precision)
-            accuracies.append(float((logits.argmax(1) == labels).mean()))
-    return pd.DataFrame(cases, columns=["corruption", "severity"]).assign(accuracy=accuracies)
+            found.append(score(answer, corrupted))
+    return pd.concat([pd.DataFrame(cases, columns=["corruption", "severity"]), pd.DataFrame(found)], axis=1)
 
 
 def summary(table: pd.DataFrame, baseline: pd.DataFrame | None) -> dict[str, float]:
     """Mean accuracy of a table of `measure`, and the accuracy under the worst corruption, averaged over its severities.
 
+    Other scores as accuracies.
+
     With the table of a baseline network, also the mean corruption error: for each corruption, the sum of the errors
     over the severities divided by that of the baseline, then the mean over the corruptions. Hendrycks and Dietterich,
     "Benchmarking neural network robustness to common corruptions and perturbations", ICLR 2019.
     """
-    means = table.groupby("corruption", sort=False)["accuracy"].mean()
-    numbers = {"mean_accuracy": float(table["accuracy"].mean()), "worst_corruption_accuracy": float(means.min())}
+    means = table.groupby("corruption", sort=False).mean()
+    numbers = {}
+    for name in table.columns[2:]:
+        numbers |= {f"mean_{name}": float(table[name].mean()), f"worst_corruption_{name}": float(means[name].min())}
     if baseline is not None:
         pairs = with_baseline(table, baseline)
         errors = (1 - pairs[["accuracy", "baseline_accuracy"]]).groupby(pairs["corruption"], sort=False).sum()
@@ -103,10 +114,11 @@ def with_baseline(table: pd.DataFrame, baseline: pd.DataFrame | None) -> pd.Data
 
 def summary_line(table: pd.DataFrame, images: int) -> str:
     """The main numbers of a table of `measure` in one line, for the terminal."""
-    means = table.groupby("corruption")["accuracy"].mean()
+    score = table.columns[-1]
+    means, name = table.groupby("corruption")[score].mean(), {"hr_at_10": "HR@10"}.get(score, score)
     return (
-        f"{counted(images, 'test example')} under {counted(len(means), 'corruption')}: mean accuracy "
-        f"{table['accuracy'].mean():.2%}, "
+        f"{counted(images, 'test example')} under {counted(len(means), 'corruption')}: mean {name} "
+        f"{table[score].mean():.2%}, "
         f"lowest {means.min():.2%} ({means.idxmin()})"
     )
 

@@ -1,0 +1,36 @@
+"""How well a network does on corrupted inputs: as a classifier, or as a recommender."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from darkroom.core import arrays
+from darkroom.core.arrays import Split
+from darkroom.recommend import histories, ranking
+
+ARRAYS = "data/arrays"
+Predict = Callable[[np.ndarray], np.ndarray]  # packed inputs (n, ...) to logits (n, classes)
+Score = Callable[[Predict, np.ndarray], dict[str, float]]  # of corrupted inputs (N, ...)
+
+
+def of_classes(split: Split) -> Score:
+    """The score of corrupted examples of a split: the accuracy."""
+    labels = np.asarray(split.labels)
+    return lambda predict, inputs: {"accuracy": float((predict(inputs).argmax(1) == labels).mean())}
+
+
+def of_items(split: Split, seen_items: str) -> Score:
+    """The scores of corrupted histories of a part of the test split: HR@1 as accuracy, and HR@10.
+
+    The items that are left out are those of the histories as they were, by `evaluate.seen_items`.
+    """
+    place = {name: number for number, name in enumerate(arrays.read_split(ARRAYS, "test").ids.tolist())}
+    left_out = histories.left_out(ARRAYS, "test", seen_items)[[place[name] for name in split.ids.tolist()]]
+    return partial(_ranked, labels=np.asarray(split.labels), left_out=left_out)
+
+
+def _ranked(predict: Predict, inputs: np.ndarray, labels: np.ndarray, left_out) -> dict[str, float]:
+    parts = ranking.blocks(len(labels), left_out.shape[1])
+    found = ranking.in_blocks(((part, predict(inputs[part])) for part in parts), labels, left_out)
+    return {"accuracy": float(found.hits(1).mean()), f"hr_at_{ranking.SHOWN}": float(found.hits(ranking.SHOWN).mean())}
