@@ -32,7 +32,6 @@ def main() -> dict[str, float]:
     kind, test = trained.manifest.kind, trained.split("test")
     calibration, evaluated = read_json("models/calibration.json"), read_json("metrics/evaluate.json")
     per_class = bundling.read_per_class("metrics/evaluate/per_class.csv")
-
     exported = KINDS[kind](trained, calibration, ranked if kind == "history" else images, settings, seed)
     logits = partial(predict, trained.network, mean=trained.description.mean, std=trained.description.std)
     expected, found = exported.require_parity(logits, settings.tolerance)

@@ -149,7 +149,7 @@ class TextManifest(_Described):
 class HistoryManifest:
     """What the outputs of a model of histories mean, and what it was made from.
 
-    It has no threshold: of thousands of items the most probable one is hardly ever likely, and still worth recommending.
+    It has no threshold: of thousands of items the most probable one is hardly ever likely, and still worth a try.
     """
 
     format: int

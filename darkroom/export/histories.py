@@ -5,7 +5,7 @@ There may be so many items that the logits of all test histories do not fit in m
 
 import copy
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from darkroom.recommend.histories import left_out
 ARRAYS = "data/arrays"
 GOLDEN_HISTORIES = 4
 ALONE = 100  # test histories that are also compared one at a time
-TIE = 1e-4  # items whose logits differ less are tied: which of them comes first depends on rounding
-_BLOCK = 2**22  # logits in memory at a time
+TIE = 1e-4  # which of two items comes first whose logits differ less depends on rounding
+_COMPARED = 2**21  # logits that are compared at a time
 
 
 class Histories:
@@ -55,7 +55,7 @@ class Histories:
         self._described = (Path(ARRAYS) / bundled.FILE).read_bytes()
         self._catalogue = bundled.read(self._described, trained.description.classes)
         self._test = trained.split("test")
-        self._left_out = left_out(ARRAYS, "test", self._items, ranked.seen_items)
+        self._left_out = left_out(ARRAYS, "test", ranked.seen_items)
 
     def require_parity(
         self, predict: Callable[[np.ndarray], np.ndarray], tolerance: float
@@ -65,17 +65,22 @@ class Histories:
         Logits are those of all items, also of those that are not recommended.
         """
         session, inputs, found, labels = self._sessions["fp32"], self._test.inputs, [], []
-        alone = set(range(0, len(inputs), max(1, len(inputs) // ALONE)))
-        for part in self._blocks():
-            expected = predict(inputs[part])
-            labels.append(self._recommended(expected, part))
-            found.append(gates.compare(expected, *bundled.answers(session, inputs[part]), tolerance, TIE))
-            for row in sorted(alone.intersection(range(part.start, part.stop))):
-                exported = bundled.answers(session, inputs[row : row + 1])
-                found.append(gates.compare(expected[[row - part.start]], *exported, tolerance, TIE))
-        worst = max(found, key=lambda numbers: numbers["max_abs_difference"])
-        ties = max(numbers["label_disagreements"] for numbers in found)
-        return np.concatenate(labels), worst | {"label_disagreements": ties, "samples": len(inputs)}
+        size, step = max(1, _COMPARED // self._items), max(1, len(inputs) // ALONE)
+        for block in ranking.blocks(
+            len(inputs), self._items
+        ):  # as in `evaluate`: in other blocks, the last bits would differ
+            expected, given = predict(inputs[block]), inputs[block]
+            labels.append(self._recommended(expected, block))
+            parts = [slice(start, start + size) for start in range(0, len(given), size)]
+            for part in (*parts, *(slice(row, row + 1) for row in range(0, len(given), step))):
+                found.append(gates.compare(expected[part], *bundled.answers(session, given[part]), tolerance, TIE))
+        worst = max(numbers["max_abs_difference"] for numbers in found)
+        ties = sum(numbers["label_disagreements"] for numbers in found)
+        return np.concatenate(labels), {
+            "max_abs_difference": worst,
+            "label_disagreements": ties,
+            "samples": len(inputs),
+        }
 
     def measure_speedup(self) -> float:
         """As `gates.measure_speedup`, on one history of the median length."""
@@ -87,7 +92,8 @@ class Histories:
     def classify_int8(self, _: np.ndarray, __: Int8Config) -> tuple[np.ndarray, np.ndarray]:
         """Indices (n,) and items (n,) that int8 recommends, for all test histories."""
         session, inputs = self._sessions["int8"], self._test.inputs
-        found = [self._recommended(bundled.answers(session, inputs[part])[0], part) for part in self._blocks()]
+        blocks = ranking.blocks(len(inputs), self._items)
+        found = [self._recommended(bundled.answers(session, inputs[part])[0], part) for part in blocks]
         return np.arange(len(inputs)), np.concatenate(found)
 
     def files(self) -> dict[str, bytes]:
@@ -115,11 +121,6 @@ class Histories:
     def measure_questions(self) -> dict[str, float]:
         """Histories have no frequently asked questions."""
         return {}
-
-    def _blocks(self) -> Iterator[slice]:
-        """Parts of the test histories whose logits fit in memory."""
-        count, size = len(self._test), max(1, _BLOCK // self._items)
-        return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
     def _recommended(self, logits: np.ndarray, part: slice) -> np.ndarray:
         """The item (n,) that `evaluate` ranks first by the logits (n, K) of a part of the test histories."""

@@ -251,7 +251,8 @@ def _require_fitting(options: argparse.Namespace, kind: str) -> None:
     else:
         given, instead = {"--count": options.count, "--keep-seen": options.keep_seen}, "use --top-k"
     if wrong := next((name for name, value in given.items() if value), None):
-        raise argparse.ArgumentError(None, f"{wrong} does not fit {options.bundle}, a bundle of {plural(kind)}: {instead}.")
+        bundle = f"{options.bundle}, a bundle of {plural(kind)}"
+        raise argparse.ArgumentError(None, f"{wrong} does not fit {bundle}: {instead}.")
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -17,8 +17,8 @@ class Event(BaseModel):
     id: str
     title: str = Field(description="Empty if the item has none, or is unknown.")
     value: float | None = Field(
-        description="The decrease of the item's log-odds without this event. Above 0 the event is a reason to recommend "
-        "the item, below 0 against it. Null: it is unknown, not among the latest ones, or the only one."
+        description="The decrease of the item's log-odds without this event. Above 0 the event is a reason to "
+        "recommend the item, below 0 against it. Null: it is unknown, not among the latest ones, or the only one."
     )
 
 
