@@ -7,9 +7,11 @@ items.csv    item, title, train_events: one row per column of the outputs, in th
 
 import csv
 import io
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from onnxruntime import InferenceSession
@@ -42,18 +44,20 @@ class Catalogue:
         return self.events / max(1, int(self.events.sum()))
 
     @cached_property
-    def _searched(self) -> list[str]:
-        return [title.casefold() for title in self.titles]
+    def _searched(self) -> tuple[str, list[int]]:
+        """All titles as lines of one text, most frequent first, and where each begins: much faster than one by one."""
+        lines = [" ".join(self.titles[index].casefold().split()) for index in self.by_popularity.tolist()]
+        return "\n".join([*lines, ""]), [0, *accumulate(len(line) + 1 for line in lines)]
 
     def search(self, words: str, limit: int) -> list[int]:
         """Items whose titles contain all of the words, in upper or lower case, most frequent first; at most `limit`."""
-        wanted, found = words.casefold().split(), []
-        for index in self.by_popularity.tolist():
-            title = self._searched[index]
-            if all(word in title for word in wanted):
-                found.append(index)
-                if len(found) == limit:
-                    break
+        (text, starts), wanted, found, place = self._searched, words.casefold().split(), [], 0
+        longest = max(wanted, key=len, default="")
+        while len(found) < limit and 0 <= (place := text.find(longest, place)) < len(text):
+            row = bisect_right(starts, place) - 1
+            if all(word in text[starts[row] : starts[row + 1]] for word in wanted):
+                found.append(int(self.by_popularity[row]))
+            place = starts[row + 1]
         return found
 
 

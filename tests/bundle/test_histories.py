@@ -110,6 +110,16 @@ def test_items_are_searched_by_the_words_of_their_titles(recommender: Recommende
     assert catalogue.search("nothing", 10) == []
 
 
+@given(
+    st.lists(st.text("ab \n\u00df", max_size=5), min_size=1, max_size=8), st.text("abB ", max_size=4), st.integers(1, 9)
+)
+def test_a_search_finds_what_a_comparison_one_by_one_finds(titles: list[str], words: str, limit: int):
+    catalogue = histories.Catalogue(titles, np.arange(len(titles))[::-1])
+    wanted = words.casefold().split()
+    expected = [index for index, title in enumerate(titles) if all(word in title.casefold() for word in wanted)]
+    assert catalogue.search(words, limit) == expected[:limit]
+
+
 def test_a_catalogue_without_events_has_no_popularity(tmp_path: Path):
     [found] = read(tmp_path, events=[0] * 5).recommend([[]], 2)
     assert (found.items.tolist(), found.probabilities.tolist()) == ([0, 1], [0, 0])

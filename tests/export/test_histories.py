@@ -1,4 +1,4 @@
-"""Tests of the export of histories: the whole stage with a small network, then the service and the table of its bundle."""
+"""Tests of the export of histories: the stage with a small network, then the service and the table of its bundle."""
 
 import csv
 import json

@@ -56,7 +56,7 @@ def test_what_was_not_left_out_has_no_value(api: Api, monkeypatch: pytest.Monkey
 
 
 def test_all_items_seen(api: Api):
-    assert explained(api, list(ITEMS)[:LENGTH] + ["x"])["item"]["id"] in ITEMS
+    assert explained(api, [*list(ITEMS)[:LENGTH], "x"])["item"]["id"] in ITEMS
 
 
 @pytest.mark.parametrize(

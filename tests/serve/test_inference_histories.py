@@ -43,7 +43,7 @@ def test_the_model_is_described(client: httpx.Client):
     assert [one["shape"] for one in found["outputs"]] == [[-1, 5], [-1, 5]]
 
 
-@pytest.mark.parametrize("data", [HISTORIES, sum(HISTORIES, [])])
+@pytest.mark.parametrize("data", [HISTORIES, [*HISTORIES[0], *HISTORIES[1]]])
 def test_histories_in_json(client: httpx.Client, data: list):
     answer = client.post(INFER, content=given(data=data)).json()
     logits, probabilities = (np.reshape(output["data"], output["shape"]) for output in answer["outputs"])
