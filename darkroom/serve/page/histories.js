@@ -2,7 +2,7 @@
 
 import { finder, nameOf } from "./finder.js";
 import { describeModel, during, hideErrors, measured, onRetry, showError } from "./frame.js";
-import { count, milliseconds, percent } from "./numbers.js";
+import { count, milliseconds } from "./numbers.js";
 import { call } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,6 +13,9 @@ const NOTABLE = 0.25; // of the largest value, from which an event that opposes 
 let model; // the response of v1/model
 let events = []; // the items of the history, oldest first
 let pending = new AbortController(); // for the last history; a newer one aborts its requests
+
+// A probability; those of many items are small.
+const percent = (value) => `${value < 0.01 ? Number((100 * value).toPrecision(2)) : (100 * value).toFixed(1)}\u00a0%`;
 
 const made = (name, properties) => Object.assign(document.createElement(name), properties);
 
