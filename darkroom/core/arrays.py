@@ -4,8 +4,8 @@ manifest.json
 <split>.inputs.npy   images (N, H, W, C) uint8, 0..255, not normalised, those of train may be larger;
                      texts (N, L) int32, the indices of their tokens, padded with 0 at the end;
                      rows of a table (N, C) float32, as darkroom/columns/schema.py describes them;
-                     histories (N, L) int32, the items of a user's latest events, oldest first, padded with 0 at the end:
-                     item i of the manifest's classes is i + 1; the label is the item of the next event
+                     histories (N, L) int32, the items of a user's latest events, oldest first, padded with 0 at
+                     the end: item i of the manifest's classes is i + 1; the label is the item of the next event
 <split>.labels.npy   (N,) int64, index into the manifest's classes; the splits `unlabelled` and `out_of_scope` have none
 <split>.ids.json     (N,) texts, unique over all splits: where the example came from
 <split>.texts.json   (N,) texts, if the examples are texts, and tokenizer.json, which made their tokens

@@ -139,7 +139,8 @@ def _read(path: Path, names: Columns, min_rating: float | None, found: Events) -
         return table
     if names.rating is None:
         raise DarkroomError(
-            f"{path} has no column of ratings for min_rating = {min_rating:g}: add `rating: <name>` to its dataset.yaml."
+            f"{path} has no column of ratings for min_rating = {min_rating:g}: add `rating: <name>` to its "
+            "dataset.yaml."
         )
     high = np.concatenate(kept)
     found.low += int((~high).sum())

@@ -55,6 +55,15 @@ class ItemScores(nn.Module):
         self._items = (items,)  # in a tuple: its parameters are not registered a second time
         self.bias = nn.Parameter(torch.zeros(len(items.weight) - 1))
 
+    def fit(self, events: np.ndarray) -> None:
+        """Start from biases that predict the items by their numbers of training events (items,), and one more each.
+
+        What they would have to learn first is the same for all histories.
+        """
+        fractions = torch.from_numpy((events + 1) / (events.sum() + len(events)))
+        with torch.no_grad():
+            self.bias.copy_((fractions * len(events)).log())
+
     def forward(self, states: Tensor) -> Tensor:
         """States (..., D) to logits (..., items)."""
         return linear(states, self._items[0].vectors(), self.bias)

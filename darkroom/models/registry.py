@@ -1,13 +1,13 @@
 """The network families, by the name that `model.name` selects.
 
 Every network takes normalised inputs (N, C, ...) float32 of one shape, for images (N, C, H, W), or sequences (N, L)
-int64 such as texts and histories, or rows of a table (N, C) float32, and returns logits (N, classes). Its last layer is called
-`head`; an adapted network of a library names its own in the attribute `last_layer_name`, so that optimisers and
+int64 such as texts and histories, or rows of a table (N, C) float32, and returns logits (N, classes). Its last layer is
+called `head`; an adapted network of a library names its own in the attribute `last_layer_name`, so that optimisers and
 fine-tuning can tell it from the rest (`layers.last_layer`). A network whose first filters are computed from the data
 has a method `fit_stem(inputs)`, called once before training with some of the inputs; one that measures all packed
-inputs has `fit_inputs(inputs)`. A network that adds position embeddings (1, tokens, features) names them in
-`position_grids`, with the rows and columns of its patches, so that pretrained ones can be resampled
-(`darkroom.weights.positions`).
+inputs has `fit_inputs(inputs)`; one of histories has `fit_items(features)`. A network that adds position embeddings
+(1, tokens, features) names them in `position_grids`, with the rows and columns of its patches, so that pretrained ones
+can be resampled (`darkroom.weights.positions`).
 """
 
 from collections.abc import Mapping
@@ -73,8 +73,8 @@ def build(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...], class
     """Build a network of the family `name` for inputs of `shape`, channels last: (height, width, channels) for images.
 
     For texts it is (length, kinds of tokens), for histories (length, items + 1, features of an item), for rows of a
-    table the kinds of categories of each column. Draws the initial weights from PyTorch's global generator. Raises DarkroomError if the family cannot take inputs of this
-    shape, for example because images are too small.
+    table the kinds of categories of each column. Draws the initial weights from PyTorch's global generator. Raises
+    DarkroomError if the family cannot take inputs of this shape, for example because images are too small.
     """
     try:
         return FAMILIES[name](shape, classes, **arguments)

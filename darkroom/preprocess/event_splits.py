@@ -115,9 +115,9 @@ def _first_at(users: np.ndarray, times: np.ndarray, cut: float, count: int) -> n
 
 
 def _windows(users: np.ndarray, starts: np.ndarray, ends: np.ndarray, length: int) -> list[np.ndarray]:
-    """Split, user, start and label (M,) of the training examples of the events [start, end) of each user: each event but the first is predicted once.
+    """Split, user, start and label (M,) of the training examples of the events [start, end) of each user.
 
-    The latest example is full, and the oldest one has what is left.
+    Each event but the first is predicted once. The latest example is full, and the oldest one has what is left.
     """
     counts = np.maximum(0, -(-(ends - starts - 1) // length))
     owner = np.repeat(np.arange(len(starts)), counts)

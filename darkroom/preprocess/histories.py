@@ -41,7 +41,7 @@ class Histories:
             self._windows = event_splits.leave_one_out(users, length)
         self._require_splits()
         self.classes, self._tokens = _catalogue(self._index, self._table["item"], self._windows.trained)
-        labels = self._tokens[self._windows.label] - 1
+        labels = self._tokens[self._windows.label].astype(np.int64) - 1
         names = np.array(self._index.users, TEXT)[self._windows.user]
         self.samples = Samples(
             _ids(self._windows, names), labels, self._windows.split, np.full(len(labels), "", TEXT), {"user": names}
@@ -101,6 +101,12 @@ class Histories:
         place = start + np.arange(self._settings.max_length)
         return np.where(place < label, self._tokens[np.minimum(place, len(self._tokens) - 1)], 0).astype(np.int32)
 
+    def _cut(self) -> int:
+        """How many test histories are longer than what the network sees of them."""
+        label = self._windows.label[self._windows.split == "test"]
+        first = np.searchsorted(self._table["user"], self._table["user"][label])
+        return int((label - first > self._settings.max_length).sum())
+
     def _measured(self) -> dict[str, object]:
         """What the report says of all events that are left."""
         users, times = self._table["user"], self._table["time"]
@@ -112,9 +118,10 @@ class Histories:
         }
         return {
             "users": len(per_user),
-            "items": int(len(np.unique(self._table["item"]))),
+            "items": len(np.unique(self._table["item"])),
             "events": len(users),
             "repeated_events": len(users) - pairs,
+            "cut_histories": self._cut(),
             "first_event": float(times.min()),
             "last_event": float(times.max()),
             "quantiles": {

@@ -44,7 +44,6 @@ def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
         "density": round(summary["events"] / (summary["users"] * len(events)), 6),
         "median_events_per_user": per_user["median"],
         "max_length": manifest.shape[0],
-        "cut_histories": _cut(splits["test"]),
         "smallest_class_fraction": round(float(events[-1] / events.sum()), 6),
         "largest_class_fraction": round(float(events[0] / events.sum()), 6),
         "popular_events_fraction": round(float(events[:head].sum() / events.sum()), 6),  # of the most popular 1 %
@@ -86,11 +85,6 @@ def popularity(train_events: np.ndarray) -> pd.DataFrame:
 
 def _summary() -> dict[str, Any]:
     return json.loads((Path(ARRAYS) / SUMMARY).read_bytes())
-
-
-def _cut(split: Split) -> int:
-    """How many histories of a split are as long as the network sees, so perhaps longer."""
-    return int((split.inputs[:, -1] != 0).sum())
 
 
 def _in_words(gaps: Mapping[str, float]) -> dict[str, str]:

@@ -102,6 +102,7 @@ class TrainConfig(Section):
     schedule: Literal["constant", "cosine", "linear"]
     warmup_fraction: Fraction
     label_smoothing: Fraction
+    sampled_items: Annotated[int, Field(ge=0, le=1_000_000)]
     grad_clip_norm: Annotated[float, Field(ge=0)]
     ema_decay: Fraction
     early_stopping: Annotated[int, Field(ge=0)]
@@ -119,6 +120,9 @@ class TrainConfig(Section):
             raise ValueError(f"{given} must divide batch_size = {self.batch_size}{note}")
         if self.processes != "auto" and self.processes > batch_size:
             raise ValueError(f"processes = {self.processes} must be at most batch_size = {self.batch_size}")
+        if self.sampled_items and self.label_smoothing:
+            given = f"sampled_items = {self.sampled_items}"
+            raise ValueError(f"{given} does not go with label_smoothing = {self.label_smoothing:g}: set one to 0")
         adapts = self.tune in ("lora", "adalora")
         if self.parallel == "sharded" and (adapts or self.freeze_epochs):  # FSDP2 fixes at first what is trained
             given = f"tune = {self.tune}" if adapts else f"freeze_epochs = {self.freeze_epochs:g}"

@@ -30,6 +30,8 @@ class Objective(Protocol):
     when an epoch ends.
     """
 
+    ranks: bool = False  # many classes: a split is measured block by block, and the lowest loss decides what is best
+
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """The mean loss over the batch, and the number of correct predictions; scalars on the device."""
         ...

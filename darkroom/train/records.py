@@ -44,6 +44,9 @@ class Record:
         )
 
 
-def best(records: Sequence[Record]) -> Record:
-    """The record with the highest validation accuracy; of equals that with the lowest loss, then the first."""
-    return max(records, key=lambda record: (record.val_accuracy, -record.val_loss))
+def best(records: Sequence[Record], by_loss: bool = False) -> Record:
+    """The record with the highest validation accuracy; of equals that with the lowest loss, then the first.
+
+    With `by_loss`, that with the lowest validation loss: among many classes, few examples are predicted correctly.
+    """
+    return max(records, key=lambda record: (0.0 if by_loss else record.val_accuracy, -record.val_loss))

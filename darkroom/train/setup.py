@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ from darkroom.models.checkpoints import Description
 from darkroom.models.config import ModelConfig
 from darkroom.models.layers import last_layer_name
 from darkroom.models.registry import build, require_takes
-from darkroom.train import distillation, gradients, initial_weights, length, semi_supervised
+from darkroom.train import distillation, gradients, histories, initial_weights, length, semi_supervised
 from darkroom.train.config import TrainConfig
 from darkroom.train.head import HeadTrainer
 from darkroom.train.objective import Objective, Supervised
@@ -69,7 +70,9 @@ def build_trainer(
     network = build(model.name, arguments, manifest.shape, len(manifest.classes))
     random = pretrained.load(pretrained.FOLDER, network) if weights else []
     remarks = tuple(initial_weights.remarks(weights, random, last_layer_name(network), manifest, len(train)))
-    objective = _objective(settings, manifest, device)
+    if manifest.kind == "history":
+        histories.prepare(network, manifest, train)
+    objective = _objective(settings, manifest, train, device)
     if settings.tune == "head":
         if processes.count > 1:
             raise DarkroomError("train.tune = head runs as one process: start it with `dvc repro`, not with torchrun.")
@@ -84,7 +87,9 @@ def build_trainer(
     return trainer
 
 
-def _objective(settings: TrainConfig, manifest: Manifest, device: torch.device) -> Objective:
+def _objective(settings: TrainConfig, manifest: Manifest, train: Split, device: torch.device) -> Objective:
+    if manifest.kind == "history":
+        return histories.objective(settings, manifest, train, device)
     supervised, teacher = Supervised(settings.label_smoothing), distillation.find(settings.distill)
     if settings.semi_supervised.method != semi_supervised.NONE:
         return SemiSupervised(supervised, settings.semi_supervised, manifest.classes, device)
@@ -146,7 +151,7 @@ def describe_training(seed: int, model: ModelConfig, trainer: Trainer) -> Descri
         "seed": seed,
         "pretrained": asdict(weights) if weights else None,
         "teacher": teacher.model_dump(mode="json") if teacher else None,
-        "train": trainer.settings.model_dump(),  # with the chosen batch size and number of epochs
+        "train": _described(trainer.settings),  # with the chosen batch size and number of epochs
         "steps": trainer.steps(),
         "device": trainer.device.type,
         "precision": trainer.precision,
@@ -154,3 +159,8 @@ def describe_training(seed: int, model: ModelConfig, trainer: Trainer) -> Descri
     description = checkpoints.describe(model.name, initial_weights.arguments(model, weights), trainer.data, params)
     trainer.processes.require_same(asdict(description))
     return description
+
+
+def _described(settings: TrainConfig) -> dict[str, Any]:
+    """The values of `settings`; without sampled items there is no such key, so that other trainings don't change."""
+    return settings.model_dump(exclude=None if settings.sampled_items else {"sampled_items"})

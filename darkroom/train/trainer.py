@@ -20,7 +20,7 @@ from darkroom.core.randomness import derive_seed, numpy_generator
 from darkroom.core.stage import peak_memory_mb
 from darkroom.models import hardware
 from darkroom.models.inference import batch_size, predict
-from darkroom.train import batch_norm, flops, mixed_precision, records, sharding, state, tuning
+from darkroom.train import batch_norm, flops, measuring, mixed_precision, records, sharding, state, tuning
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
 from darkroom.train.gradients import GradientMonitor
@@ -120,7 +120,7 @@ class Trainer:
 
     def summary(self) -> dict[str, float]:
         """For metrics/train.json: the measurements of the epoch whose weights are kept, and the network's size."""
-        best = records.best(self.records)
+        best = self._best()
         kept = best if self.settings.keep_weights == "best" else self.records[-1]
         return {
             "epochs": len(self.records),
@@ -294,7 +294,7 @@ class Trainer:
         )
         of_objective = self.objective.measured()
         self.records.append(Record(epoch + 1, lr, *measured, self.seconds, self.monitor.layers(), of_objective))
-        if self.settings.keep_weights == "last" or records.best(self.records) is self.records[-1]:
+        if self.settings.keep_weights == "last" or self._best() is self.records[-1]:
             self.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         self._begin_epoch()
 
@@ -311,27 +311,26 @@ class Trainer:
     ) -> tuple[float, float]:
         """Loss and accuracy of `network` in evaluation mode on the inputs of `labels` (N,).
 
-        `read` returns the inputs (n, ..., C) uint8 at indices (n,). The processes take turns by blocks, so that a block
-        has the same bits however many there are. All compute the same number of blocks: a sharded network needs it.
+        `read` returns the inputs (n, ..., C) uint8 at indices (n,).
         """
-        rank, count = self.processes.rank, self.processes.count
         size = batch_size(self.val.inputs.shape[1:], self.device, BLOCK)
-        blocks = np.split(np.arange(len(labels)), range(size, len(labels), size))
-        logits = torch.zeros(len(labels), len(self.manifest.classes))
-        for turn in range(math.ceil(len(blocks) / count)):
-            number = turn * count + rank
-            block = blocks[min(number, len(blocks) - 1)]
-            found = predict(network, read(block), self.manifest.mean, self.manifest.std, self.dtype)
-            if number < len(blocks):
-                logits[block] = torch.from_numpy(found)
-        self.processes.sum([logits])  # each row is 0 in all processes but one
         targets = torch.from_numpy(np.array(labels))
-        observe(logits, targets)
-        return cross_entropy(logits, targets).item(), (logits.argmax(1) == targets).double().mean().item()
+
+        def logits(block: np.ndarray) -> Tensor:
+            return torch.from_numpy(predict(network, read(block), self.manifest.mean, self.manifest.std, self.dtype))
+
+        if self.objective.ranks:
+            return measuring.ranked(logits, targets, len(self.manifest.classes), size, self.processes)
+        found = measuring.in_turns(logits, len(labels), len(self.manifest.classes), size, self.processes)
+        observe(found, targets)
+        return cross_entropy(found, targets).item(), (found.argmax(1) == targets).double().mean().item()
 
     def _should_stop_early(self) -> bool:
         patience = self.settings.early_stopping
-        return bool(patience and self.records) and len(self.records) - records.best(self.records).epoch >= patience
+        return bool(patience and self.records) and len(self.records) - self._best().epoch >= patience
+
+    def _best(self) -> Record:
+        return records.best(self.records, self.objective.ranks)
 
     def _stop_if_diverged(self, epoch: int) -> None:
         limit = DIVERGED * math.log(len(self.manifest.classes))

@@ -10,7 +10,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, index
 from darkroom.inputs import image, resizing
 from darkroom.preprocess import raw_data
-from darkroom.preprocess.config import CleanConfig, PreprocessConfig, TextConfig
+from darkroom.preprocess.config import CleanConfig, HistoryConfig, PreprocessConfig, TextConfig
 from tests import idx
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -32,6 +32,7 @@ SETTINGS = PreprocessConfig(
     max_bad_fraction=0.5,
     labels_per_class="all",
     text=TextConfig(tokenizer="none", vocabulary=500, max_tokens=16),
+    history=HistoryConfig(max_length=6, min_user_events=2, min_item_events=1, split="last"),
 )
 
 

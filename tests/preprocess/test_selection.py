@@ -36,6 +36,7 @@ SETTINGS = {
     "max_pixels": 10_000,
     "max_bad_fraction": 1.0,
     "text": {"tokenizer": "none", "vocabulary": 500, "max_tokens": 16},
+    "history": {"max_length": 6, "min_user_events": 2, "min_item_events": 1, "split": "last"},
     "test_fraction": 0.2,
     "val_fraction": 0.2,
 }
