@@ -11,17 +11,21 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from darkroom.core import arrays, params
+from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
+from darkroom.recommend import histories, ranking
+from darkroom.recommend.config import RankingConfig
 from darkroom.review import lock
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
@@ -31,7 +35,10 @@ FOLDER, SUMMARY = Path("metrics/seeds"), Path("metrics/seeds.json")
 
 
 def train(seed: int) -> dict[str, float]:
-    """Train with `seed` and the other parameters of params.yaml; return validation and test accuracy."""
+    """Train with `seed` and the other parameters of params.yaml; return validation and test accuracy.
+
+    Of recommendations the test accuracy is HR@10.
+    """
     model, settings = params.load(model=ModelConfig, train=TrainConfig)
     manifest = arrays.read_manifest("data/arrays")
     train, val, test = (arrays.read_split("data/arrays", name) for name in arrays.SPLITS)
@@ -41,9 +48,21 @@ def train(seed: int) -> dict[str, float]:
         print(f"seed {seed}: {notice}")
     for record in trainer.epochs():
         print(f"seed {seed}, {record}", flush=True)
-    logits = predict(trainer.whole, test.inputs, trainer.data.mean, trainer.data.std)
-    accuracy = float((logits.argmax(1) == np.asarray(test.labels)).mean())
+    answer = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
+    accuracy = _hit_rate(answer, test) if manifest.kind == "history" else _accuracy(answer, test)
     return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": accuracy}
+
+
+def _accuracy(answer: Callable[[np.ndarray], np.ndarray], test: Split) -> float:
+    """The fraction of correct predictions; `answer` turns inputs (N, ...) into logits (N, K)."""
+    return float((answer(test.inputs).argmax(1) == np.asarray(test.labels)).mean())
+
+
+def _hit_rate(answer: Callable[[np.ndarray], np.ndarray], test: Split) -> float:
+    """HR@10, which the review compares instead of the accuracy, without items that `evaluate.seen_items` leaves out."""
+    left_out = histories.left_out("data/arrays", "test", params.load(evaluate=RankingConfig).seen_items)
+    found = ranking.in_blocks(answer, test.inputs, test.labels, left_out)
+    return float(found.hits(ranking.SHOWN).mean())
 
 
 def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str | None]:

@@ -17,8 +17,8 @@ from darkroom.recommend.histories import contents
 from darkroom.recommend.ranking import VALUES
 
 NEIGHBOURS = 200  # of an item
-HALF_LIVES = (2.0, 8.0, 32.0)  # events after which an event counts half
-PENALTIES = (100.0, 300.0, 1000.0)  # of the squares of EASE's weights
+HALF_LIVES = (1.0, 2.0, 4.0, 16.0)  # events after which an event counts half
+PENALTIES = (100.0, 500.0)  # of the squares of EASE's weights
 EASE_ITEMS = 5000  # the most popular ones: two matrices of 200 MB
 _LAST = -1e30  # the score of items that EASE does not know
 

@@ -48,9 +48,7 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
     seconds = time.perf_counter() - started
 
     labels, others = np.asarray(test.labels), _baselines(val, of_val, items)
-    rankings = {
-        name: ranking.in_blocks(_scored(one, test, len(classes)), labels, left_out) for name, one in others.items()
-    }
+    rankings = {name: ranking.in_blocks(one.scores, test.inputs, labels, left_out) for name, one in others.items()}
     rankings[NETWORK] = answers.ranking
     table = item_tables.recommenders(rankings, items.train_events)
     table.insert(1, "setting", [others[name].setting if name in others else "" for name in table["recommender"]])
@@ -83,16 +81,11 @@ def _baselines(val: Split, left_out: sparse.csr_array, items: Items) -> Mapping[
     part, kept = Split(val.inputs[some], np.asarray(val.labels)[some], val.ids[some]), left_out[some]
 
     def quality(one: Baseline) -> float:
-        found = ranking.in_blocks(_scored(one, part, left_out.shape[1]), part.labels, kept)
+        found = ranking.in_blocks(one.scores, part.inputs, part.labels, kept)
         return float(ranking.gains(found.ranks, SHOWN).mean())
 
     _, events = histories.of_users(ARRAYS, "train")
     return baselines.fit(events, items.train_events, quality)
-
-
-def _scored(recommender: Baseline, split: Split, items: int) -> Iterator[tuple[slice, np.ndarray]]:
-    for part in ranking.blocks(len(split), items):
-        yield part, recommender.scores(split.inputs[part])
 
 
 def _slices(labels: np.ndarray, items: Items, settings: EvaluateConfig) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ The next item is ranked among all items, never among a sample of them: sampled m
 with the score of the next item come before it, so a recommender that scores all items alike is the worst of all.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,10 +70,12 @@ def joined(parts: Sequence[Ranking]) -> Ranking:
     return Ranking(np.concatenate([part.ranks for part in parts]), np.concatenate([part.best for part in parts]))
 
 
-def in_blocks(scored: Iterable[tuple[slice, np.ndarray]], labels: np.ndarray, left_out: sparse.csr_array) -> Ranking:
-    """As `rank`, of scores (n, items) that are given part by part."""
-    labels = np.asarray(labels)
-    return joined([rank(scores, labels[part], left_out[part]) for part, scores in scored])
+def in_blocks(
+    scores: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array
+) -> Ranking:
+    """As `rank`, for histories (N, L): `scores` turns some of them (n, L) into scores (n, items)."""
+    parts = blocks(len(inputs), left_out.shape[1])
+    return joined([rank(scores(inputs[part]), np.asarray(labels[part]), left_out[part]) for part in parts])
 
 
 def hits(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -76,8 +76,13 @@ def slices(
             table = by(values.to_numpy()[known], old[known], new[known], of_known, retrained)
             tables.append(table.assign(column=name))
     if not tables:
-        return by(np.array(["none"]), np.array([True]), np.array([True])).assign(column="").iloc[:0]
+        return nothing().assign(column="")
     return pd.concat(tables, ignore_index=True)
+
+
+def nothing() -> pd.DataFrame:
+    """The table of `by` without a row."""
+    return by(np.array(["none"]), np.array([True]), np.array([True])).iloc[:0]
 
 
 def significant(table: pd.DataFrame, better: bool) -> pd.DataFrame:

@@ -9,11 +9,13 @@ import pandas as pd
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
+from darkroom.review import recommended
+from darkroom.review.recommended import RANK
 from darkroom.review.result import GROUP, PROBABILITY, Result
 from darkroom.review.significance import grouped
 
 MAX_RELABELLED = 0.5  # the fraction above which two results are not of one data set
-_OWN = ("id", "label", "predicted", "confidence", PROBABILITY, GROUP)
+_OWN = ("id", "label", "predicted", "confidence", PROBABILITY, GROUP, RANK)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,23 @@ class Common:
         """The new labels (N,) object."""
         return self.new["label"].to_numpy()
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the results are recommendations."""
+        return RANK in self.old and RANK in self.new
+
+    @property
+    def correct(self) -> tuple[np.ndarray, np.ndarray]:
+        """The old and the new predictions (N,) bool that are correct; of recommendations those that are hits."""
+        if self.is_ranked:
+            return recommended.hits(self.old), recommended.hits(self.new)
+        return self.old["predicted"].to_numpy() == self.labels, self.new["predicted"].to_numpy() == self.labels
+
+    @property
+    def is_same(self) -> bool:
+        """Whether both sides have the same predictions."""
+        return all((self.old[name] == self.new[name]).all() for name in ("predicted", *[RANK] * self.is_ranked))
+
     @cached_property
     def groups(self) -> np.ndarray | None:
         """The number (N,) int64 of each example's group, as the newer side that names it; None if independent."""
@@ -50,7 +69,10 @@ class Common:
 
 
 def find(old: Result, new: Result) -> Common:
-    """The common test examples. Raises DarkroomError if there are none, or if most have another label."""
+    """The common test examples. Raises DarkroomError if there are none, or if most have another label.
+
+    Recommendations with another label are not common: the rank of the other label is unknown.
+    """
     ids = np.intersect1d(old.predictions["id"], new.predictions["id"])
     where = f"{old.revision.name} and {new.revision.name}"
     if not len(ids):
@@ -69,11 +91,14 @@ def find(old: Result, new: Result) -> Common:
             f"{counted(len(ids), 'common test example')}, {relabelled.sum():,} have another label, for example "
             f"{first['id']} ({first['label']})."
         )
+    if RANK in before and RANK in after:
+        before, after = (side[~relabelled].reset_index(drop=True) for side in (before, after))
+        relabelled = relabelled[~relabelled]
     return Common(
         before.assign(label=after["label"]),
         after,
-        len(old.predictions) - len(ids),
-        len(new.predictions) - len(ids),
+        len(old.predictions) - len(after),
+        len(new.predictions) - len(after),
         renamed,
         relabelled,
         [name for name in after if name not in _OWN or (name == GROUP and GROUP in wanted)],

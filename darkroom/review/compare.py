@@ -20,6 +20,7 @@ from darkroom.review import (
     more_labels,
     noise,
     ranking,
+    recommended,
     revision,
     significance,
 )
@@ -29,6 +30,7 @@ from darkroom.review.common import find as find_common
 from darkroom.review.lock import Finding
 from darkroom.review.more_labels import MoreLabels
 from darkroom.review.noise import Noise
+from darkroom.review.recommended import RANK
 from darkroom.review.result import PROBABILITY, Result
 from darkroom.review.revision import Revision
 from darkroom.review.significance import Difference, Recipe
@@ -45,7 +47,7 @@ class Side:
 
     result: Result
     stale: Sequence[Finding]  # what its dvc.lock and its files disagree about
-    seeds: Mapping[str, Any]  # mean, std and n of the accuracy over seeds; empty if not measured or stale
+    seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds; empty if not measured or stale
     seeds_stale: bool  # whether metrics/seeds.json belongs to another recipe than dvc.lock
     attested: Standing
 
@@ -63,7 +65,7 @@ class Review:
     new: Side
     common: Common
     accuracies: tuple[float, float]  # on the common examples
-    model: Difference  # the primary metric, accuracy, of these two models
+    model: Difference  # the primary metric of these two models: accuracy, or HR@10 of recommendations
     recipe: Recipe  # the same over retrainings
     noise: Noise  # where the noise of a retraining comes from
     secondary: Mapping[str, Difference]  # of the models, by key in metrics/evaluate.json; p is Holm-adjusted for these
@@ -80,6 +82,11 @@ class Review:
     code: Sequence[str]  # paths of code and data that differ
     other: Sequence[str]  # paths of other inputs that differ, such as documentation: no results
     more_labels: MoreLabels | None  # what twice the labels would bring to the new side, if that was measured
+
+    @property
+    def primary(self) -> str:
+        """The key of the primary metric in metrics/evaluate.json."""
+        return recommended.KEY if self.common.is_ranked else "accuracy"
 
     @property
     def model_verdict(self) -> str:
@@ -102,13 +109,13 @@ def compare(old: Result, new: Result) -> Review:
     common = find_common(old, new)
     labels, groups = common.labels, common.groups
     before, after = (one["predicted"].to_numpy() for one in (common.old, common.new))
-    correct = before == labels, after == labels
+    correct = common.correct
     sides = [_side(one) for one in (old, new)]
     found = noise.find(old, new, [noise.of(side.seeds) if side.seeds else None for side in sides], common)
     retrained = not found.same_weights
     changed = revision.changed(old.revision, new.revision)
     code = [path for path in changed if path.startswith(CODE)]
-    same = bool((before == after).all())
+    same = common.is_same
     same_numbers = same and common.is_all and not common.renamed and _same_numbers(old, new)
     return Review(
         *sides,
@@ -121,9 +128,10 @@ def compare(old: Result, new: Result) -> Review:
         same_predictions=same,
         same_numbers=same_numbers,
         reason="" if same_numbers or code or not _same_inputs(*sides) else _machines(*sides),
-        classes=breakdown.by(labels, *correct, groups, retrained),
+        # Items have few examples each, and all confuse each other
+        classes=breakdown.nothing() if common.is_ranked else breakdown.by(labels, *correct, groups, retrained),
         slices=breakdown.slices(common.new[common.slices], *correct, groups, retrained),
-        confused_pairs=confused_pairs.changes(labels, before, after),
+        confused_pairs=confused_pairs.changes(labels, before, after).iloc[: 0 if common.is_ranked else None],
         corruptions=breakdown.corruptions(old.corruptions, new.corruptions),
         unshared=breakdown.unshared(old.corruptions, new.corruptions) if len(old.corruptions) else [],
         fixed=_changed(common, ~correct[0] & correct[1], common.old),
@@ -152,13 +160,16 @@ def _is_recipe(result: Result) -> bool:
 def _secondary(common: Common, old: np.ndarray, new: np.ndarray) -> dict[str, Difference]:
     """Differences of the other paired metrics, whose p-values are adjusted for each other."""
     numbers = np.unique([common.labels, old, new], return_inverse=True)[1].reshape(3, -1)
-    found = {"macro_f1": significance.macro_f1(*numbers, common.groups)}
+    if common.is_ranked:
+        found = recommended.secondary(common.old, common.new, common.groups)
+    else:
+        found = {"macro_f1": significance.macro_f1(*numbers, common.groups)}
     if PROBABILITY in common.old and PROBABILITY in common.new:
         kept = ~common.relabelled  # the old probability of a relabelled example is that of its old label
         losses = (-np.log(np.maximum(one[PROBABILITY], 1e-300)).to_numpy()[kept] for one in (common.old, common.new))
         groups = None if common.groups is None else common.groups[kept]
         found["loss_calibrated"] = significance.mean(*losses, groups)
-        if len(classes := np.unique(common.labels[kept])) == 2:
+        if len(classes := np.unique(common.labels[kept])) == 2 and not common.is_ranked:
             is_positive = common.labels[kept] == classes[1]
             given = (one[PROBABILITY].to_numpy()[kept] for one in (common.old, common.new))
             scores = (np.where(is_positive, one, 1 - one) for one in given)
@@ -203,8 +214,9 @@ def _machines(old: Side, new: Side) -> str:
 
 
 def _changed(common: Common, chosen: np.ndarray, incorrect: pd.DataFrame) -> pd.DataFrame:
+    shown = RANK if common.is_ranked else "predicted"
     table = common.new[["id", "label"]].assign(
-        old=common.old["predicted"], new=common.new["predicted"], confidence=incorrect["confidence"]
+        old=common.old[shown], new=common.new[shown], confidence=incorrect["confidence"]
     )
     return table[chosen].sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
@@ -217,6 +229,7 @@ def as_json(review: Review) -> dict[str, Any]:
     accuracies = dict(zip(sides, review.accuracies, strict=True))
     return {
         "verdict": review.recipe_verdict,
+        "metric": review.primary,
         "recipe": {"verdict": review.recipe_verdict, **asdict(review.recipe), "source": review.noise.source},
         "model": {"verdict": review.model_verdict, **accuracies, **asdict(review.model)},
         "worse": {

@@ -1,4 +1,4 @@
-"""How much training again changes the accuracy: from seeds of either side, of earlier commits, or from a prior."""
+"""How much training again changes the primary metric: from seeds of either side, of earlier commits, or a prior."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def _train_examples(old: Result, new: Result) -> int:
 
 def _error(common: Common) -> float:
     """The mean fraction of incorrect predictions of both sides."""
-    return float(np.mean([one["predicted"].to_numpy() != common.labels for one in (common.old, common.new)]))
+    return float(np.mean([~one for one in common.correct]))
 
 
 def _weights(found: Revision) -> str | None:

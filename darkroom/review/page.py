@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from darkroom.review import cells, curves, lock
+from darkroom.review import cells, curves, lock, recommended
 from darkroom.review.attestation import State
 from darkroom.review.cells import SHOWN, pair, percent, points, tested
 from darkroom.review.compare import SAME, Review, Side, changes
@@ -23,6 +23,14 @@ IN_TITLE = 3  # classes or slices that became worse
 
 _QUALITY = {  # rows, with an arrow if lower is better: file, key, whether it is a fraction
     "accuracy": (EVALUATE, "accuracy", True),
+    "HR@10": (EVALUATE, "hr_at_10", True),
+    "NDCG@10": (EVALUATE, "ndcg_at_10", False),
+    "mean reciprocal rank": (EVALUATE, "mrr", False),
+    "HR@1": (EVALUATE, "hr_at_1", True),
+    "HR@5": (EVALUATE, "hr_at_5", True),
+    "HR@20": (EVALUATE, "hr_at_20", True),
+    "coverage of the items, first 10": (EVALUATE, "coverage_at_10", True),
+    "training events of recommended items": (EVALUATE, "popularity_at_10", False),
     "macro F1": (EVALUATE, "macro_f1", True),
     "balanced accuracy": (EVALUATE, "balanced_accuracy", True),
     "Matthews correlation": (EVALUATE, "matthews_correlation", False),
@@ -41,11 +49,14 @@ _QUALITY = {  # rows, with an arrow if lower is better: file, key, whether it is
     "accuracy at the threshold": (EVALUATE, "abstention_accuracy", True),
     "accuracy under corruptions": (ROBUSTNESS, "mean_accuracy", True),
     "accuracy under the worst corruption": (ROBUSTNESS, "worst_corruption_accuracy", True),
+    "HR@10 under corruptions": (ROBUSTNESS, "mean_hr_at_10", True),
+    "HR@10 under the worst corruption": (ROBUSTNESS, "worst_corruption_hr_at_10", True),
     "mean corruption error ↓": (ROBUSTNESS, "mean_corruption_error", True),
     "accuracy of the int8 model": (EXPORT, "int8_accuracy", True),
     "validation accuracy": (TRAIN, "val_accuracy", True),
     "accuracy of the teacher": (TRAIN, "teacher_accuracy", True),
 }
+_OF_CLASSIFIERS = ("accuracy", "mean_accuracy", "worst_corruption_accuracy")  # of recommendations HR@1, said better
 _COST = {  # rows: file, key, digits
     "training, seconds": ("metrics/cost/train.json", "training_seconds", 1),
     "peak memory of training, MB": ("metrics/cost/train.json", "peak_memory_mb", 0),
@@ -79,6 +90,8 @@ def markdown(review: Review, folded: bool = True, images: Mapping[str, str] | No
         .render(
             review=review,
             title=title(review),
+            measure=recommended.NAME if review.common.is_ranked else "accuracy",
+            metric=recommended.NAME if review.common.is_ranked else "Accuracy",  # at the start of a sentence
             worse=_worse(review, SHOWN),
             changes=_changes(review),
             quality=_quality(review),
@@ -164,10 +177,10 @@ def _quality(review: Review) -> list[list[str]]:
     paired = review.secondary if review.common.is_all else {}
     for name, (path, key, is_fraction) in _QUALITY.items():
         old, new = (side.result.metrics.get(path, {}).get(key) for side in (review.old, review.new))
-        if old is None and new is None:
+        if (old is None and new is None) or (review.common.is_ranked and key in _OF_CLASSIFIERS):
             continue
         shown, signed = (percent, points) if is_fraction else ("{:.4f}".format, "{:+.4f}".format)
-        if key == "accuracy":
+        if key == review.primary:
             numbers, found = pair(*review.accuracies, shown, signed), review.model
         else:
             numbers, found = pair(old, new, shown, signed), paired.get(key) if path == EVALUATE else None
@@ -190,7 +203,8 @@ def _subsets(table: pd.DataFrame, most: int) -> list[list[str]]:
 
 
 def _examples(table: pd.DataFrame, images: Mapping[str, str]) -> dict[str, Any]:
-    head = ["id", "label", "old prediction", "new prediction", "confidence of the incorrect one"]
+    shown = "rank" if table["old"].dtype.kind in "fi" else "prediction"
+    head = ["id", "label", f"old {shown}", f"new {shown}", "confidence of the incorrect one"]
     shown = table.head(SHOWN)
     rows = [[row.id, row.label, row.old, row.new, percent(row.confidence)] for row in shown.itertuples()]
     if any(name in images for name in shown["id"]):

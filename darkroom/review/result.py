@@ -16,6 +16,8 @@ import yaml
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
+from darkroom.review import recommended
+from darkroom.review.recommended import RANK
 from darkroom.review.revision import Revision
 
 EVALUATE, TRAIN, ROBUSTNESS, EXPORT, DATA = (
@@ -36,10 +38,11 @@ class Result:
     revision: Revision
     metrics: Mapping[str, Mapping[str, Any]]  # the files of METRICS that exist
     costs: Mapping[str, Mapping[str, Any]]  # the files in COSTS
-    predictions: pd.DataFrame  # id, label, predicted, confidence, PROBABILITY and GROUP if known, slices; sorted by id
-    corruptions: pd.DataFrame  # corruption, severity, accuracy; no rows if there is no such file
+    # id, label, predicted, confidence, PROBABILITY, GROUP and RANK if known, slices; sorted by id
+    predictions: pd.DataFrame
+    corruptions: pd.DataFrame  # corruption, severity, accuracy (of recommendations HR@10); no rows without such a file
     params: Mapping[str, Any]
-    seeds: Mapping[str, Any]  # mean, std and n of the accuracy over seeds, and their recipe; empty if not measured
+    seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds, their recipe; empty if not measured
 
 
 def read(revision: Revision) -> Result:
@@ -51,9 +54,8 @@ def read(revision: Revision) -> Result:
     metrics = {path: found for path in METRICS if (found := numbers(revision, path)) is not None}
     if EVALUATE not in metrics:
         raise DarkroomError(f"{EVALUATE} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
-    predictions = _csv(
-        revision, PREDICTIONS, ["id", "label", "predicted"], ["confidence", PROBABILITY], optional=[PROBABILITY]
-    )
+    optional = [PROBABILITY, RANK]
+    predictions = _csv(revision, PREDICTIONS, ["id", "label", "predicted"], ["confidence", *optional], optional)
     if predictions is None:
         raise DarkroomError(f"{PREDICTIONS} is missing in {revision.name}: run `dvc repro` there and commit metrics/.")
     twice = predictions["id"][predictions["id"].duplicated()]
@@ -63,7 +65,10 @@ def read(revision: Revision) -> Result:
     seeds = numbers(revision, SEEDS) or {}
     if seeds and (None in (seeds.get("mean"), seeds.get("n")) or (seeds.get("std") is None and seeds["n"] != 1)):
         raise DarkroomError(f"{SEEDS} of {revision.name} needs mean, std and n: run `python -m darkroom.seeds` again.")
-    corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], ["accuracy"])
+    optional = [recommended.KEY]
+    corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], ["accuracy", *optional], optional)
+    if corruptions is not None and recommended.KEY in corruptions:
+        corruptions["accuracy"] = corruptions.pop(recommended.KEY)
     return Result(
         revision,
         metrics,
@@ -85,6 +90,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predictions: pd.DataFrame) -> None:
     evaluated, rows = metrics[EVALUATE], len(predictions)
+    if RANK in predictions:
+        _require_same_hits(revision, evaluated, predictions)
     accuracy = float((predictions["label"] == predictions["predicted"]).mean())
     said = evaluated.get("accuracy")
     if evaluated.get("samples") != rows or not math.isclose(-1 if said is None else said, accuracy, abs_tol=1e-9):
@@ -99,6 +106,15 @@ def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predic
             f"{DATA} and {PREDICTIONS} of {revision.name} contradict each other: "
             f"{counted(tested, 'test example')}, but {counted(rows, 'row')}. A run failed, or only part of it was "
             "committed: run `dvc repro` and commit all of metrics/."
+        )
+
+
+def _require_same_hits(revision: Revision, evaluated: Mapping[str, Any], predictions: pd.DataFrame) -> None:
+    said, found = evaluated.get(recommended.KEY), float(recommended.hits(predictions).mean())
+    if said is None or not math.isclose(said, found, abs_tol=1e-9):
+        raise DarkroomError(
+            f"{EVALUATE} and {PREDICTIONS} of {revision.name} contradict each other: {recommended.KEY} is {said}, but "
+            f"{found:.6g} by the ranks. One was edited or is of another run: run `dvc repro` and commit both."
         )
 
 

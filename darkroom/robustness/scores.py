@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Split
@@ -30,7 +31,6 @@ def of_items(split: Split, seen_items: str) -> Score:
     return partial(_ranked, labels=np.asarray(split.labels), left_out=left_out)
 
 
-def _ranked(predict: Predict, inputs: np.ndarray, labels: np.ndarray, left_out) -> dict[str, float]:
-    parts = ranking.blocks(len(labels), left_out.shape[1])
-    found = ranking.in_blocks(((part, predict(inputs[part])) for part in parts), labels, left_out)
+def _ranked(predict: Predict, inputs: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array) -> dict[str, float]:
+    found = ranking.in_blocks(predict, inputs, labels, left_out)
     return {"accuracy": float(found.hits(1).mean()), f"hr_at_{ranking.SHOWN}": float(found.hits(ranking.SHOWN).mean())}

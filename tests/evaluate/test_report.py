@@ -19,6 +19,7 @@ SETTINGS = EvaluateConfig(
     conformal_coverage=0.9,
     cost=CostConfig(missed=5.0, refused=1.0),
     slices=[],
+    seen_items="leave_out",
 )
 CLASSES = ("shirt", "coat", "bag")
 

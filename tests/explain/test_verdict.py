@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from darkroom.explain import tables, texts, verdict
+from darkroom.explain import sequences, tables, verdict
 from darkroom.explain.attribution import METHODS
 
 N = 200
@@ -20,7 +20,7 @@ def areas(**advantages: tuple[float, float]) -> dict[str, np.ndarray]:
 
 
 def test_every_method_has_a_title():
-    assert verdict.TITLES.keys() == METHODS.keys() | texts.METHODS.keys() | {*tables.METHODS}
+    assert verdict.TITLES.keys() == METHODS.keys() | sequences.METHODS.keys() | {*tables.METHODS}
 
 
 def test_a_comparison_is_paired_and_has_one_row_per_pair():

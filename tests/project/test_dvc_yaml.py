@@ -33,7 +33,7 @@ SECONDS = {
     "explain": 8,
     "export": 24,
 }
-BUDGET = 70
+BUDGET = 78
 
 
 def code(stage: str) -> set[str]:
@@ -113,7 +113,7 @@ def test_rooms_import_one_way():
         used = {room(file) for name in imported_names(path) for file in files_of(name) - HARMLESS}
         graph.setdefault(room(path), set()).update(used - {room(path)})
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert sum(map(len, graph.values())) <= 162, graph  # each script and command counts as a room of its own
+    assert sum(map(len, graph.values())) <= 170, graph  # each script and command counts as a room of its own
 
 
 def _files(folder: str) -> list[Path]:

@@ -1,6 +1,7 @@
 """Ranks of the next item among all items."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -74,8 +75,9 @@ def test_blocks_give_the_same_as_all_at_once(random: np.random.Generator):
     scores, labels = random.random((30, 7)).astype(np.float32), random.integers(0, 7, 30)
     left_out = sparse.csr_array(random.random((30, 7)) < 0.2)
     whole, step = ranking.rank(scores, labels, left_out), int(random.integers(1, 31))
-    parts = [slice(start, start + step) for start in range(0, 30, step)]
-    blocks = ranking.in_blocks(((part, scores[part]) for part in parts), labels, left_out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "VALUES", 7 * step)
+        blocks = ranking.in_blocks(lambda rows: scores[rows], np.arange(30), labels, left_out)
     np.testing.assert_array_equal(whole.ranks, blocks.ranks)
     np.testing.assert_array_equal(whole.best, blocks.best)
 
@@ -83,7 +85,7 @@ def test_blocks_give_the_same_as_all_at_once(random: np.random.Generator):
 def test_blocks_are_bounded():
     parts = list(ranking.blocks(100_000, 50_000))
     assert parts[0].stop * 50_000 <= ranking.VALUES and parts[-1].stop >= 100_000
-    assert all(one.stop == other.start for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.stop == other.start for one, other in pairwise(parts))
     assert list(ranking.blocks(2, 10 * ranking.VALUES)) == [slice(0, 1), slice(1, 2)]
 
 
