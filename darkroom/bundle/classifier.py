@@ -5,8 +5,8 @@ model.onnx        images (batch, height, width, C) uint8, 0..255, of any height 
                   temperature scaling, softmax -> probabilities (batch, K) float32
 model.int8.onnx   the same with an int8 network, if it passed its checks (darkroom/export/gates.py)
 golden.npz        images (n, H, W, C) uint8, and each model's logits and probabilities (n, K) float32 at export
-manifest.json     the fields of `Manifest`, or of `TextManifest` or `TableManifest`: bundle/texts.py and tables.py
-                  say what differs for texts and rows of a table
+manifest.json     the fields of `Manifest`, or of that of another kind: bundle/texts.py, tables.py and histories.py say
+                  what differs for texts, rows of a table and histories
 README.md         the model card
 """
 
@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
 from darkroom.bundle.drift import require_reference
-from darkroom.bundle.manifest import Manifest, TableManifest, TextManifest
+from darkroom.bundle.manifest import HistoryManifest, Manifest, TableManifest, TextManifest
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.inputs.image import decode
@@ -36,11 +36,19 @@ from darkroom.inputs.resizing import uncropped
 FORMAT = 4  # of the folder, which must match; since 4, the manifest says how images are interpolated and cropped
 VARIANTS = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 INPUT, OUTPUTS = "images", ["logits", "probabilities"]
-TYPICAL_TOKENS = 16  # of a text, for the latency
+TYPICAL_LENGTH = 16  # of a text or a history, for the latency
 TOKENS, EMBEDDING = "tokens", "sentence_embedding"  # the input of a model of texts; its output for similar questions
 NUMBERS, CATEGORIES = "numbers", "categories"  # the inputs of a model of rows of a table
-KINDS = {"image": Manifest, "text": TextManifest, "table": TableManifest}
-NEEDED = {"image": (), "text": ("tokenizer.json",), "table": ("columns.json", "background.npy")}
+ITEMS = "items"  # the input of a model of histories
+SEQUENCES = {"text": TOKENS, "history": ITEMS}  # kinds of sequences of indices, of any length, and their inputs
+AnyManifest = Manifest | TextManifest | TableManifest | HistoryManifest
+KINDS = {"image": Manifest, "text": TextManifest, "table": TableManifest, "history": HistoryManifest}
+NEEDED = {
+    "image": (),
+    "text": ("tokenizer.json",),
+    "table": ("columns.json", "background.npy"),
+    "history": ("items.csv",),
+}
 FILES = {**NEEDED, "text": ("tokenizer.json", "answers.json", "faq.json", "faq.npy")}
 GOLDEN, MANIFEST, CARD = "golden.npz", "manifest.json", "README.md"
 # Other CPUs round differently. One that sums int8 products in 16 bits overflows; its error is larger and is refused.
@@ -56,7 +64,7 @@ class Bundle:
     """A classifier ready to run, and what its outputs mean."""
 
     session: InferenceSession
-    manifest: Manifest | TextManifest | TableManifest
+    manifest: AnyManifest
     variant: str  # of VARIANTS
     version: str  # the first 12 hex digits of the manifest's SHA-256
     sha256: str  # of the ONNX file that runs
@@ -115,13 +123,15 @@ def check_golden(bundle: Bundle, folder: str | Path) -> None:
         )
 
 
-def _inputs(manifest: Manifest | TextManifest | TableManifest) -> dict[str, tuple[str, tuple[int, ...]]]:
+def _inputs(manifest: AnyManifest) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The dtype and the shape of one example of each input of the model, by name."""
     if manifest.kind == "table":
         numbers = sum(size == 0 for size in manifest.shape)
         found = {NUMBERS: ("float32", (numbers,)), CATEGORIES: ("str", (len(manifest.shape) - numbers,))}
         return {name: (dtype, shape) for name, (dtype, shape) in found.items() if shape != (0,)}
-    return {TOKENS: ("int64", manifest.shape[:1])} if manifest.kind == "text" else {INPUT: ("uint8", manifest.shape)}
+    if manifest.kind in SEQUENCES:
+        return {SEQUENCES[manifest.kind]: ("int64", manifest.shape[:1])}
+    return {INPUT: ("uint8", manifest.shape)}
 
 
 def golden_names(variant: str) -> list[str]:
@@ -181,7 +191,9 @@ def decode_image(manifest: Manifest, contents: bytes) -> np.ndarray:
 def latency_ms(bundle: Bundle, repeats: int = 200) -> float:
     """Milliseconds for one input: the median of `repeats` runs, after a tenth as many to warm up."""
     one = {
-        name: np.ones((1, TYPICAL_TOKENS), dtype) if name == TOKENS else np.zeros((1, *shape), dtype)
+        name: np.ones((1, min(TYPICAL_LENGTH, *shape)), dtype)
+        if name in SEQUENCES.values()
+        else np.zeros((1, *shape), dtype)
         for name, (dtype, shape) in _inputs(bundle.manifest).items()
     }
     seconds = []
@@ -203,7 +215,7 @@ def _contents(path: Path) -> bytes:
         raise DarkroomError(f"{path} cannot be read ({error}): {REMEDY}.") from error
 
 
-def _parsed(contents: bytes, path: Path) -> Manifest:
+def _parsed(contents: bytes, path: Path) -> AnyManifest:
     """The manifest in `contents`, read from `path`."""
     try:
         found = json.loads(contents)["format"]
@@ -222,7 +234,7 @@ def _parsed(contents: bytes, path: Path) -> Manifest:
             raise ValueError(f"unexpected files: {', '.join(manifest.files)}")
         if len(set(manifest.classes)) < len(manifest.classes):
             raise ValueError("duplicate classes")
-        if len(manifest.conformal.class_conditional) != len(manifest.classes):
+        if kind != "history" and len(manifest.conformal.class_conditional) != len(manifest.classes):
             raise ValueError("conformal.class_conditional needs one threshold per class")
         if kind == "image" and manifest.intensity_range and manifest.intensity_range[0] >= manifest.intensity_range[1]:
             raise ValueError("intensity_range must begin with the lower value")
@@ -245,7 +257,7 @@ def _verified(path: Path, digest: str) -> bytes:
     return contents
 
 
-def _require_signature(session: InferenceSession, manifest: Manifest, path: Path) -> None:
+def _require_signature(session: InferenceSession, manifest: AnyManifest, path: Path) -> None:
     """Raise DarkroomError if the model's classes or channels are not the manifest's, or if its input size is fixed."""
     values = (*session.get_inputs(), *session.get_outputs())
     found = [
@@ -254,7 +266,7 @@ def _require_signature(session: InferenceSession, manifest: Manifest, path: Path
     outputs = [(name, "tensor(float)", None, len(manifest.classes)) for name in OUTPUTS]
     if "faq.npy" in manifest.files:
         outputs.append((EMBEDDING, "tensor(float)", None, values[-1].shape[-1]))
-    fixed = {"image": 2, "text": 1, "table": 0}[manifest.kind]  # any height and width, or any length
+    fixed = {"image": 2, "table": 0}.get(manifest.kind, 1)  # any height and width, or any length
     inputs = [
         (name, f"tensor({_ONNX.get(dtype, dtype)})", None, *[None] * fixed, *shape[fixed:])
         for name, (dtype, shape) in _inputs(manifest).items()

@@ -1,7 +1,8 @@
 """Drift detection: whether the images that a classifier gets still resemble the validation set.
 
 Three features of each image are compared: brightness, confidence (the largest probability), and predicted class; of a
-text its length in tokens and its number of unknown tokens instead of the brightness, of a row of a table each column.
+text its length in tokens and its number of unknown tokens instead of the brightness, of a row of a table each column,
+of a history its length, its unknown items, and the popularity of the most probable item.
 Labels are not needed. The index (darkroom.bundle.stability.py) describes the latest images at any time. The p-values
 describe the last complete window, so that nobody has to count how often they were read.
 """
@@ -17,7 +18,11 @@ import numpy as np
 from darkroom.bundle import stability
 
 FEATURES = ("brightness", "confidence", "class")
-OF_KIND = {"image": FEATURES, "text": ("length", "unknown", "confidence", "class")}
+OF_KIND = {
+    "image": FEATURES,
+    "text": ("length", "unknown", "confidence", "class"),
+    "history": ("length", "unknown", "popularity", "confidence"),  # classes are too many to compare
+}
 SAMPLES = "samples"  # in a reference: how many examples it describes
 WINDOW = 2000  # images
 
@@ -49,7 +54,7 @@ def reference_of(kind: str, measured: np.ndarray, probabilities: np.ndarray) -> 
 
 
 def reference_by(features: Sequence[str], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
-    """As `reference`, given the values `measured` (N,) or (N, F) of all features but the last two.
+    """As `reference`, given the values `measured` (N,) or (N, F) of all features but confidence and class.
 
     A value that is missing is -inf, and has a bin of its own if there are any.
     """
@@ -64,7 +69,7 @@ def reference_by(features: Sequence[str], measured: np.ndarray, probabilities: n
 def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image") -> None:
     """Raise ValueError, KeyError or TypeError if `given` is not a result of `reference` with `classes` classes."""
     found = OF_KIND.get(kind, features(given))
-    if found[-2:] != FEATURES[-2:]:
+    if kind not in OF_KIND and found[-2:] != FEATURES[-2:]:
         raise ValueError(f"the reference describes {', '.join(found)}")
     for feature in found:
         edges, fractions = given[feature]["edges"], given[feature]["fractions"]
@@ -169,4 +174,5 @@ def _values(features: Sequence[str], measured: np.ndarray, probabilities: np.nda
     """One number per image, by feature. Confidence has four digits: further ones depend on the machine's rounding."""
     confidence = probabilities.max(1).astype(np.float64).round(4)
     columns = [measured] if measured.ndim == 1 else list(measured.T)
-    return dict(zip(features, (*columns, confidence, probabilities.argmax(1)), strict=True))
+    found = [*columns, confidence, probabilities.argmax(1)] if features[-1] == "class" else [*columns, confidence]
+    return dict(zip(features, found, strict=True))

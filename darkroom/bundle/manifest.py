@@ -146,6 +146,32 @@ class TextManifest(_Described):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HistoryManifest:
+    """What the outputs of a model of histories mean, and what it was made from.
+
+    It has no threshold: of thousands of items the most probable one is hardly ever likely, and still worth a try.
+    """
+
+    format: int
+    kind: Literal["history"] = "history"
+    model: str  # family of the network
+    dataset: str
+    title: str
+    licence: str
+    data_sha256: str  # of the arrays that it was trained on
+    classes: tuple[str, ...]  # ids of the items, which are the columns of logits and probabilities
+    # Items at most, the latest of a longer history; kinds of indices; features of an item, which the model contains
+    shape: tuple[PositiveInt, PositiveInt, NonNegativeInt]
+    opset: PositiveInt  # of ONNX
+    temperature: Annotated[FiniteFloat, Field(gt=0)]
+    metrics: Mapping[str, int | FiniteFloat]
+    reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]
+    files: Mapping[str, str]  # SHA-256 by name
+    pretrained: Pretrained | None
+    teacher: Teacher | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableManifest(_Described):
     """What the outputs of a model of rows of a table mean, and what it was made from."""
 

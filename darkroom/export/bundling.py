@@ -17,6 +17,7 @@ from darkroom.bundle.classifier import (
     INPUT,
     MANIFEST,
     VARIANTS,
+    AnyManifest,
     answers,
     check_golden,
     golden_names,
@@ -24,17 +25,17 @@ from darkroom.bundle.classifier import (
     open_session,
     read,
 )
-from darkroom.bundle.manifest import Conformal, Manifest, Pretrained, TableManifest, Teacher, TextManifest
+from darkroom.bundle.manifest import Conformal, Manifest, Pretrained, Teacher
 from darkroom.core.outputs import write_json, write_text
 from darkroom.core.randomness import numpy_generator
 from darkroom.export.graph import Denoise
-from darkroom.export.model_card import card, table_card, text_card
+from darkroom.export.model_card import card, history_card, table_card, text_card
 from darkroom.inputs.config import ImageConfig
 from darkroom.inputs.denoising import denoise
 from darkroom.models.checkpoints import Description, Trained
 
 GOLDEN_IMAGES = 8
-CARDS = {"image": card, "text": text_card, "table": table_card}
+CARDS = {"image": card, "text": text_card, "table": table_card, "history": history_card}
 _PREPROCESSING = ("resize", "interpolation", "crop_fraction", "denoise", "max_pixels")
 
 
@@ -89,6 +90,21 @@ def common(
     reference: Mapping[str, Any],
     files: Mapping[str, bytes],
 ) -> dict[str, Any]:
+    """The fields that manifests of all classifiers have; arguments as of `describe`."""
+    return {
+        **shared(trained, opset, evaluated, reference, files),
+        **{name: value for name, value in calibration.items() if name != "conformal"},
+        "conformal": TypeAdapter(Conformal).validate_python(calibration["conformal"]),
+    }
+
+
+def shared(
+    trained: Trained,
+    opset: int,
+    evaluated: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    files: Mapping[str, bytes],
+) -> dict[str, Any]:
     """The fields that manifests of every kind have; arguments as of `describe`."""
     description = trained.description
     fields = ("dataset", "title", "licence", "data_sha256", "classes", "shape")
@@ -99,8 +115,6 @@ def common(
         "pretrained": _pretrained(description),
         "teacher": _teacher(description),
         "opset": opset,
-        **{name: value for name, value in calibration.items() if name != "conformal"},
-        "conformal": TypeAdapter(Conformal).validate_python(calibration["conformal"]),
         "metrics": {name: value for name, value in evaluated.items() if isinstance(value, int | float)},
         "reference": reference,
         "files": {name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()},
@@ -135,7 +149,7 @@ def read_per_class(path: str | Path) -> list[dict[str, str]]:
 
 def write(
     folder: Path,
-    manifest: Manifest | TextManifest | TableManifest,
+    manifest: AnyManifest,
     files: Mapping[str, bytes],
     per_class: Sequence[Mapping[str, Any]],
     threads: int,

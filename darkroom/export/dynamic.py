@@ -1,4 +1,4 @@
-"""What exports of texts and of rows of a table share: the graph's metadata, int8 weights, and their timing."""
+"""What exports of texts, rows of a table and histories share: the graph's metadata, int8 weights, and their timing."""
 
 import json
 import statistics
@@ -57,7 +57,8 @@ def contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str,
     graph.graph.name = described.name
     graph.producer_name, graph.producer_version = "darkroom", ""
     strings = {name: getattr(described, name) for name in ("dataset", "title", "licence", "data_sha256")}
-    values = {name: calibration[name] for name in ("temperature", "threshold")} | {"classes": described.classes}
+    values = {name: calibration[name] for name in ("temperature", "threshold") if name in calibration}
+    values["classes"] = described.classes
     onnx.helper.set_model_props(
         graph, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
     )

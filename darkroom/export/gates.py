@@ -58,11 +58,14 @@ def spread(images: np.ndarray) -> np.ndarray:
     return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
 
 
-def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float) -> dict[str, float]:
+def compare(
+    expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray, tolerance: float, tie: float = 0.0
+) -> dict[str, float]:
     """Compare the exported model's `logits` and `probabilities` with the trained model's `expected` logits.
 
     Each is (N, K) float32. Returns the maximum difference of a logit, the number of labels that differ, and N. Raises
-    DarkroomError if a number is not finite, a label differs, or a logit differs by more than `tolerance`.
+    DarkroomError if a number is not finite, if a label differs whose expected logit is more than `tie` below that of
+    the expected label, or if a logit differs by more than `tolerance`.
     """
     for model, numbers, remedy in (
         ("trained", expected, "train it again with a lower train.lr or with train.precision = fp32"),
@@ -77,7 +80,8 @@ def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray,
     difference = float(np.abs(logits - expected).max())
     labels = probabilities.argmax(axis=1)
     disagreements = int((labels != expected.argmax(axis=1)).sum())
-    if disagreements or difference > tolerance:
+    margin = float((expected.max(axis=1) - expected[np.arange(len(expected)), labels]).max())
+    if (disagreements and margin >= tie) or difference > tolerance:
         message = (
             f"The exported model differs from the trained model: {disagreements} of "
             f"{counted(len(expected), 'test example')} got another label, and logits differ by up to {difference:.3g} "
@@ -85,7 +89,6 @@ def compare(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray,
             "Try another export.opset. If only logits differ, you can raise export.tolerance."
         )
         if disagreements:
-            margin = (expected.max(axis=1) - expected[np.arange(len(expected)), labels]).max()
             message += (
                 f" The trained model's own logits of these labels differ by at most {margin:.2g}: if that is rounding "
                 "(about 1e-5), another seed helps."

@@ -1,6 +1,6 @@
 """Export a classifier of images, and check the exported files against the trained network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,15 @@ class Images:
             variant: classifier.open_session(model, trained.threads) for variant, model in self._checked.items()
         }
 
-    def require_parity(self, expected: np.ndarray, tolerance: float) -> dict[str, float]:
-        """See `gates.require_parity`."""
-        return gates.require_parity(self._sessions["fp32"], self._test, expected, tolerance)
+    def require_parity(
+        self, predict: Callable[[np.ndarray], np.ndarray], tolerance: float
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """The trained network's classes (N,) of the test images, and the numbers of `gates.require_parity`.
+
+        `predict` gives the trained network's logits.
+        """
+        expected = predict(self._test)
+        return expected.argmax(1), gates.require_parity(self._sessions["fp32"], self._test, expected, tolerance)
 
     def measure_speedup(self) -> float:
         """See `gates.measure_speedup`."""

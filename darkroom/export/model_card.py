@@ -13,12 +13,14 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from darkroom.bundle.manifest import Manifest, TableManifest, TextManifest
+from darkroom.bundle.classifier import AnyManifest
+from darkroom.bundle.manifest import HistoryManifest, Manifest, TableManifest, TextManifest
 from darkroom.inputs.resizing import uncropped
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 TEXT_TEMPLATE = Path(__file__).with_name("text_card.md.jinja")
 TABLE_TEMPLATE = Path(__file__).with_name("table_card.md.jinja")
+HISTORY_TEMPLATE = Path(__file__).with_name("history_card.md.jinja")
 # The SPDX identifiers that model hubs know, in their spelling
 LICENCES = """
     afl-3.0 agpl-3.0 apache-2.0 artistic-2.0 bsd-2-clause bsd-3-clause bsd-3-clause-clear bsl-1.0 cc0-1.0 cc-by-2.0
@@ -27,7 +29,10 @@ LICENCES = """
     cdla-permissive-2.0 cdla-sharing-1.0 ecl-2.0 epl-1.0 epl-2.0 etalab-2.0 eupl-1.1 gpl-2.0 gpl-3.0 isc lgpl-2.1
     lgpl-3.0 lppl-1.3c mit mpl-2.0 ms-pl ncsa ofl-1.1 osl-3.0 postgresql unlicense wtfpl zlib
 """
-TASKS = {"table": "tabular-classification"}  # as model hubs call them, if not <kind>-classification
+TASKS = {  # as model hubs call them, and their names, if not <kind>-classification
+    "table": ("tabular-classification", "Table classification"),
+    "history": ("other", "Sequential recommendation"),
+}
 _RESIZE = {
     "stretch": "each side on its own",
     "crop": "the largest centred part with this aspect ratio",
@@ -67,9 +72,14 @@ def table_card(manifest: TableManifest, per_class: Sequence[Mapping[str, Any]]) 
     return _rendered(TABLE_TEMPLATE, manifest, per_class, numbers=sum(size == 0 for size in manifest.shape))
 
 
+def history_card(manifest: HistoryManifest, _: Sequence[Mapping[str, Any]]) -> str:
+    """As `card`, of a recommender; items are too many for a row each."""
+    return _rendered(HISTORY_TEMPLATE, manifest, ())
+
+
 def _rendered(
     template: Path,
-    manifest: Manifest | TextManifest | TableManifest,
+    manifest: AnyManifest,
     per_class: Sequence[Mapping[str, Any]],
     **more: Any,
 ) -> str:
@@ -82,27 +92,22 @@ def _rendered(
         manifest=manifest,
         metrics=manifest.metrics,
         per_class=per_class,
-        weakest=min((row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"])),
+        weakest=min(
+            (row for row in per_class if float(row["support"])), key=lambda row: float(row["recall"]), default=None
+        ),
         percent=_percent,
         number=lambda fraction: f"{100 * fraction:.4g}",
         **more,
     )
 
 
-def _front_matter(manifest: Manifest | TextManifest | TableManifest) -> dict[str, Any]:
+def _front_matter(manifest: AnyManifest) -> dict[str, Any]:
     """The metadata of https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
-    dataset, task = _id(manifest.dataset), TASKS.get(manifest.kind, f"{manifest.kind}-classification")
-    metrics = [
-        {"type": "accuracy", "name": "Accuracy", "value": round(manifest.metrics["accuracy"], 4)},
-        {
-            "type": "f1",
-            "name": "Macro F1",
-            "value": round(manifest.metrics["macro_f1"], 4),
-            "args": {"average": "macro"},
-        },
-    ]
+    classification = f"{manifest.kind}-classification", f"{manifest.kind.capitalize()} classification"
+    dataset, (task, task_name) = _id(manifest.dataset), TASKS.get(manifest.kind, classification)
+    metrics = _ranking(manifest.metrics) if manifest.kind == "history" else _classification(manifest.metrics)
     result = {
-        "task": {"type": task, "name": f"{manifest.kind.capitalize()} classification"},
+        "task": {"type": task, "name": task_name},
         "dataset": {"type": dataset, "name": _line(manifest.title), "split": "test"},
         "metrics": metrics,
     }
@@ -110,11 +115,24 @@ def _front_matter(manifest: Manifest | TextManifest | TableManifest) -> dict[str
         **_licence(manifest.licence),
         "library_name": "onnx",
         "pipeline_tag": task,
-        "tags": [task, "onnx", "onnxruntime", "darkroom"],
+        "tags": ["recommendation" if manifest.kind == "history" else task, "onnx", "onnxruntime", "darkroom"],
         "datasets": [dataset],
         "metrics": [metric["type"] for metric in metrics],
         "model-index": [{"name": f"{dataset}-{_id(manifest.model)}", "results": [result]}],
     }
+
+
+def _classification(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    accuracy, f1 = round(metrics["accuracy"], 4), round(metrics["macro_f1"], 4)
+    return [
+        {"type": "accuracy", "name": "Accuracy", "value": accuracy},
+        {"type": "f1", "name": "Macro F1", "value": f1, "args": {"average": "macro"}},
+    ]
+
+
+def _ranking(metrics: Mapping[str, float]) -> list[dict[str, Any]]:
+    shown = {"hr_at_10": "Hit rate at 10", "ndcg_at_10": "NDCG at 10"}
+    return [{"type": key, "name": name, "value": round(metrics[key], 4)} for key, name in shown.items()]
 
 
 def _licence(licence: str) -> dict[str, str]:

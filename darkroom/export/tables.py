@@ -1,7 +1,7 @@
 """Export a classifier of rows of a table: a graph from raw columns to probabilities, and the columns."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,18 @@ class Tables:
         }
         self._test = np.array(trained.split("test").inputs)
 
-    def require_parity(self, expected: np.ndarray, tolerance: float) -> dict[str, float]:
-        """As `gates.require_parity`, on all test rows, and on some one at a time."""
+    def require_parity(
+        self, predict: Callable[[np.ndarray], np.ndarray], tolerance: float
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        """As of images, on all test rows, and on some one at a time."""
+        expected = predict(self._test)
         found = [gates.compare(expected, *bundled.answers(self._sessions["fp32"], self._schema, self._test), tolerance)]
         for row in range(0, len(self._test), max(1, len(self._test) // 100)):
             part = slice(row, row + 1)
             exported = bundled.answers(self._sessions["fp32"], self._schema, self._test[part])
             found.append(gates.compare(expected[part], *exported, tolerance))
-        return max(found, key=lambda numbers: numbers["max_abs_difference"]) | {"samples": len(self._test)}
+        worst = max(found, key=lambda numbers: numbers["max_abs_difference"])
+        return expected.argmax(1), worst | {"samples": len(self._test)}
 
     def measure_speedup(self) -> float:
         """As `gates.measure_speedup`, on one row."""

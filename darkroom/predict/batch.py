@@ -1,4 +1,4 @@
-"""Classify image files, or tables of texts, and write the predictions to a CSV table.
+"""Classify image files, tables of texts or of rows, or recommend items, and write the results to a CSV table.
 
     python -m darkroom.predict photos photo.jpg 'more/**/*.png' --output predictions.csv
 
@@ -17,6 +17,15 @@ per image:
 
 With a bundle of texts, a PATH is a .csv, .tsv or .jsonl file with a column `text`, or a folder of such files. The table
 has one row per text: row (file and number), label, confidence, abstained, answer, and further columns as above.
+
+With a bundle of histories, a PATH is a .csv, .tsv or .jsonl file of events with the columns user, item and timestamp,
+or a folder of such files. The table has --count rows per user, and replaces an earlier one:
+
+    user, rank    rank 1 is the most probable next item
+    item, title   the item
+    probability   that it is the next item, of all items
+    based_on      history; or popularity if no item of the user is known: then its fraction of the training events
+    bundle        version of the bundle
 
 If interrupted, rerun the command: it resumes, and the table is the same. Images that already have a row are skipped,
 even if the file has changed; new images are added. To classify images again, delete the table or their rows.
@@ -41,7 +50,7 @@ from darkroom.bundle.classifier import MANIFEST, VARIANTS, Bundle, decode_image,
 from darkroom.bundle.manifest import Manifest, SetKind
 from darkroom.core.errors import DarkroomError
 from darkroom.core.processor import cores
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import counted, plural
 from darkroom.inputs import formats
 from darkroom.inputs.image import Unusable
 from darkroom.predict.table import line, opened, printable
@@ -207,10 +216,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--threads", type=int, default=cores(), metavar="N", help="worker threads (default: one per core, %(default)s)"
     )
     parser.add_argument("--top-k", type=int, default=1, metavar="N", help="classes per image (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="items per user, with a bundle of histories (default: 10)"
+    )
+    parser.add_argument(
+        "--keep-seen", action="store_true", help="also recommend items that a user had, with a bundle of histories"
+    )
     parser.add_argument("--sets", choices=get_args(SetKind), help="add conformal prediction sets of this kind")
     options = parser.parse_args(arguments)
-    if min(options.threads, options.top_k) < 1:
-        parser.error("--threads and --top-k must be at least 1")
+    if min(options.threads, options.top_k, 1 if options.count is None else options.count) < 1:
+        parser.error("--threads, --top-k and --count must be at least 1")
     try:
         sys.exit(_run(options))
     except argparse.ArgumentError as error:
@@ -229,6 +244,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _require_fitting(options: argparse.Namespace, kind: str) -> None:
+    """Raise ArgumentError for an option that bundles of this kind do not have."""
+    if kind == "history":
+        given, instead = {"--top-k": options.top_k != 1, "--sets": options.sets}, "use --count"
+    else:
+        given, instead = {"--count": options.count, "--keep-seen": options.keep_seen}, "use --top-k"
+    if wrong := next((name for name, value in given.items() if value), None):
+        bundle = f"{options.bundle}, a bundle of {plural(kind)}"
+        raise argparse.ArgumentError(None, f"{wrong} does not fit {bundle}: {instead}.")
+
+
 def _run(options: argparse.Namespace) -> int:
     """Classify as the options say; returns the exit code."""
     first = options.paths[0]  # in earlier versions, the bundle
@@ -242,10 +268,11 @@ def _run(options: argparse.Namespace) -> int:
             f"--top-k {options.top_k}: must be at most {len(bundle.manifest.classes)}, the number of classes of "
             f"{options.bundle}.",
         )
+    _require_fitting(options, bundle.manifest.kind)
     if bundle.manifest.kind != "image":
-        from darkroom.predict import tables, texts  # which images need not import
+        from darkroom.predict import histories, tables, texts  # which images need not import
 
-        kind = {"text": texts, "table": tables}[bundle.manifest.kind]
+        kind = {"text": texts, "table": tables, "history": histories}[bundle.manifest.kind]
         return kind.run(bundle, paths, options, _version(bundle))
     if not any(wanted for _, wanted in files(paths)):
         others = sum(1 for _ in files(paths))

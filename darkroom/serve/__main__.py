@@ -56,7 +56,8 @@ def _serve(settings: Settings) -> None:
 
 def _greeting(bundle: "Bundle", host: str, port: int) -> str:
     manifest, address = bundle.manifest, f"[{host}]" if ":" in host else host
-    facts = f"{len(manifest.classes)} classes, {manifest.model}, version {bundle.version}"
+    classes = f"{len(manifest.classes):,} items" if manifest.kind == "history" else f"{len(manifest.classes)} classes"
+    facts = f"{classes}, {manifest.model}, version {bundle.version}"
     return f"http://{address}:{port} serves {manifest.title} ({facts})"
 
 
@@ -92,7 +93,11 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("max-bytes", _number(int, 1, 2**31), "maximum size of a request (else 413)"),
         ("max-pixels", _number(int, 1, 10**9), "maximum size of an image, if less than the bundle's limit (else 422)"),
-        ("max-files", _number(int, 1, 1024), "maximum number of files in a request (else 400), or of texts (else 413)"),
+        (
+            "max-files",
+            _number(int, 1, 1024),
+            "maximum number of files in a request (else 400), or of texts or histories (else 413)",
+        ),
         (
             "drain-delay",
             _number(float, 0, 3600),

@@ -10,8 +10,18 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from darkroom.core.spelling import NOUNS
-from darkroom.serve import admin_api, docs_page, inference_protocol, page, predict_api, status_api, table_api, text_api
+from darkroom.core.spelling import NOUNS, plural
+from darkroom.serve import (
+    admin_api,
+    docs_page,
+    history_api,
+    inference_protocol,
+    page,
+    predict_api,
+    status_api,
+    table_api,
+    text_api,
+)
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import Gate, is_guarded
 from darkroom.serve.problems import Error, Problem, responses
@@ -26,6 +36,7 @@ ROUTERS = {
     "image": (predict_api, status_api, inference_protocol, page, admin_api),
     "text": (text_api, status_api, inference_protocol, page, admin_api),
     "table": (table_api, status_api, admin_api),
+    "history": (history_api, status_api, inference_protocol, page, admin_api),
 }
 
 
@@ -34,7 +45,7 @@ def build(service: Service, log: AccessLog) -> ASGIApp:
     app = FastAPI(
         title="Darkroom",
         version="1",
-        description=f"A classifier of {NOUNS[service.bundle.manifest.kind]}s.",
+        description=f"A classifier of {plural(NOUNS[service.bundle.manifest.kind])}.",
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

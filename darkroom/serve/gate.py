@@ -16,8 +16,9 @@ from darkroom.serve.service import Service
 
 GUARDED = ("/v1/", "/v2", "/metrics")  # need the API key
 OPEN = ("/v2/health/",)  # except these, for probes
-WORK = {  # routes that process images
+WORK = {  # routes that process images, or other examples
     "/v1/predict",
+    "/v1/recommend",
     "/v1/explain",
     "/v2/models/{name}/infer",
     "/v2/models/{name}/versions/{version}/infer",

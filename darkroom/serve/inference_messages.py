@@ -85,6 +85,15 @@ class TextInput(RequestInput):
     data: list[str | list[str]] | None = Field(None, description="The texts: flat, or nested to the shape.")
 
 
+class HistoryInput(RequestInput):
+    name: Name = Field(description="`items`")
+    shape: list[Dimension] = Field(min_length=2, max_length=2, description="Histories, items.")
+    datatype: Literal["BYTES"]
+    data: list[str | list[str]] | None = Field(
+        None, description="Ids of items, oldest first, empty where a history has fewer: flat, or nested to the shape."
+    )
+
+
 class RequestOutput(_Request):
     name: Name = Field(description="`logits` or `probabilities`")
     parameters: OutputParameters = OutputParameters()
@@ -105,6 +114,10 @@ class ImageRequest(InferenceRequest):
 
 class TextRequest(InferenceRequest):
     inputs: list[TextInput] = Field(min_length=1, max_length=1)
+
+
+class HistoryRequest(InferenceRequest):
+    inputs: list[HistoryInput] = Field(min_length=1, max_length=1)
 
 
 class ResponseParameters(_Message):

@@ -4,7 +4,8 @@ Clients of KServe and Triton, such as NVIDIA's tritonclient.http, work unchanged
 
     model     its name is the dataset in the bundle's manifest, its version is the bundle's
     input     images          UINT8 (N, h, w, C), all images of one request have the same size; or
-              texts           BYTES (N) or (N, 1), in UTF-8
+              texts           BYTES (N) or (N, 1), in UTF-8; or
+              items           BYTES (N, L), ids of items in UTF-8, oldest first, "" where a history has fewer
     outputs   logits          FP32 (N, K)
               probabilities   FP32 (N, K)
 
@@ -19,7 +20,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 
 from darkroom.bundle.classifier import OUTPUTS, Bundle
-from darkroom.serve import inference_images, inference_texts, tensors
+from darkroom.serve import inference_histories, inference_images, inference_texts, tensors
 from darkroom.serve import inference_messages as messages
 from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service
@@ -27,7 +28,7 @@ from darkroom.serve.service import Service
 JSON_LIMIT = 2**20  # bytes: parsing takes up to 25 times as much memory; larger inputs must be binary
 PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 NOT_READY = 400  # the protocol: "a 4xx status code indicates false"
-KINDS = {"image": inference_images, "text": inference_texts}
+KINDS = {"image": inference_images, "text": inference_texts, "history": inference_histories}
 _LENGTH = "Inference-Header-Content-Length"
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}  # JSON, then bytes
 _RESPONSE = {
@@ -110,7 +111,7 @@ def router(service: Service) -> APIRouter:
         return messages.ModelReady(name=address.name, ready=response.status_code == 200)
 
     async def infer(request: Request) -> Response:
-        """Classify images or texts.
+        """Classify images or texts, or score the items that come next after histories.
 
         The body is JSON, or JSON followed by the input as bytes. Then the header gives the length of the JSON.
         """

@@ -25,9 +25,11 @@ from starlette.requests import ClientDisconnect, Request
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.drift import Report, Watch, brightness
+from darkroom.bundle.histories import Recommender
 from darkroom.bundle.tables import TableClassifier
 from darkroom.bundle.texts import TextClassifier
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import plural
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
 from darkroom.serve import access_log, compression
@@ -66,6 +68,9 @@ class Served:
         if self.texts:
             self.texts.prepare()
         self.tables = TableClassifier(bundle) if bundle.manifest.kind == "table" else None
+        self.histories = Recommender(bundle) if bundle.manifest.kind == "history" else None
+        if self.histories:
+            self.histories.prepare()
         self._watch = Watch(bundle.manifest.reference)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # one call of the watch for many runs is much faster
         self._lock = Lock()
@@ -180,7 +185,7 @@ class Service:
         async with self._changing:
             new = await asyncio.to_thread(self._read)
             if new.bundle.manifest.kind != self.bundle.manifest.kind:
-                raise DarkroomError(f"The new bundle classifies {new.bundle.manifest.kind}s: start another service.")
+                raise DarkroomError(f"The new bundle takes {plural(new.bundle.manifest.kind)}: start another service.")
             if new.bundle.version != self.bundle.version:  # else rollback would lead to the same bundle
                 self._previous = self._served
                 self._serve(new)

@@ -1,6 +1,6 @@
 """Health probes, the description of the model, and metrics."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from fastapi import APIRouter, Response
@@ -88,18 +88,26 @@ def router(service: Service) -> APIRouter:
 
 
 def description(bundle: Bundle) -> dict[str, Any]:
-    """The public description of a bundle: its manifest without the drift reference."""
+    """The public description of a bundle: its manifest without the drift reference, and without thousands of items."""
+    hidden = _hidden(bundle.manifest.kind)
+    shown = asdict(replace(bundle.manifest, **{name: () for name in hidden}))  # asdict copies all that is in it
     return {"version": bundle.version, "sha256": bundle.sha256, "variant": bundle.variant} | {
-        name: value for name, value in asdict(bundle.manifest).items() if name != "reference"
+        name: value for name, value in shown.items() if name not in hidden
     }
+
+
+def _hidden(kind: str) -> tuple[str, ...]:
+    """The fields of a manifest that are not shown. GET /v1/items shows the classes of histories."""
+    return ("reference", "classes") if kind == "history" else ("reference",)
 
 
 def description_schema(kind: str = "image") -> dict[str, Any]:
     """The JSON schema of `description`, for a bundle of this kind."""
     schema = TypeAdapter(KINDS[kind]).json_schema(mode="serialization")
-    del schema["properties"]["reference"]
+    for name in _hidden(kind):
+        del schema["properties"][name]
     schema["properties"] |= {name: {"type": "string"} for name in ("version", "sha256", "variant")}
-    dimensions = {"image": 3, "text": 2}.get(kind)
+    dimensions = {"image": 3, "text": 2, "history": 3}.get(kind)
     # FastAPI does not preserve the `prefixItems` that pydantic writes here
     schema["properties"]["shape"] = {"type": "array", "items": {"type": "integer"}} | (
         {"minItems": dimensions, "maxItems": dimensions} if dimensions else {}

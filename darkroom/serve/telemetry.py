@@ -1,6 +1,6 @@
 """Prometheus metrics, served at /metrics. Each service has its own registry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from darkroom.bundle import drift
 from darkroom.bundle.classifier import Bundle
+from darkroom.bundle.histories import Recommended
 from darkroom.columns.schema import Remarks
 from darkroom.serve.admission import Admission
 
@@ -78,6 +79,16 @@ class Telemetry:
                 "darkroom_unknown_tokens", "Those of them that stand for something unknown.", registry=registry
             )
             self._cut = Counter("darkroom_texts_cut", "Texts that were longer than the model reads.", registry=registry)
+        if kind == "history":
+            self._histories = Counter(
+                "darkroom_histories", "Histories by what the answer is based on.", ["based_on"], registry=registry
+            )
+            self._items = Counter(
+                "darkroom_history_items", "Items of histories, known or unknown.", ["catalogue"], registry=registry
+            )
+            self._cut = Counter(
+                "darkroom_histories_cut", "Histories that were longer than the model reads.", registry=registry
+            )
         self._model = Gauge("darkroom_model_info", "The bundle in use.", ["version", "sha256"], registry=registry)
         self._running = Gauge("darkroom_images_running", "Images in progress in worker threads.", registry=registry)
         Gauge(
@@ -128,6 +139,15 @@ class Telemetry:
         self._tokens.inc(int(tokens.sum()))
         self._unknown.inc(int(unknown.sum()))
         self._cut.inc(int(cut.sum()))
+
+    def recommended(self, found: Sequence[Recommended]) -> None:
+        """Count recommendations. Items are no labels: they are too many."""
+        for one in found:
+            self._histories.labels("popularity" if one.popular else "history").inc()
+            self._items.labels("known").inc(one.known)
+            self._items.labels("unknown").inc(one.unknown)
+            self._cut.inc(one.cut)
+            self._confidence.observe(one.confidence)
 
     def odd(self, remarks: Remarks) -> None:
         """Count what is odd about a row of a table."""

@@ -44,7 +44,7 @@ def test_no_other_file_is_sent(url: str, path: str):
     assert httpx.get(address).status_code == 404
 
 
-@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("kind", ["image", "text", "history"])
 def test_the_page_is_small_and_self_contained(kind: str):
     files = [FOLDER / name for name in page.FILES[kind].values()]
     assert sum(file.stat().st_size for file in files) < 30_000

@@ -1,6 +1,7 @@
 // Shows the service's responses for an image: the prediction and the occlusion map.
 
-import { milliseconds, percent, showPrediction } from "./prediction.js";
+import { milliseconds, percent } from "./numbers.js";
+import { showPrediction } from "./prediction.js";
 
 const $ = (id) => document.getElementById(id);
 const FOR = [213, 94, 0]; // RGB of evidence for the class; colour-blind people can tell the two colours apart

@@ -1,4 +1,4 @@
-// What the pages of images and of texts share: requests in progress, errors, and the facts about the model.
+// What the pages share: requests in progress, errors, and the facts about the model.
 
 import { call, Failure, hasKey, setKey } from "./service.js";
 
@@ -50,22 +50,31 @@ export function onRetry(retry) {
 
 // Shows and returns the response of v1/model; `input` gives the description of its input, `noun` names an example.
 export async function loadModel(noun, input) {
+  const model = await describeModel(input);
+  const { classes, metrics } = model;
+  $("facts").textContent = measured(metrics, "accuracy", "accuracy", `test ${noun}`);
+  $("known").textContent = `${classes.length} classes: ${classes.slice(0, NAMED).join(", ")}${classes.length > NAMED ? " …" : "."}`;
+  return model;
+}
+
+// As loadModel, without what only classifiers have.
+export async function describeModel(input) {
   const model = await call("v1/model");
-  const { title, classes, metrics, licence, version } = model;
+  const { title, licence, version } = model;
   $("title").textContent = title;
   document.title = `${title} · Darkroom`;
-  $("facts").textContent = accuracy(metrics, noun);
-  $("known").textContent = `${classes.length} classes: ${classes.slice(0, NAMED).join(", ")}${classes.length > NAMED ? " …" : "."}`;
   const about = Object.entries({ Model: model.model, Version: version, Data: title, Licence: licence, Input: input(model) });
   $("about").replaceChildren(...about.map(([term, text]) => fact(term, text)));
   return model;
 }
 
-function accuracy({ accuracy, accuracy_low: low, accuracy_high: high, samples }, noun) {
-  if (accuracy === undefined) return "";
+// A metric in words, with its interval.
+export function measured(metrics, key, name, noun, nouns = `${noun}s`) {
+  const { [key]: value, [`${key}_low`]: low, [`${key}_high`]: high, samples } = metrics;
+  if (value === undefined) return "";
   const interval = low === undefined ? "" : ` (95\u00a0% confidence interval ${(100 * low).toFixed(2)} to ${(100 * high).toFixed(2)}\u00a0%)`;
-  const tested = samples === 1 ? `1 test ${noun}` : `${samples?.toLocaleString("en") ?? "the"} test ${noun}s`;
-  return `${(100 * accuracy).toFixed(2)}\u00a0% accuracy on ${tested}${interval}`;
+  const tested = samples === 1 ? `1 ${noun}` : `${samples?.toLocaleString("en") ?? "the"} ${nouns}`;
+  return `${(100 * value).toFixed(2)}\u00a0% ${name} on ${tested}${interval}`;
 }
 
 function fact(term, text) {

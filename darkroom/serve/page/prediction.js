@@ -1,5 +1,7 @@
 // Shows a prediction: the class, or that it is withheld, and the classes with their probabilities.
 
+import { count, milliseconds, percent } from "./numbers.js";
+
 const $ = (id) => document.getElementById(id);
 
 // Shows a response of v1/predict, which took `trip` milliseconds; `model` is the response of v1/model, `noun` names an
@@ -39,12 +41,3 @@ function row({ label, probability }, index) {
   line.append(name, bar, number);
   return line;
 }
-
-export function percent(probability) {
-  const text =
-    probability < 0.0005 ? "< 0.1" : probability > 0.9995 && probability < 1 ? "> 99.9" : (100 * probability).toFixed(1);
-  return `${text}\u00a0%`;
-}
-
-export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
-export const milliseconds = (time) => `${time < 10 ? time.toFixed(1) : Math.round(time)}\u00a0ms`;

@@ -27,25 +27,26 @@ export async function call(path, input, signal) {
     throw new Failure(0, "The service does not respond. It may have stopped, or the connection is lost.");
   }
   if (response.ok) return answer;
-  const isText = input?.type.startsWith("text/");
-  throw new Failure(response.status, message(response.status, isText, answer.error, response.headers.get("retry-after") ?? 1));
+  const noun = NOUNS.find(([type]) => input?.type.startsWith(type))?.[1] ?? "image";
+  throw new Failure(response.status, message(response.status, noun, answer.error, response.headers.get("retry-after") ?? 1));
 }
 
+const NOUNS = [["text/", "text"], ["application/json", "history"]]; // what is sent, by its type; else an image
 const UNSUPPORTED = "The file is not a supported image. Use a JPEG, PNG, WebP, BMP, TIFF or GIF file.";
 
 // An error in a visitor's words: the service's own words are for programs.
-function message(status, isText, error = "", seconds = 1) {
+function message(status, noun, error = "", seconds = 1) {
   switch (status) {
     case 401:
       return "The service needs an API key.";
     case 408:
-      return `The ${isText ? "text" : "image"} did not arrive in time.`;
+      return `The ${noun} did not arrive in time.`;
     case 413:
-      return isText ? "The text is too long." : `The file is too large${limit(error)}.`;
+      return noun === "image" ? `The file is too large${limit(error)}.` : `The ${noun} is too long.`;
     case 415:
       return UNSUPPORTED;
     case 422:
-      return isText ? textReason(error) : reason(error);
+      return { image: reason, text: textReason }[noun]?.(error) ?? error;
     case 429:
       return `The service is busy. Try again in ${seconds > 1 ? `${seconds} seconds` : "a second"}.`;
     case 504:

@@ -1,0 +1,95 @@
+"""Recommend items to the users of tables of events, for `darkroom.predict.batch`: some rows per user."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from darkroom.bundle.classifier import Bundle
+from darkroom.bundle.histories import Recommended, Recommender
+from darkroom.core.errors import DarkroomError
+from darkroom.core.outputs import new_file
+from darkroom.core.spelling import counted
+from darkroom.datasets import events
+from darkroom.datasets.events import Events
+from darkroom.predict.table import line
+
+COUNT = 10  # items per user
+BLOCK = 256  # users at a time
+COLUMNS = ["user", "rank", "item", "title", "probability", "based_on", "bundle"]
+
+
+def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, version: str) -> int:
+    """Recommend items to all users of the events at `paths`, files or folders; returns the exit code of `batch.main`.
+
+    It is 1 if no user has a known item. Raises DarkroomError if the events cannot be read.
+    """
+    files = [file for path in paths for file in (events.tables(path) if path.is_dir() else [path])]
+    if not files:
+        raise DarkroomError(f"{', '.join(map(str, paths))}: no tables found ({', '.join(events.SUFFIXES)}).")
+    recommender = Recommender(bundle)
+    recommender.prepare()
+    found = events.read({file: events.columns(file, {}) for file in files}, None)
+    names, histories = list(found.users), _histories(found, recommender)
+    count, popular, rows, unknown = options.count or COUNT, 0, 0, 0
+    with _replaced(options.output) as table, tqdm(total=len(names), desc="predict", unit="user", disable=None) as bar:
+        table.write(line(COLUMNS))
+        for start in range(0, len(names), BLOCK):
+            known, others = zip(*histories[start : start + BLOCK], strict=True)
+            answers = recommender.recommend_after(known, others, count, not options.keep_seen)
+            for user, answer in zip(names[start : start + BLOCK], answers, strict=True):
+                table.writelines(line([user, *row, version]) for row in _rows(recommender, answer))
+                popular, rows, unknown = popular + answer.popular, rows + len(answer.items), unknown + answer.unknown
+            bar.update(len(answers))
+    where = sys.stderr if options.output == "-" else sys.stdout
+    print(
+        f"{options.output}: {counted(rows, 'row')} of {counted(len(names), 'user')}; {unknown:,} of "
+        f"{counted(len(found.table), 'event')} with unknown items; {counted(popular, 'user')} without a known item",
+        file=where,
+    )
+    return int(popular == len(names))
+
+
+def _histories(found: Events, recommender: Recommender) -> list[tuple[np.ndarray, int]]:
+    """The known items (n,) int64 of each user by time, as indices, and how many others there are."""
+    indices = np.array([recommender.indices.get(item, -1) for item in found.items], np.int64)
+    order = np.lexsort((found.table["time"], found.table["user"]))  # stable: equal times keep the order of the file
+    users, items = found.table["user"][order], indices[found.table["item"][order]]
+    parts = np.split(items, np.searchsorted(users, np.arange(1, len(found.users))))
+    return [(part[part >= 0], int((part < 0).sum())) for part in parts]
+
+
+def _rows(recommender: Recommender, answer: Recommended) -> Iterator[list[str]]:
+    classes, titles = recommender.bundle.manifest.classes, recommender.catalogue.titles
+    based_on = "popularity" if answer.popular else "history"
+    pairs = zip(answer.items.tolist(), answer.probabilities.tolist(), strict=True)
+    for rank, (index, probability) in enumerate(pairs, 1):
+        yield [str(rank), classes[index], titles[index], f"{probability:.6g}", based_on]
+
+
+@contextmanager
+def _replaced(output: str) -> Iterator[BinaryIO]:
+    """Open the table to write; at the end it replaces an earlier one, and `-` is the standard output.
+
+    Raises DarkroomError if the file exists and is not such a table.
+    """
+    if output == "-":
+        with open(1, "wb", closefd=False) as table:
+            yield table
+        return
+    path = Path(output)
+    if path.exists() and not (path.is_file() and _is_table(path)):
+        raise DarkroomError(f"{output} exists and is not a table of recommendations: choose another --output.")
+    with new_file(path) as temporary, temporary.open("wb") as table:
+        yield table
+
+
+def _is_table(path: Path) -> bool:
+    header = line(COLUMNS)
+    with path.open("rb") as file:
+        return file.read(len(header)) in (header, b"")
