@@ -11,7 +11,7 @@ from darkroom.core import params
 from darkroom.core.outputs import TEMPORARY
 from darkroom.core.stage import run
 from darkroom.models.config import PretrainedConfig
-from darkroom.pretrained import conversion, descriptions, sources
+from darkroom.pretrained import descriptions, sources
 from darkroom.weights import pretrained
 from darkroom.weights.pretrained import Pretrained
 
@@ -21,6 +21,8 @@ def main() -> None:
     if name == descriptions.NONE:
         pretrained.write(pretrained.FOLDER, None)
         return
+    from darkroom.pretrained import conversion  # imports PyTorch, which takes longer than this stage without weights
+
     weights = descriptions.load(name)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as scratch:
         path, source = sources.fetch(weights, Path(scratch))

@@ -12,7 +12,7 @@ from darkroom.core.spelling import counted
 from darkroom.core.stage import run
 from darkroom.models import checkpoints, hardware
 from darkroom.models.config import ModelConfig
-from darkroom.train import augmented, curves, distillation, launch, processes
+from darkroom.train import augmented, curves, distillation, estimate, launch, processes
 from darkroom.train.config import TrainConfig
 from darkroom.train.resume import Resume
 from darkroom.train.setup import build_trainer, describe_training, notices, warnings
@@ -34,12 +34,12 @@ def train() -> dict[str, float]:
         print(f"training {model.name} on {counted(len(trainer.batches.labels), 'example')}: {trainer.hardware()}")
         for notice in notices(settings, trainer):
             print(notice, flush=True)
-
         description = describe_training(seed, model, trainer)
         resume = Resume(description)
         if resume.restore(trainer):
             done = f"epoch {len(trainer.records)}, step {trainer.step} of the next"
             print(f"resuming an interrupted training after {done}", flush=True)  # it may be killed at any time
+        trainer.after_step = estimate.Estimate(estimate.show)
         if group.is_first:
             augmented.write("metrics/curves/augmented.png", trainer.batches)
         for record in trainer.epochs(lambda: resume.save(trainer)):

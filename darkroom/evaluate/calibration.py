@@ -8,15 +8,15 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from scipy.stats import chi2
+from scipy.special import gammaincinv, log_softmax
 
 from darkroom.evaluate import calibration_error
 from darkroom.models.inference import probabilities
 
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _PRECISION = {"xatol": 1e-6}
-_SIGNIFICANT = chi2.ppf(0.95, df=1)  # of twice the logarithm of the likelihood ratio
+# Of twice the logarithm of the likelihood ratio: the 95 % quantile of chi-squared with one degree of freedom
+_SIGNIFICANT = 2 * gammaincinv(0.5, 0.95)
 _ADDED = 2  # correct predictions, and as many incorrect ones
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from darkroom.core.randomness import numpy_generator
 from darkroom.statistics.groups import INDEPENDENT, design_effect
@@ -116,7 +116,7 @@ def intervals(
             bounds.append((low, high))
             continue
         examples = centre * (1 - centre) / variance / design.effect
-        quantile = t.ppf(0.975, max(examples - 1, 0.1)) if design is INDEPENDENT else design.quantile
+        quantile = stdtrit(max(examples - 1, 0.1), 0.975) if design is INDEPENDENT else design.quantile
         unbiased = np.clip(value - drawn.mean() + centre, 0, 1)
         bound = np.clip(wilson(unbiased * examples, examples, quantile), [0, value], [value, 1])
         bounds.append(low + (high - low) * bound)

@@ -8,7 +8,6 @@ ICLR 2017).
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.stats import rankdata
 
 from darkroom.core.randomness import numpy_generator
 
@@ -50,8 +49,9 @@ def summary(confidence: np.ndarray, others: Mapping[str, np.ndarray], threshold:
 
 def _auroc(inside: np.ndarray, outside: np.ndarray) -> float:
     """The Mann-Whitney statistic of two samples (N,) and (n,), as a fraction."""
-    ranks = rankdata(np.concatenate([inside, outside]))[: len(inside)]
-    return float((ranks.sum() - len(inside) * (len(inside) + 1) / 2) / (len(inside) * len(outside)))
+    ordered = np.sort(outside)
+    below = np.searchsorted(ordered, inside, "left") + np.searchsorted(ordered, inside, "right")
+    return float(below.sum() / (2 * len(inside) * len(outside)))
 
 
 def _answered(confidence: np.ndarray, threshold: float | None) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.special import stdtr
 
 from darkroom.explain.faithfulness import CURVES, RANDOM
 from darkroom.statistics.intervals import mean_interval, unit_sums
@@ -107,4 +107,4 @@ def _paired_p(differences: np.ndarray, groups: np.ndarray | None) -> float:
     if n < 2 or mean == 0:
         return 1.0
     error = np.sqrt(np.square(sums - mean * sizes).sum() * n / (n - 1)) / sizes.sum()
-    return float(2 * t.sf(abs(mean) / error, n - 1)) if error else 0.0
+    return float(2 * stdtr(n - 1, -abs(mean) / error)) if error else 0.0

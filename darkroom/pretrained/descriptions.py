@@ -13,7 +13,6 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
 from darkroom.models.config import ModelConfig
-from darkroom.models.registry import LIBRARIES, OF_TEXTS
 
 FOLDER = Path("data/pretrained")
 FILE = "weights.yaml"
@@ -87,6 +86,8 @@ class Weights(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Weights":
+        from darkroom.models.registry import LIBRARIES, OF_TEXTS  # imports PyTorch, which takes a second
+
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} channels, but std {len(self.std)}: they must be equal")
         needed = ("tokenizer", "vocabulary") if self.family in OF_TEXTS else ("image_size", "mean")

@@ -1,12 +1,12 @@
 """95 % confidence intervals of fractions and means, for independent examples and for groups of examples."""
 
 import numpy as np
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 from darkroom.core.randomness import numpy_generator
 from darkroom.statistics.groups import design_effect, unit_sums
 
-Z = float(norm.ppf(0.975))
+Z = float(ndtri(0.975))
 RESAMPLES = 1000  # of the bootstrap
 FEW_UNITS = 50  # up to so many, the end of a long tail may not have been seen
 MOST_UNITS = 2500  # more are merged at random into this many or fewer: as skewed, and faster
@@ -35,8 +35,8 @@ def clopper_pearson(successes: np.ndarray | int, total: np.ndarray | int, confid
     and Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
     """
     tail, failures = (1 - confidence) / 2, np.subtract(total, successes)
-    low = beta.ppf(tail, np.maximum(successes, 1), failures + 1)
-    high = beta.ppf(1 - tail, np.add(successes, 1), np.maximum(failures, 1))
+    low = betaincinv(np.maximum(successes, 1), failures + 1, tail)
+    high = betaincinv(np.add(successes, 1), np.maximum(failures, 1), 1 - tail)
     return np.stack([np.where(np.equal(successes, 0), 0, low), np.where(failures == 0, 1, high)])
 
 

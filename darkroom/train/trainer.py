@@ -43,6 +43,7 @@ class Trainer:
     """
 
     remarks: tuple[str, ...] = ()  # on what the training starts from, for people
+    after_step: Callable[["Trainer"], None] = staticmethod(lambda trainer: None)  # for a caller that watches it
 
     def __init__(
         self,
@@ -210,6 +211,7 @@ class Trainer:
             lr = self.rate(epoch * self.batches.steps + self.step)
             self._learn(batch, lr, epoch)
             self.step += 1
+            self.after_step(self)
             if self.step % CHECK_EVERY == 0 or self.step == last:
                 self._stop_if_diverged(epoch)  # waits for a GPU to finish
             self.seconds = before + time.perf_counter() - started

@@ -2,14 +2,15 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, read_json, write_json
-from darkroom.weights import positions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 FOLDER = "models/pretrained"
 _DESCRIPTION, _WEIGHTS = "pretrained.json", "pretrained.safetensors"
@@ -61,7 +62,7 @@ def read(folder: str | Path) -> Pretrained | None:
         raise DarkroomError(f"{folder} cannot be read ({error}): run `dvc repro --force pretrained`.") from None
 
 
-def load(folder: str | Path, network: nn.Module) -> list[str]:
+def load(folder: str | Path, network: "nn.Module") -> list[str]:
     """Load the weights in `folder` into `network`, and return the names of those that keep their random values.
 
     Only layers that were replaced to fit these inputs and classes may keep them: the attribute `adapted` of a library's
@@ -69,6 +70,11 @@ def load(folder: str | Path, network: nn.Module) -> list[str]:
     resampled. Raises DarkroomError if the weights are damaged, or belong to another network; the network is then
     unchanged.
     """
+    # Here, as the stage `pretrained` mostly writes `none`, which needs no PyTorch
+    from safetensors.torch import load_file
+
+    from darkroom.weights import positions
+
     try:
         loaded = positions.fitted(load_file(Path(folder) / _WEIGHTS), network)
     except (SafetensorError, OSError) as error:
@@ -91,7 +97,7 @@ def load(folder: str | Path, network: nn.Module) -> list[str]:
     return [name for name in own if name in mismatched]
 
 
-def _difference(name: str, own: dict[str, Tensor], loaded: dict[str, Tensor]) -> str:
+def _difference(name: str, own: "dict[str, Tensor]", loaded: "dict[str, Tensor]") -> str:
     if name not in loaded:
         return f"{name} is missing"
     if name not in own:
