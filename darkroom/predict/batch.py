@@ -16,7 +16,9 @@ per image:
     bundle        version of the bundle
 
 With a bundle of texts, a PATH is a .csv, .tsv or .jsonl file with a column `text`, or a folder of such files. The table
-has one row per text: row (file and number), label, confidence, abstained, answer, and further columns as above.
+has one row per text: row (file and number), label, confidence, abstained, answer (of answers.csv; empty if abstained
+is true: hand over to a person), with a table of questions also faq_question, faq_answer and faq_similarity of the most
+similar one, and further columns as above.
 
 If interrupted, rerun the command: it resumes, and the table is the same. Images that already have a row are skipped,
 even if the file has changed; new images are added. To classify images again, delete the table or their rows.
@@ -208,6 +210,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--top-k", type=int, default=1, metavar="N", help="classes per image (default: %(default)s)")
     parser.add_argument("--sets", choices=get_args(SetKind), help="add conformal prediction sets of this kind")
+    parser.add_argument(
+        "--language", default="", metavar="CODE", help="of the answers to texts, such as de; else one that there is"
+    )
     options = parser.parse_args(arguments)
     if min(options.threads, options.top_k) < 1:
         parser.error("--threads and --top-k must be at least 1")
