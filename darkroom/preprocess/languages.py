@@ -15,6 +15,7 @@ from darkroom.core.randomness import numpy_generator
 
 SAMPLE, CHARACTERS = 5000, 1000  # texts of each split that are identified, and of each its first characters
 CERTAIN = 0.5
+VARIETIES = ("arz", "ary", "wuu", "yue", "hbo", "grc", "uzs", "ltg")  # they count as ar, zh, he, el, uz and lv
 UNCERTAIN, NO_LANGUAGE = "uncertain", "none"  # rows of the table; the latter is of numbers, links and the like
 _ZXX = "zxx"  # the code of ISO 639 for it
 
@@ -56,4 +57,6 @@ def _language(identifier: Identifier, text: str) -> tuple[str, float]:
 def _library() -> Identifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    found = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    found.set_languages([name for name in found.labels if name not in VARIETIES])
+    return found

@@ -13,7 +13,7 @@ SENTENCES = {
     "en": "My new card has not arrived at my address yet, could you please tell me where it is?",
     "de": "Meine neue Karte ist noch nicht an meiner Adresse angekommen, wo ist sie denn geblieben?",
     "fr": "Ma nouvelle carte n'est pas encore arrivée à mon adresse, pouvez-vous me dire où elle est ?",
-    "zh": "我的新卡还没有寄到我的地址,请问它现在在哪里",
+    "zh": "我的新卡还没有寄到",
     "ar": "لم تصل بطاقتي الجديدة إلى عنواني بعد، هل يمكنكم إخباري أين هي الآن؟",
     "he": "הכרטיס החדש שלי עדיין לא הגיע לכתובת שלי, איפה הוא נמצא עכשיו?",
     "ru": "Моя новая карта ещё не пришла на мой адрес, скажите, пожалуйста, где она сейчас?",
