@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darkroom.core.spelling import confusion
 from darkroom.explain.verdict import TITLES
 from darkroom.tokens.text import Token
 
@@ -41,7 +42,7 @@ def html(examples: Sequence[Example], notes: Sequence[str]) -> str:
             f'<tr><th>{markup.escape(TITLES[name])}</th><td dir="auto">{"".join(_coloured(example, values))}</td></tr>'
             for name, values in example.values.items()
         )
-        answer = f"{example.label} → {example.predicted}, {example.confidence:.1%}"
+        answer = f"{confusion(example.label, example.predicted)}, {example.confidence:.1%}"
         parts.append(f"<table><tr><th>label → prediction</th><td>{markup.escape(answer)}</td></tr>{rows}</table>")
     said = "".join(f"<p>{markup.escape(note)}</p>" for note in notes)
     return (

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from darkroom.core.spelling import confusion
 from darkroom.review import cells, curves, lock
 from darkroom.review.attestation import State
 from darkroom.review.cells import SHOWN, pair, percent, points, tested
@@ -86,7 +87,7 @@ def markdown(review: Review, folded: bool = True, images: Mapping[str, str] | No
             slices=_subsets(review.slices, MAX_CLASSES),
             teachers=[(side.revision.name, side.result.params.get("train.distill.teacher", "none")) for side in sides],
             confused_pairs=[
-                [f"{row.label} → {row.predicted}", row.old, row.new, f"{row.new - row.old:+d}"]
+                [confusion(row.label, row.predicted), row.old, row.new, f"{row.new - row.old:+d}"]
                 for row in review.confused_pairs.head(SHOWN).itertuples()
             ],
             corruptions=[
