@@ -6,7 +6,7 @@
 Writes .darkroom/queue/: queue.csv (with the texts), sheet.png (the images), and queue.json for other tools. `python -m
 darkroom.label` then shows these examples first. Examples that labels.csv answers already are left out, and so are near
 duplicates of chosen ones. Features are those of models/trained; before the first training those of the pretrained
-weights, or of the images.
+weights, or of the images or texts alone.
 """
 
 import argparse
@@ -39,6 +39,7 @@ _FEATURES = {
     "trained": "features of models/trained",
     "pretrained": "features of models/pretrained",
     "images": "features of the images alone",
+    "texts": "the tokens of the texts alone",
 }
 
 
@@ -223,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         "--features",
         default="auto",
         choices=("auto", *SOURCES),
-        help="auto (default): the first that there is of models/trained, models/pretrained and the images",
+        help="auto (default): the first that there is of models/trained, models/pretrained and images or texts",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of random choices (default: that of params.yaml)")
     return parser

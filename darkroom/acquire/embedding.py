@@ -20,6 +20,7 @@ from tqdm import tqdm
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import NOUNS
 from darkroom.models import checkpoints, hardware
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import probabilities
@@ -28,30 +29,34 @@ from darkroom.models.registry import build
 from darkroom.train import features, initial_weights
 from darkroom.weights import pretrained
 
-TRAINED, PRETRAINED, IMAGES = SOURCES = ("trained", "pretrained", "images")
+TRAINED, PRETRAINED, IMAGES, TEXTS = SOURCES = ("trained", "pretrained", "images", "texts")
+ALONE = {"image": IMAGES, "text": TEXTS}  # by kind of example: the source without a network
 WIDTH = 128
 SAMPLE = 10_000  # examples that determine the principal directions
 CELLS = 16  # per side of an image without a network
+BUCKETS = 2048  # of the tokens of a text without a network
 _BLOCK = 2000  # examples at a time
-_NETWORK = "run `dvc repro train` first, or set model.pretrained and run `dvc repro pretrained`"
 
 Rows = Callable[[np.ndarray], np.ndarray]  # indices (n,) int64 -> features (n, D) float32
 
 
 @dataclass(frozen=True)
 class Source:
-    """What computes the features: a network on its device, or nothing but the images."""
+    """What computes the features: a network on its device, or nothing but the images or texts."""
 
     name: str  # of SOURCES
     manifest: Manifest  # with the normalisation of the network
     sha256: str | None = None  # of the weights
     network: nn.Module | None = None
     built: Mapping[str, Any] = field(default_factory=dict)  # see `features.compute`
+    weights: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each kind of token, see `bags`
 
     def rows(self, split: Split) -> Rows:
         """The features of a split; those of a network are computed once and kept in .darkroom/features."""
-        if self.network is None:
+        if self.name == IMAGES:
             return lambda indices: cells(split.inputs[indices])
+        if self.name == TEXTS:
+            return lambda indices: bags(split.inputs[indices], self.weights)
         found = features.compute(self.network, self.built, split, self.manifest).inputs
 
         def read(indices: np.ndarray) -> np.ndarray:
@@ -77,7 +82,8 @@ class Predictions:
 def find(wanted: str, model: ModelConfig) -> Source:
     """What computes the features: of SOURCES the one that is `wanted`, or for "auto" the first that there is.
 
-    Raises DarkroomError if there is none, or if the trained model is of other data than data/arrays.
+    Raises DarkroomError if there is none, if it is of another kind of example, or if the trained model is of other data
+    than data/arrays.
     """
     manifest = arrays.read_manifest("data/arrays")
     can_be_trained = Path("models/trained/model.json").exists() and not manifest.incomplete
@@ -85,8 +91,13 @@ def find(wanted: str, model: ModelConfig) -> Source:
         return _trained()
     if wanted == PRETRAINED or (wanted == "auto" and model.pretrained != "none"):
         return _pretrained(model, manifest)
-    arrays.require_images(manifest, f"--features {IMAGES}", _NETWORK)
-    return Source(IMAGES, manifest)
+    alone = ALONE.get(manifest.kind)
+    if alone is None or wanted not in ("auto", alone):
+        remedy = f"use --features {alone}" if alone else "run `dvc repro train` first"
+        raise DarkroomError(f"--features {wanted} does not go with {NOUNS[manifest.kind]}s: {remedy}.")
+    if alone == IMAGES:
+        return Source(IMAGES, manifest)
+    return Source(TEXTS, manifest, weights=rarity(arrays.read_unlabelled("data/arrays").inputs, manifest.shape[1]))
 
 
 def _trained() -> Source:
@@ -102,7 +113,7 @@ def _pretrained(model: ModelConfig, manifest: Manifest) -> Source:
     if weights is None:
         raise DarkroomError(
             "there are no pretrained weights (model.pretrained = none): set model.pretrained and run "
-            "`dvc repro pretrained`, or use --features images."
+            f"`dvc repro pretrained`, or use --features {ALONE.get(manifest.kind, TRAINED)}."
         )
     hardware.use_threads("auto")
     hardware.keep_freed_memory()
@@ -119,6 +130,31 @@ def cells(images: np.ndarray) -> np.ndarray:
     pixels = torch.from_numpy(np.moveaxis(images, 3, 1).astype(np.float32)) / 255
     size = [min(CELLS, side) for side in pixels.shape[2:]]
     return adaptive_avg_pool2d(pixels, size).flatten(1).numpy()
+
+
+def rarity(inputs: np.ndarray, vocabulary: int) -> np.ndarray:
+    """The inverse document frequency (V,) float32 of each kind of token in packed texts (N, L) int32."""
+    counts = np.zeros(vocabulary, np.int64)
+    for start in range(0, len(inputs), _BLOCK):
+        rows = np.sort(inputs[start : start + _BLOCK], 1)
+        first = np.diff(rows, axis=1, prepend=-1) > 0  # each kind of token of a text once
+        counts += np.bincount(rows[first], minlength=vocabulary)
+    return np.log((1 + len(inputs)) / (1 + counts)).astype(np.float32)
+
+
+def bags(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Features (N, BUCKETS) float32 of packed texts (N, L) int32: their tokens, weighted by `rarity`, in any order.
+
+    Kinds of tokens share buckets, with random signs (Weinberger et al., "Feature hashing for large scale multitask
+    learning", ICML 2009). Each row has length 1.
+    """
+    random = np.random.default_rng(0)
+    bucket = random.integers(BUCKETS, size=len(weights))
+    signed = random.choice(np.array([-1, 1], np.float32), len(weights)) * weights
+    rows, places = np.nonzero(inputs)
+    tokens, found = inputs[rows, places], np.zeros((len(inputs), BUCKETS), np.float32)
+    np.add.at(found, (rows, bucket[tokens]), signed[tokens])
+    return found / np.maximum(1e-12, np.linalg.norm(found, axis=1, keepdims=True))
 
 
 def directions(rows: Rows, count: int, random: np.random.Generator) -> np.ndarray | None:
@@ -140,7 +176,7 @@ def reduced(rows: Rows, indices: np.ndarray, axes: np.ndarray | None) -> np.ndar
     for start, block in _blocks(rows, indices, "read features"):
         found[start : start + len(block)] = block if axes is None else block @ axes
     if not np.isfinite(found).all():
-        raise DarkroomError("the features are not finite: train the model again, or use --features images.")
+        raise DarkroomError("the features are not finite: train the model again, or use --features images or texts.")
     return found
 
 

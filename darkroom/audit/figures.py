@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from darkroom.figures import drawing
+
 # Of Okabe and Ito: safe for colour-blind readers
 COLOURS = {"train": "#0072B2", "val": "#E69F00", "test": "#009E73", "unlabelled": "#CC79A7"}
 
@@ -27,7 +29,7 @@ def data_uri(image: Figure | Image.Image) -> str:
     """The image as a PNG in a data URI."""
     buffer = io.BytesIO()
     if isinstance(image, Figure):
-        image.savefig(buffer, format="png", metadata={"Software": None})
+        drawing.save(image, buffer)
     else:
         image.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -9,10 +9,11 @@ from darkroom.audit import tables
 from darkroom.audit.data import AuditData, read_table, read_texts
 from darkroom.bundle import stability
 from darkroom.core.arrays import UNLABELLED
-from darkroom.preprocess import report, text_report
+from darkroom.preprocess import languages, report, text_report
 
 MAX_SHOWN = 60  # texts per rule or section
 MAX_CHARACTERS = 500  # of a text that is shown
+_LANGUAGES = "metrics/data/languages.csv"  # missing if they could not be identified
 _TEMPLATE = Path(__file__).with_name("texts.html.jinja")
 
 
@@ -33,6 +34,9 @@ def render(data: AuditData) -> str:
         max_count=max(1, int(counts["train"].max())),
         lengths=_whole("metrics/data/lengths.csv"),
         scripts=_whole("metrics/data/scripts.csv"),
+        languages=_whole(_LANGUAGES) if Path(_LANGUAGES).exists() else None,
+        languages_sample=languages.SAMPLE,
+        languages_certain=languages.CERTAIN,
         drift=tables.drift(counts, "tokens", tokens),
         drift_limits=(stability.WARNING, stability.ALARM),
         samples=_samples(),
@@ -66,7 +70,7 @@ def _short(text: str) -> str:
 
 
 def _whole(path: str) -> dict[str, Any]:
-    """A table, whose first column names the split, as its columns and rows; the other values are numbers."""
+    """A table, whose first column is a name, as its columns and rows; the other values are numbers."""
     table = read_table(path)
     rows = [[name, *map(_number, values)] for name, *values in table.to_numpy().tolist()]
     return {"columns": [name.replace("_", " ") for name in table], "rows": rows}

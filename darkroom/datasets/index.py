@@ -29,6 +29,7 @@ from darkroom.inputs import image
 FILE = "index.csv"  # in the folder of raw files
 MAX_BYTES = 2**28  # larger files are not read
 
+_FOREIGN_TABLES = (".json", ".xlsx", ".xls", ".ods", ".parquet", ".feather", ".arrow")
 _BLOCK = 1024  # files read between two updates of the progress bar
 _LOCK = threading.Lock()  # for DVC: one thread asks it, once
 _NOT_WRITABLE = "is not valid Unicode, or contains a carriage return"
@@ -37,7 +38,7 @@ _REMEDIES = {  # by kind: if labels are missing
     "text": "give at least 3 random texts of each class a label",
     "table": "give at least 3 random rows of each class a value in the column of the target",
 }
-_LIST_CLASSES = "list all classes in its dataset.yaml, such as `classes: [cat, dog]`, to label images on a page"
+_LIST_CLASSES = "list all classes in its dataset.yaml, such as `classes: [cat, dog]`, to label {}s on a page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     listed, remarks = _list(dataset)
     if not listed:
         remedy = f"add one sub-folder per class, or a {listing.MANIFESTS[0]} with the columns path and label"
-        raise DarkroomError(f"{dataset.folder} has no images: {remedy}.")
+        raise DarkroomError(f"{dataset.folder} has no images: {remedy}.{_foreign_table(dataset.folder)}")
     classes = classes_of(dataset, listed)
     check_groups(dataset, listed)
     unusable, ignored = 0, Counter()
@@ -89,6 +90,14 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     if unlabelled:
         found += f" and {counted(unlabelled, 'unlabelled image')}"
     return "; ".join([f"{found}, {unusable} of them unusable" if unusable else found, *remarks])
+
+
+def _foreign_table(folder: Path) -> str:
+    """What to do with a table in a format that is not read: a sentence, or an empty string if there is none."""
+    found = min((path.name for path in folder.iterdir() if path.suffix.casefold() in _FOREIGN_TABLES), default=None)
+    if found is None:
+        return ""
+    return f" If {found} holds texts or rows, save it as CSV, or as .jsonl with one object of named values per line."
 
 
 def read(folder: str | Path) -> Iterator[Entry]:
@@ -130,15 +139,15 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
     """The classes of examples with a `label`, in the order of dataset.yaml, or sorted.
 
     Raises DarkroomError if there are fewer than two, or if one differs from another only in spelling or is unknown. If
-    there are unlabelled images, those of a class of dataset.yaml may be among them.
+    there are unlabelled examples, those of a class of dataset.yaml may be among them.
     """
     folder = dataset.folder
     found = Counter(one.label for one in listed if one.split != UNLABELLED)
     noun = NOUNS[dataset.kind]
     has_unlabelled = found.total() < len(listed)
-    can_label = dataset.kind == "image" and has_unlabelled  # on the page
+    can_label, list_classes = dataset.kind != "table" and has_unlabelled, _LIST_CLASSES.format(noun)  # on the page
     if not found and not (can_label and dataset.classes):
-        remedy = f"{_LIST_CLASSES}; or {_REMEDIES['image']}" if can_label else _REMEDIES[dataset.kind]
+        remedy = f"{list_classes}; or {_REMEDIES[dataset.kind]}" if can_label else _REMEDIES[dataset.kind]
         total = counted(len(listed), noun)
         raise DarkroomError(f"{folder} has {total}, but no {noun} with a label: {remedy}.")
     similar: dict[str, str] = {}
@@ -162,7 +171,7 @@ def classes_of(dataset: Dataset, listed: Sequence[Any]) -> tuple[str, ...]:
         remedy = f"{_REMEDIES[dataset.kind] if has_unlabelled else 'add some'}, or remove the class from dataset.yaml"
         raise DarkroomError(f"{folder} has no {dataset.kind}s of the class {empty[0]!r}: {remedy}.")
     if len(classes) < 2:
-        hint = f" If there are unlabelled images of others, {_LIST_CLASSES}." if can_label else ""
+        hint = f" If there are unlabelled {noun}s of others, {list_classes}." if can_label else ""
         raise DarkroomError(f"{folder} has only one class, {classes[0]!r}: a classifier needs at least two.{hint}")
     return classes
 

@@ -10,7 +10,7 @@ MANIFESTS = ("manifest.csv", "manifest.jsonl")  # names of manifests, in any cas
 _INVISIBLE = "\ufeff\u200b\u2060"  # byte order mark, zero-width space, word joiner
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?")
 _UNLABELLED = ("unlabelled", "unlabeled")
-_OUT_OF_SCOPE = ("oos", "outofscope")
+_OUT_OF_SCOPE = ("oos", "outofscope", "ood", "outofdomain")
 _SPLITS = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),

@@ -126,10 +126,11 @@ def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _delimiter(text: str) -> str:
-    """That of the first line: the one that separates a text and a label; else a comma."""
+    """That of the first line: the one that separates a column of texts from others, best from labels; else a comma."""
     line = next((line for line in text.splitlines() if line.strip()), "")
-    for delimiter in ",;\t|":
+
+    def known(delimiter: str) -> int:
         names = {listing.stripped(name.strip('"')).casefold() for name in line.split(delimiter)}
-        if names & set(TEXT) and names & set(LABEL):
-            return delimiter
-    return ","
+        return bool(names & set(TEXT)) + bool(names & set(LABEL))
+
+    return max(",;\t|", key=known)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import confusion, counted
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, shorten
 
 LIMIT = 30  # rows of a figure
@@ -21,7 +21,7 @@ def confused_pairs(table: pd.DataFrame) -> Figure:
     rows = table.head(LIMIT)
     more = f": the {len(rows)} most frequent" if len(table) > len(rows) else ""
     title = f"Confused classes{more}" if len(rows) else "No confused classes"
-    names = [f"{shorten(row.label, _MAX_NAME)} → {shorten(row.predicted, _MAX_NAME)}" for row in rows.itertuples()]
+    names = [confusion(shorten(row.label, _MAX_NAME), shorten(row.predicted, _MAX_NAME)) for row in rows.itertuples()]
     figure, axes = _rows(names, title, "label → predicted class, and the fraction of the label's test examples")
     count = rows["count"].to_numpy()
     axes.barh(np.arange(len(rows)), count, height=0.7, color=INCORRECT)

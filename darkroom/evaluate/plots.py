@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import counted, isolated
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, clip, shorten
 from darkroom.figures.images import to_rgb
 
@@ -72,7 +72,11 @@ def _gallery(images: np.ndarray, captions: Sequence[tuple[str, str, str]], title
         axes = figure.add_axes((left / width, (top - side) / height, side / width, side / height), anchor="SW")
         axes.set_axis_off()
         axes.imshow(to_rgb(image))
-        lines = ((shorten(label, _MAX_NAME), CORRECT), (f"→ {shorten(other, _MAX_NAME)}", INCORRECT), (value, INK))
+        lines = (
+            (shorten(label, _MAX_NAME), CORRECT),
+            (f"→ {isolated(shorten(other, _MAX_NAME))}", INCORRECT),
+            (value, INK),
+        )
         for line, (text, colour) in enumerate(lines):
             y = (top - side - 0.06 - 0.15 * line) / height
             caption = figure.text(left / width, y, text, size=8, color=colour, va="top", parse_math=False)

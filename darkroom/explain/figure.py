@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from darkroom.core.spelling import isolated
 from darkroom.explain.faithfulness import RANDOM
 from darkroom.explain.verdict import TITLES
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, clip
@@ -73,7 +74,11 @@ def draw(
     for row, (image, label, answer) in enumerate(zip(images, labels, probabilities, strict=True)):
         predicted = answer.argmax()
         colour = CORRECT if predicted == label else INCORRECT
-        texts = ((classes[label], INK), (f"→ {classes[predicted]}", colour), (f"{answer[predicted]:.1%}", INK))
+        texts = (
+            (classes[label], INK),
+            (f"→ {isolated(classes[predicted])}", colour),
+            (f"{answer[predicted]:.1%}", INK),
+        )
         for line, (text, colour) in enumerate(texts):
             caption = write(_MARGIN, tops[row] + 0.3 + 0.18 * line, text, color=colour)
             clip(caption, figure, 0, (_MARGIN + _CAPTION - 0.1) / width)

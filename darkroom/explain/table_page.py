@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from darkroom.core.spelling import confusion
+
 SUPPORTS, OPPOSES = "#e66101", "#5e3c99"  # orange and purple, as in the figures of images
 REASONS = 8  # columns shown of each row
 _STYLE = """
@@ -58,5 +60,5 @@ def _table(names: Sequence[str], example: Example) -> str:
             f'<tr><td>{markup.escape(names[index])}</td><td>{given}</td><td class="number">{value:+.2f}</td>'
             f'<td class="bar">{bar}</div></td></tr>'
         )
-    answer = f"{example.id}: {example.label} → {example.predicted}, {example.confidence:.1%}"
+    answer = f"{example.id}: {confusion(example.label, example.predicted)}, {example.confidence:.1%}"
     return f"<table><caption>{markup.escape(answer)}</caption>{''.join(rows)}</table>"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.registry import IntegerOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
@@ -33,12 +34,17 @@ class Classifier(nn.Module):
 
 
 def quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come."""
+    """The graph with int8 weights of its matrix products and embeddings; activations get their ranges as they come.
+
+    Convolutions stay as they are: ONNX Runtime has no fast one for such activations. On a CPU, text_cnn takes 2.6 times
+    as long with them in int8, and as long as fp32 without.
+    """
     with tempfile.TemporaryDirectory() as folder:
         given, prepared, found = (Path(folder, f"{name}.onnx") for name in ("given", "prepared", "quantised"))
         onnx.save(graph, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
-        quantize_dynamic(prepared, found, per_channel=True, weight_type=QuantType.QInt8)
+        kinds = sorted(IntegerOpsRegistry.keys() - {"Conv"})
+        quantize_dynamic(prepared, found, kinds, per_channel=True, weight_type=QuantType.QInt8)
         return _with_used_operators(onnx.load(found))
 
 

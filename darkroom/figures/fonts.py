@@ -1,6 +1,7 @@
 """Fonts for texts in any script: matplotlib's own font has no Chinese, Japanese, Korean or Indic letters.
 
 Fonts are looked for only if a text needs them. Where the texts are Latin, figures do not depend on installed fonts.
+Letters that no font has are written in ASCII (transliteration.py), so that the names of classes can still be told.
 """
 
 import logging
@@ -17,6 +18,8 @@ from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
+from darkroom.figures.transliteration import readable
+
 # Packages of Debian and Ubuntu by the first word of a character's Unicode name; "" is for other letters.
 PACKAGES = {
     **dict.fromkeys(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH"), "fonts-noto-cjk"),
@@ -32,7 +35,7 @@ _named: set[str] = set()  # packages that this process has named
 def complete(figure: Figure) -> Iterator[None]:
     """Draw the figure inside: each text that needs it gets fallback fonts with its characters.
 
-    Characters that no installed font has are drawn as boxes; the package to install is printed once.
+    Characters that no installed font has are written in ASCII; the package to install is printed once.
     """
     needed = {text: _lacking(text) for text in figure.findobj(Text) if not text.get_text().isascii()}
     lacking = frozenset().union(*needed.values())
@@ -40,7 +43,9 @@ def complete(figure: Figure) -> Iterator[None]:
         families, without = fallbacks(lacking, _installed())
         for text in (text for text, characters in needed.items() if characters):
             text.set_fontfamily([*text.get_fontfamily(), *families])
-        _report(without)
+        if without:
+            _write_in_ascii(figure, without)
+            _report(without)
     level = _LOGGER.level
     _LOGGER.setLevel(logging.ERROR)  # not a line for each weight that a fallback font does not have
     try:
@@ -94,8 +99,20 @@ def _installed() -> list[FontEntry]:
     return [entry for entry in fontManager.ttflist if "LastResort" not in entry.fname]  # has boxes for all characters
 
 
+def _write_in_ascii(figure: Figure, lacking: set[str]) -> None:
+    """Change the texts of the figure that have characters of `lacking`."""
+    texts = figure.findobj(Text)
+    found = readable((text.get_text() for text in texts), lacking)
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        names = [label.get_text() for label in axis.get_ticklabels()]
+        if found.keys() & set(names):  # an axis writes its labels anew when it is drawn
+            axis.set_ticklabels([found.get(name, name) for name in names])
+    for text in texts:
+        text.set_text(found.get(text.get_text(), text.get_text()))
+
+
 def _report(characters: Iterable[str]) -> None:
-    """Name what to install for the characters that are drawn as boxes."""
+    """Name what to install for the characters that no font has."""
     by_package: dict[str, list[str]] = {}
     for character in sorted(characters):
         is_symbol = unicodedata.category(character) == "So"  # also emoji
@@ -105,7 +122,7 @@ def _report(characters: Iterable[str]) -> None:
         if package not in _named:
             _named.add(package)
             print(
-                f"warning: no installed font has {''.join(found[:10])!r}: figures show boxes instead. Install a font "
-                f"that has such characters; on Debian and Ubuntu: {package}",
+                f"warning: no installed font has {''.join(found[:10])!r}: figures write them in Latin letters. Install "
+                f"a font that has such characters; on Debian and Ubuntu: {package}",
                 file=sys.stderr,
             )

@@ -4,7 +4,7 @@ Padding is cut off to the longest sequence of a batch, and sequences of similar 
 it is computed. What a network gives for a sequence must not depend on its padding.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -65,18 +65,26 @@ def batches(inputs: np.ndarray, size: int, elements: int) -> Iterator[np.ndarray
         start += max(1, int(fitting))
 
 
-def shuffled(found: np.ndarray, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """The examples of each of the `steps` of an epoch, given the length (N,) of each: random, but alike in length.
+def grouped(order: Tensor, found: np.ndarray, steps: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """The examples of each of the `steps` of an epoch: those of a random `order` (n,) int64, but alike in length.
 
-    The first N % steps batches have one example more than the others.
+    `found` (N,) are the lengths of all examples. In an order (n, R), rows are kept together, and each has examples of
+    similar length. The first n % steps batches have one row more than the others.
     """
-    count = len(found)
-    order, known = torch.randperm(count, generator=generator), torch.from_numpy(found)
-    pools = order.tensor_split(max(1, steps // _SORTED_BATCHES))
-    ordered = torch.cat([pool[known[pool].argsort(stable=True)] for pool in pools]).tensor_split(steps)
+    known = torch.from_numpy(found)
+    pools = [pool.flatten() for pool in order.tensor_split(max(1, steps // _SORTED_BATCHES))]
+    ordered = torch.cat([pool[known[pool].argsort(stable=True)] for pool in pools]).view_as(order).tensor_split(steps)
     turns = torch.randperm(steps, generator=generator)
-    larger = turns < count % steps
+    larger = turns < len(order) % steps
     return tuple(ordered[turn] for turn in torch.cat([turns[larger], turns[~larger]]).tolist())
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The inputs (n, ...) of several batches as one; sequences get padding up to the longest one."""
+    if parts[0].dtype == torch.int64:
+        longest = max(part.shape[1] for part in parts)
+        parts = [nn.functional.pad(part, (0, longest - part.shape[1]), value=PADDING) for part in parts]
+    return torch.cat([*parts])
 
 
 def example(network: nn.Module, shape: tuple[int, ...], count: int, device: str = "cpu") -> Tensor:

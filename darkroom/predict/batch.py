@@ -16,7 +16,9 @@ per image:
     bundle        version of the bundle
 
 With a bundle of texts, a PATH is a .csv, .tsv or .jsonl file with a column `text`, or a folder of such files. The table
-has one row per text: row (file and number), label, confidence, abstained, answer, and further columns as above.
+has one row per text: row (file and number), label, confidence, abstained, answer (of answers.csv; empty if abstained
+is true: hand over to a person), with a table of questions also faq_question, faq_answer and faq_similarity of the most
+similar one, and further columns as above.
 
 With a bundle of histories, a PATH is a .csv, .tsv or .jsonl file of events with the columns user, item and timestamp,
 or a folder of such files. The table has --count rows per user, and replaces an earlier one:
@@ -223,6 +225,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--keep-seen", action="store_true", help="also recommend items that a user had, with a bundle of histories"
     )
     parser.add_argument("--sets", choices=get_args(SetKind), help="add conformal prediction sets of this kind")
+    parser.add_argument(
+        "--language", default="", metavar="CODE", help="of the answers to texts, such as de; else one that there is"
+    )
     options = parser.parse_args(arguments)
     if min(options.threads, options.top_k, 1 if options.count is None else options.count) < 1:
         parser.error("--threads, --top-k and --count must be at least 1")

@@ -1,6 +1,7 @@
 """Classify the rows of tables, for `darkroom.predict.batch`: one row per row."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,7 +92,8 @@ def _classified(
             risk, decided = f"{chance:.6g}", "refuse" if chance >= manifest.decision.threshold else "approve"
         chosen = []
         if sets:
-            chosen = [" ".join(manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, sets))]
+            names = [manifest.classes[index] for index in manifest.conformal.prediction_set(probabilities, sets)]
+            chosen = [json.dumps(names, ensure_ascii=False)]
         abstained = str(manifest.withholds(float(probabilities[best[0]]))).lower()
         odd = [" ".join(remarks.unknown), " ".join(remarks.outside)]
         yield [name, label, confidence, abstained, risk, decided, *odd, *chosen, *further, ""]

@@ -66,13 +66,13 @@ class ColdStart:
 def find(samples: Samples, dataset: Dataset, test_fraction: float, val_fraction: float) -> ColdStart:
     """The classes that none of the dataset's own training examples has; splits that it has are not drawn.
 
-    Without unlabelled images there are none: people would have nothing to label on the page.
+    Without unlabelled examples there are none: people would have nothing to label on the page.
     """
     classes = dataset.classes
     counts = np.bincount(samples.labels[samples.indices("train")], minlength=len(classes)).tolist()
     without = [name for name, count in zip(classes, counts, strict=True) if not count]
     given = set(np.unique(samples.splits).tolist())
-    if not without or UNLABELLED not in given or dataset.kind != "image":
+    if not without or UNLABELLED not in given or dataset.kind == "table":
         return ColdStart(classes)
     test = 0.0 if "test" in given else test_fraction
     wanted = {"test": test, "val": (1 - test) * val_fraction}

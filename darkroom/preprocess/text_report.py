@@ -1,5 +1,6 @@
-"""What the report on the data says of texts: lengths, cut and unknown tokens, scripts, and a sample of each class."""
+"""What the report on the data says of texts: lengths, cut tokens, scripts, languages, and a sample of each class."""
 
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from darkroom.core import arrays
 from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED, Manifest, Split
 from darkroom.core.outputs import write_csv
 from darkroom.core.randomness import numpy_generator
+from darkroom.preprocess import languages
 from darkroom.preprocess.report import ROW
 from darkroom.preprocess.samples import NO_LABEL
 from darkroom.tokens import text
@@ -29,26 +31,36 @@ def facts(manifest: Manifest, splits: Mapping[str, Split]) -> dict[str, float]:
     return {
         "vocabulary": vocabulary,
         "max_tokens": length,
-        "mean_tokens": round(float(lengths.mean()), 2),
+        "mean_tokens": round(float(lengths.mean()), 2) if len(lengths) else 0.0,
         "cut": sum(_cut(name, split, manifest) for name, split in splits.items()),
         **({OUT_OF_SCOPE: len(others)} if (others := arrays.read_out_of_scope(ARRAYS)) else {}),
     }
 
 
 def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: int) -> None:
-    """Write lengths.csv, scripts.csv and samples.csv to `folder`."""
+    """Write lengths.csv, scripts.csv, languages.csv and samples.csv to `folder`.
+
+    Without languages.csv if languages cannot be identified: the report is useful without it.
+    """
     others = arrays.read_out_of_scope(ARRAYS)
     splits = {**splits, OUT_OF_SCOPE: others} if others else splits
     texts = {name: arrays.read_texts(ARRAYS, name) for name in splits}
     write_csv(folder / "lengths.csv", lengths(texts, splits, _tokenizer(manifest)))
     write_csv(folder / "scripts.csv", scripts(texts))
     write_csv(folder / "samples.csv", _samples(texts, splits, manifest, seed))
+    try:
+        write_csv(folder / "languages.csv", languages.table(texts, seed))
+    except Exception as error:  # whatever a library of classifiers raises
+        print(
+            f"warning: languages are not identified ({error}): `pip install -r requirements/preprocess.txt`",
+            file=sys.stderr,
+        )
 
 
 def lengths(texts: Mapping[str, list[str]], splits: Mapping[str, Split], tokenizer: Tokenizer) -> pd.DataFrame:
     """By split: quantiles of the numbers of characters and tokens, cut texts, and the fraction of unknown tokens."""
     rows = []
-    for name in texts:
+    for name in (name for name, some in texts.items() if some):
         ids = splits[name].inputs
         counts = {"characters": [len(one) for one in texts[name]], "tokens": token_counts(splits[name])}
         row = {"split": name, "cut": int(tokenizer.ids(texts[name])[1].sum())}
@@ -67,7 +79,7 @@ def token_counts(split: Split) -> np.ndarray:
 
 def scripts(texts: Mapping[str, list[str]]) -> pd.DataFrame:
     """How many texts of each split are mostly in each script, such as LATIN or CJK."""
-    rows = [{"split": name, **Counter(map(_script, texts[name]))} for name in texts]
+    rows = [{"split": name, **Counter(map(_script, some))} for name, some in texts.items() if some]
     return pd.DataFrame(rows).fillna(0).astype({"split": str})
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkroom.core.arrays import OUT_OF_SCOPE, TEXT, Manifest
+from darkroom.core.arrays import OUT_OF_SCOPE, TEXT, UNLABELLED, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
 from darkroom.core.params import read as read_yaml
@@ -74,7 +74,8 @@ class Texts:
         """Write the token ids, texts and tokenizer of the splits of `samples`; see `arrays_folder.write`."""
 
         def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
-            contents, source = self._tokenizer(indices["train"])
+            learned = indices["train"] if len(indices["train"]) else indices[UNLABELLED]
+            contents, source = self._tokenizer(learned)
             tokenizer = Tokenizer(contents, self._settings.max_tokens, source)
             (temporary / text.FILE).write_bytes(contents)
             digests, examples = {}, {}
@@ -95,7 +96,7 @@ class Texts:
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
 
     def _tokenizer(self, train: np.ndarray) -> tuple[bytes, str]:
-        """The contents of tokenizer.json, and where they come from; `train` (n,) are the training texts."""
+        """The contents of tokenizer.json, and where they come from; `train` (n,) are the texts to train one on."""
         name = self._settings.tokenizer
         if name == "none":
             chosen = (self.texts[number] for number in train.tolist())

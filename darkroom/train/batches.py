@@ -129,9 +129,10 @@ class Batches:
     def _drawn(self, epoch: int) -> tuple[Tensor, ...]:
         """The examples of each batch of an epoch, as indices into the split."""
         generator = self._generator("order", epoch)
+        order = shuffled(len(self.labels), self.examples, generator)
         if self.lengths is not None:
-            return sequences.shuffled(self.lengths, self.steps, generator)
-        return torch.tensor_split(shuffled(len(self.labels), self.examples, generator), self.steps)
+            return sequences.grouped(order, self.lengths, self.steps, generator)
+        return torch.tensor_split(order, self.steps)
 
     def _share(self, indices: Tensor, step: int, part: tuple[int, int]) -> _Share:
         """What one process needs of the batch of the examples `indices` (N,) int64."""

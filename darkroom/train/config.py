@@ -140,7 +140,7 @@ class TrainConfig(Section):
     def _require_views(self) -> None:
         given = f"semi_supervised.method = {self.semi_supervised.method}"
         if self.tune == "head":
-            raise ValueError(f"tune = head trains on features, without views of images for {given}: use all or lora")
+            raise ValueError(f"tune = head trains on features, without views of examples for {given}: use all or lora")
         if self.distill.teacher != "none":
             raise ValueError(f"{given} does not go with distill.teacher = {self.distill.teacher}: set one to none")
         if self.semi_supervised.pseudo_labels_from == "ema" and not self.ema_decay:

@@ -18,6 +18,7 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
+from darkroom.models import sequences
 from darkroom.train import batch_norm
 from darkroom.train.config import SemiSupervisedConfig, TrainConfig
 from darkroom.train.objective import Objective, Supervised
@@ -28,6 +29,10 @@ NONE = "none"
 FAIRNESS = 0.01  # weight of FreeMatch's fairness, relative to the loss of the unlabelled examples
 COLLAPSED = 0.5  # effective number of classes among the pseudo-labels, as a fraction of that among the labels
 UNUSED = 0.01  # fraction of the unlabelled examples with a pseudo-label: below, they hardly matter
+UNLABELLED_GO_TO = {  # by kind of example
+    "image": "the folder unlabelled/ beside the classes",
+    "text": "unlabelled.csv beside the labelled texts",
+}
 _FRACTION = "fraction_of_"  # column: of the pseudo-labels that are of a class
 
 
@@ -64,7 +69,7 @@ class SemiSupervised(Objective):
         confidence, labels = probabilities.max(1)
         used = (confidence >= self.thresholds.by_class[labels]).float()
         self._count(probabilities, labels, used)
-        both = torch.cat([batch.inputs, strong])
+        both = sequences.joined([batch.inputs, strong])
         if self.average is None:
             with batch_norm.without_statistics(network):
                 logits = network(both)
@@ -172,12 +177,16 @@ def batches(
     return Unlabelled(split, manifest, settings.augment, *sizes)
 
 
-def nothing_unlabelled(settings: SemiSupervisedConfig) -> DarkroomError:
-    """The error of a training that has no unlabelled examples."""
-    return DarkroomError(
-        f"train.semi_supervised.method = {settings.method!r}: data/arrays has no unlabelled examples. Put them into "
-        "the folder unlabelled/ beside the classes, or hide labels with preprocess.labels_per_class; or set it to none."
-    )
+def require(split: Split | None, settings: SemiSupervisedConfig, manifest: Manifest) -> None:
+    """Raise DarkroomError unless there are unlabelled examples of a kind that has views."""
+    given = f"train.semi_supervised.method = {settings.method!r}"
+    if manifest.kind not in UNLABELLED_GO_TO:
+        raise DarkroomError(f"{given} needs images or texts, and {manifest.title} has rows of a table: set it to none.")
+    if not split:
+        raise DarkroomError(
+            f"{given}: data/arrays has no unlabelled examples. Put them into {UNLABELLED_GO_TO[manifest.kind]}, or "
+            "hide labels with preprocess.labels_per_class; or set it to none."
+        )
 
 
 def notices(settings: SemiSupervisedConfig, unlabelled: Unlabelled | None, manifest: Manifest) -> Iterator[str]:
@@ -187,7 +196,7 @@ def notices(settings: SemiSupervisedConfig, unlabelled: Unlabelled | None, manif
             f"{settings.method}: {counted(len(unlabelled), 'unlabelled example')}, {unlabelled.ratio} beside each "
             "labelled one; an epoch shows all of both"
         )
-    elif (count := manifest.counts.get(arrays.UNLABELLED)) and manifest.kind == "image":
+    elif (count := manifest.counts.get(arrays.UNLABELLED)) and manifest.kind in UNLABELLED_GO_TO:
         yield (
             f"hint: {counted(count, 'example')} without a label {'is' if count == 1 else 'are'} not used; "
             "train.semi_supervised.method = freematch learns from them too"

@@ -51,11 +51,8 @@ def build_trainer(
     processes.require_same([seed, model.model_dump(), settings.model_dump(), asdict(manifest)])
     if settings.semi_supervised.method == semi_supervised.NONE:
         unlabelled = None
-    elif not unlabelled:
-        raise semi_supervised.nothing_unlabelled(settings.semi_supervised)
     else:
-        method = f"train.semi_supervised.method = {settings.semi_supervised.method!r}"
-        arrays.require_images(manifest, method, "set it to none")
+        semi_supervised.require(unlabelled, settings.semi_supervised, manifest)
     settings = length.resolve(settings, len(train), len(unlabelled or ()))
     hardware.keep_freed_memory()
     hardware.use_threads(settings.threads, processes.local_count)

@@ -1,8 +1,8 @@
 """Batches of unlabelled examples: a weak and a strong view of each, drawn, augmented and normalised on the device.
 
-The weak view has the crops, flips and shifts of train.augment. The strong one also has its other changes, and at least
-RandAugment and random erasing, as FixMatch has RandAugment and Cutout: Sohn et al., "FixMatch: simplifying
-semi-supervised learning with consistency and confidence", NeurIPS 2020.
+The weak view of an image has the crops, flips and shifts of train.augment. The strong one also has its other changes,
+and at least RandAugment and random erasing, as FixMatch has RandAugment and Cutout: Sohn et al., "FixMatch: simplifying
+semi-supervised learning with consistency and confidence", NeurIPS 2020. Views of a text: token_views.py.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,14 @@ from torch import Tensor
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed
+from darkroom.models import sequences
 from darkroom.train.augmentation import Augmenter, resolve
 from darkroom.train.config import AugmentConfig
 from darkroom.train.loading import Loader
+from darkroom.train.token_views import TokenViews
 
 ERASED = 0.5  # least probability of random erasing in a strong view
+WEAK, STRONG = (0.1, 0.0), (0.3, 0.1)  # of texts: probabilities with which a token is left out, and replaced
 
 
 class PartlyLabelled(NamedTuple):
@@ -25,7 +28,7 @@ class PartlyLabelled(NamedTuple):
 
     inputs: Tensor  # as in `objective.Batch`
     targets: Tensor
-    weak: Tensor  # (N, R, C, ...) float32, normalised
+    weak: Tensor  # (N, R, C, ...) float32, normalised, or (N, R, l) int64
     strong: Tensor  # (N, R, C, ...): the same examples
 
     def split(self, parts: int) -> list["PartlyLabelled"]:
@@ -49,9 +52,15 @@ class Unlabelled:
         local_count: int = 1,  # see Batches
     ):
         self.count, self.ratio, self.seed = len(split), ratio, seed
-        self.weak = Augmenter(weak(augment, manifest), manifest, seed, device, "weak view")
-        settings = strong(augment, manifest)
-        self.strong = Augmenter(settings, manifest, seed, device, "strong view") if has_strong_view else None
+        self.lengths = None
+        if manifest.kind == "text":
+            self.lengths = sequences.lengths(split.inputs)
+            self.weak = TokenViews(split.inputs, *WEAK, seed, device, "weak view")
+            strong_view = TokenViews(split.inputs, *STRONG, seed, device, "strong view")
+        else:
+            self.weak = Augmenter(weak(augment, manifest), manifest, seed, device, "weak view")
+            strong_view = Augmenter(strong(augment, manifest), manifest, seed, device, "strong view")
+        self.strong = strong_view if has_strong_view else None
         self.loader = Loader(split.uncropped if self.weak.crops else split.inputs, device, local_count)
 
     def __len__(self) -> int:
@@ -63,7 +72,11 @@ class Unlabelled:
         """Weak and strong views (N, R, C, ...) for the batches of `Batches.epoch`, which shows `labelled` examples."""
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "unlabelled order", epoch))
         order = shuffled(self.count, labelled * self.ratio, generator).view(labelled, self.ratio)
-        (rank, size), batches = part, torch.tensor_split(order, steps)[first:last]
+        if self.lengths is None:
+            drawn = torch.tensor_split(order, steps)
+        else:
+            drawn = sequences.grouped(order, self.lengths, steps, generator)
+        (rank, size), batches = part, drawn[first:last]
         requests = (
             (
                 (epoch * steps + step, indices.flatten(), members := _rows(indices, size)[rank]),
@@ -96,12 +109,11 @@ def weak(augment: AugmentConfig, manifest: Manifest) -> AugmentConfig:
 
 def strong(augment: AugmentConfig, manifest: Manifest) -> AugmentConfig:
     """The augmentation of strong views."""
-    is_image = manifest.kind == "image"
-    least = "rand" if is_image and manifest.shape[-1] in (1, 3) and augment.policy == "none" else augment.policy
+    least = "rand" if manifest.shape[-1] in (1, 3) and augment.policy == "none" else augment.policy
     changes = {
         "policy": least,
         "color_jitter": augment.color_jitter,
-        "random_erasing": max(ERASED if is_image else 0.0, augment.random_erasing),
+        "random_erasing": max(ERASED, augment.random_erasing),
     }
     return weak(augment, manifest).model_copy(update=changes)
 

@@ -1,13 +1,15 @@
 """The choice of texts to label."""
 
 import csv
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from darkroom.acquire import __main__ as acquire
-from darkroom.acquire import batch
+from darkroom.acquire import batch, embedding
 from darkroom.core import arrays
 from darkroom.label import examples
 from darkroom.label.examples import Packed
@@ -25,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["margin", "badge", "typiclust"])
+@pytest.mark.parametrize("name", ["random", "margin", "entropy", "coreset", "badge", "typiclust"])
 def test_the_queue_holds_the_texts(name: str):
     texts.train()
     acquire.main(["--count", "4", "--strategy", name])
@@ -38,10 +40,26 @@ def test_the_queue_holds_the_texts(name: str):
     assert [one.id for one in examples.queue(packed, examples.QUEUE).examples] == [row["id"] for row in rows]
 
 
-def test_without_a_network_there_are_no_features(capsys: pytest.CaptureFixture):
-    with pytest.raises(SystemExit) as stopped:
-        acquire.main(["--count", "4"])
-    assert "needs images" in stopped.value.code and "dvc repro train" in stopped.value.code
+def test_without_a_network_the_features_are_the_tokens():
+    acquire.main(["--count", "4"])
+    about = json.loads((FOLDER / "queue.json").read_text(encoding="utf-8"))
+    assert (about["features"], about["strategy"], about["predicted_classes"]) == ("texts", "typiclust", None)
+
+
+def test_features_of_images_do_not_go_with_texts():
+    with pytest.raises(SystemExit, match=r"--features images does not go with texts: use --features texts\."):
+        acquire.main(["--count", "4", "--features", "images"])
+
+
+def test_texts_with_the_same_rare_tokens_are_alike():
+    """Of the tokens 1 to 4, the first is in every text, so it says nothing."""
+    inputs = np.array([[1, 2, 2, 0], [2, 1, 0, 0], [1, 3, 0, 0], [1, 4, 0, 0]], np.int32)
+    weights = embedding.rarity(inputs, 5)
+    assert weights == pytest.approx(np.log(5 / np.array([5, 5, 3, 2, 2])), abs=1e-6)
+    found = embedding.bags(inputs, weights)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(np.ones(4)) and found[0] @ found[1] == pytest.approx(1)
+    assert abs(found[0] @ found[2]) < 0.01
+    assert not embedding.bags(np.zeros((1, 3), np.int32), weights).any()
 
 
 def test_near_copies_are_left_out():

@@ -57,9 +57,16 @@ def test_the_page_shows_lengths_scripts_findings_and_samples(
     command.main()
     assert "data/page.html" in capsys.readouterr().out
     html = Path("data/page.html").read_text(encoding="utf-8")
-    for heading in ("Classes", "Lengths", "Scripts", "Problems found", "Near duplicates", "Samples"):
+    for heading in ("Classes", "Lengths", "Scripts", "Languages", "Problems found", "Near duplicates", "Samples"):
         assert f"<h2>{heading}</h2>" in html
+    assert "uncertain" in html and "Not identified" not in html
     assert "LATIN" in html and "<img" not in html and "<script" not in html
+
+
+def test_the_page_is_complete_without_languages(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(texts, "_LANGUAGES", "missing.csv")
+    html = texts.render(data.read())
+    assert "Not identified" in html and "<h2>Samples</h2>" in html
 
 
 def test_suspect_labels_come_with_their_texts(monkeypatch: pytest.MonkeyPatch):

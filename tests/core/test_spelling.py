@@ -1,6 +1,6 @@
 import pytest
 
-from darkroom.core.spelling import closest, counted, did_you_mean
+from darkroom.core.spelling import closest, confusion, counted, did_you_mean, isolated
 
 KNOWN = ("resnet", "wide_resnet", "vit")
 
@@ -30,3 +30,9 @@ def test_without_a_similar_name_the_known_ones_are_listed():
 )
 def test_counts_have_the_right_number(count: int, noun: str, text: str):
     assert counted(count, noun) == text
+
+
+def test_names_from_right_to_left_do_not_change_the_order_of_two_names():
+    assert confusion("lost", "stolen") == "lost → stolen" and isolated("丢失 é 1") == "丢失 é 1"
+    assert confusion("אבד", "lost") == "\u2068אבד\u2069 → lost"
+    assert isolated("card بطاقة") == "\u2068card بطاقة\u2069"

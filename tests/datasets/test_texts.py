@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import descriptions, texts
+from darkroom.datasets import descriptions, index, texts
 
 ROWS = [("Where is it?", "arrival"), ("It's lost, help", "lost"), ("Still not here", "arrival"), ("Stolen!", "lost")]
 
@@ -40,6 +40,33 @@ def test_a_table_is_found_by_itself(delimiter: str, mark: bytes, folder: Path):
     assert [(entry.text, entry.label) for entry in found] == ROWS
     assert [entry.id for entry in found] == [f"questions/{number:05}" for number in range(1, 5)]
     assert {entry.split for entry in found} == {""}
+    assert json.loads((folder.parent / "raw/dataset.json").read_text())["classes"] == ["arrival", "lost"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_table_without_labels_may_have_any_delimiter(delimiter: str, folder: Path):
+    (folder / "train.csv").write_text(table())
+    (folder / "unlabelled.csv").write_text(f'id{delimiter}"Message"\n1{delimiter}"Why, or; where?"\n')
+    found = [entry for entry in built(folder) if entry.split == UNLABELLED]
+    assert [(entry.id, entry.text) for entry in found] == [("1", "Why, or; where?")]
+
+
+@pytest.mark.parametrize("name", ["data_full.json", "questions.xlsx"])
+def test_a_table_in_another_format_is_named(name: str, folder: Path):
+    (folder / name).write_text("{}")
+    with pytest.raises(DarkroomError, match=rf"no images: .* If {name} holds texts.*\.jsonl") as error:
+        index.build(descriptions.load("mine"), folder.parent / "raw")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("columns", "label"), [("text,intent", "oos"), ("utterance,category", "OOD")])
+def test_intents_with_out_of_scope_texts_in_every_split(columns: str, label: str, folder: Path):
+    """The layout of CLINC150: oos is a label like others, in train, valid and test."""
+    for name in ("train", "valid", "test"):
+        rows = [f"{name} {number},{intent}" for number, intent in enumerate(("lost", "arrival", label))]
+        (folder / f"{name}.csv").write_text("\n".join([columns, *rows]) + "\n")
+    found = built(folder)
+    assert sorted(entry.split for entry in found) == sorted([OUT_OF_SCOPE] * 3 + ["train", "val", "test"] * 2)
     assert json.loads((folder.parent / "raw/dataset.json").read_text())["classes"] == ["arrival", "lost"]
 
 

@@ -29,6 +29,9 @@ def test_clipped_text_stays_between_its_bounds(tmp_path: Path):
     assert 50 <= columns.min() < 60 and 140 < columns.max() <= 150
 
 
-@pytest.mark.parametrize(("text", "expected"), [("abcd", "abcd"), ("abcde", "abc…"), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("abcd", "abcd"), ("abcde", "abc…"), ("", ""), ("挂失", "挂失"), ("挂失卡", "挂…"), ("a挂失", "a挂…")],
+)
 def test_long_texts_are_shortened(text: str, expected: str):
     assert drawing.shorten(text, 4) == expected

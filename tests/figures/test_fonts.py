@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from PIL import Image
 
-from darkroom.figures import drawing, fonts
+from darkroom.figures import drawing, fonts, transliteration
 
 OWN = Path(matplotlib.get_data_path(), "fonts/ttf")  # the fonts that matplotlib brings
 
@@ -60,9 +60,7 @@ def test_font_of_tick_labels_is_completed(tmp_path: Path):
     assert [label.get_fontfamily() for label in axes.get_yticklabels()] == [["cmr10"], ["cmr10", "DejaVu Sans"]]
 
 
-def test_missing_font_is_named_once_and_boxes_are_drawn_without_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-):
+def test_missing_font_is_named_once_without_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture):
     draw(tmp_path / "a.png", "猫", "고양이 ねこ")
     draw(tmp_path / "a.png", "犬", weight="bold")
     (line,) = capsys.readouterr().err.splitlines()
@@ -70,6 +68,22 @@ def test_missing_font_is_named_once_and_boxes_are_drawn_without_a_warning(
     draw(tmp_path / "a.png", "बिल्ली", "\U0001f9a5")
     first, second = sorted(capsys.readouterr().err.splitlines(), key=lambda line: "symbola" in line)
     assert "fonts-noto-core" in first and "fonts-symbola" in second
+
+
+def test_letters_that_no_font_has_are_written_in_ascii(tmp_path: Path):
+    figure = draw(tmp_path / "a.png", "挂失 → 查询", "cat 猫", "кот")
+    assert [text.get_text() for text in figure.texts] == ["GuaShi → ChaXun", "cat Mao", "кот"]
+    axes = figure.add_axes((0.5, 0.1, 0.4, 0.8))
+    axes.set_yticks([0, 1], ["挂失", "cat"])
+    drawing.save(figure, tmp_path / "a.png")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["GuaShi", "cat"]
+
+
+def test_names_with_the_same_sound_stay_different():
+    found = transliteration.readable(["他", "她", "它 1", "Ta", "cat"], "他她它")
+    assert found == {"他": "U+4ED6", "她": "U+5979", "它 1": "Ta 1"}
+    assert transliteration.readable(["カード", "\ue000"], "カード\ue000") == {"カード": "kado", "\ue000": "U+E000"}
+    assert transliteration.readable(["cat"], "猫") == {}
 
 
 def test_invisible_characters_need_no_font(tmp_path: Path, capsys: pytest.CaptureFixture):

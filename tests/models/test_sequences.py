@@ -29,12 +29,29 @@ def test_batches_hold_every_sequence_once(lengths: list[int], size: int, element
     )
 
 
-@given(LENGTHS, st.integers(1, 12))
-def test_an_epoch_has_every_example_once_in_batches_of_the_right_size(lengths: list[int], steps: int):
-    steps = min(steps, len(lengths))
-    drawn = sequences.shuffled(np.array(lengths), steps, torch.Generator().manual_seed(0))
-    assert sorted(torch.cat(drawn).tolist()) == list(range(len(lengths)))
-    assert [len(batch) for batch in drawn] == [len(batch) for batch in torch.arange(len(lengths)).tensor_split(steps)]
+@given(LENGTHS, st.integers(1, 12), st.integers(1, 3))
+def test_an_epoch_has_every_row_of_its_order_in_batches_of_the_right_size(lengths: list[int], steps: int, ratio: int):
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(lengths), generator=generator).repeat(ratio)
+    order = order if ratio == 1 else order.view(-1, ratio)
+    steps = min(steps, len(order))
+    drawn = sequences.grouped(order, np.array(lengths), steps, generator)
+    assert sorted(torch.cat(drawn).flatten().tolist()) == sorted(order.flatten().tolist())
+    assert [batch.shape for batch in drawn] == [batch.shape for batch in order.tensor_split(steps)]
+
+
+def test_rows_and_batches_have_examples_of_similar_length():
+    found = np.arange(40)[::-1] // 4
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0)).view(20, 2)
+    for batch in sequences.grouped(order, found, 10, torch.Generator().manual_seed(1)):
+        assert len(set(found[batch.flatten().numpy()].tolist())) == 1
+
+
+def test_sequences_are_joined_with_padding_and_images_as_they_are():
+    short, long = torch.tensor([[1, 2]]), torch.tensor([[3, 4, 5]])
+    assert sequences.joined([short, long]).tolist() == [[1, 2, 0], [3, 4, 5]]
+    images = torch.rand(2, 1, 3, 3)
+    assert torch.equal(sequences.joined([images, images]), torch.cat([images, images]))
 
 
 @pytest.mark.parametrize("name", OF_TEXTS)

@@ -136,3 +136,41 @@ def test_a_class_without_an_example_is_found_among_the_unlabelled_images(capsys:
     assert json.loads(Path(".darkroom/queue/queue.json").read_text())["counts"]["labelled"] == 40
     with pytest.raises(DarkroomError, match="bottom"):
         train.main()
+
+
+def test_texts_without_any_label_become_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    threads = torch.get_num_threads()
+    copy_project(tmp_path)
+    small = {"embed_dim": 8, "channels": 8, "dropout": 0.0}
+    change(tmp_path, data={"dataset": "questions"}, model={"name": "text_cnn", "text_cnn": small})
+    change(tmp_path, train={"epochs": 1, "min_steps": 5, "device": "cpu", "threads": 1})
+    monkeypatch.chdir(tmp_path)
+    mine, words, random = (
+        Path("data/datasets/questions"),
+        ["card", "pin", "rate", "fee", "app", "visa", "atm"],
+        np.random.default_rng(0),
+    )
+    mine.mkdir(parents=True)
+    (mine / "dataset.yaml").write_text("kind: text\nclasses: [top, middle, bottom]\n")
+    rows = [
+        f"{number:03},{CLASSES[number % 3]} {' '.join(random.permutation(words)[:4])} {number}" for number in range(90)
+    ]
+    (mine / "unlabelled.csv").write_text("\n".join(["id,text", *rows]) + "\n")
+    pretrained.write(pretrained.FOLDER, None)
+    fetch.main()
+    preprocess.main()
+    assert "python -m darkroom.acquire" in capsys.readouterr().out
+    assert arrays.read_manifest("data/arrays").counts == {"train": 0, "val": 0, "test": 0, "unlabelled": 90}
+    acquire.main(["--count", "40"])
+    about = json.loads(Path(".darkroom/queue/queue.json").read_text(encoding="utf-8"))
+    assert (about["features"], about["strategy"], about["counts"]["held_out"]) == ("texts", "typiclust", 11)
+    monkeypatch.setattr(f"{__name__}.PHOTOS", mine)
+    assert len(answer_all(monkeypatch)) == 40
+    preprocess.main()
+    counts = arrays.read_manifest("data/arrays").counts
+    assert counts["train"] == 29 and counts["val"] + counts["test"] == 11
+    train.main()
+    assert checkpoints.load("models/trained")[1].classes == CLASSES
+    torch.set_num_threads(threads)
