@@ -22,7 +22,14 @@ def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5, listed: b
 
 def counted(count: int, noun: str) -> str:
     """The count and its noun, such as `1 image`, `2 classes` or `10,000 test images`."""
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
 
+
+def plural(noun: str) -> str:
+    """Several of a noun, such as images, classes or histories."""
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith("s") else f"{noun}s"
 
 
 def confusion(label: str, predicted: str) -> str:

@@ -46,3 +46,24 @@ def html(
         )
         given = f"{confusion(example.label, example.predicted)}, {example.confidence:.1%}"
         blocks.append(f"<table><tr><th>{answer}</th><td>{markup.escape(given)}</td></tr>{rows}</table>")
+    said = "".join(f"<p>{markup.escape(note)}</p>" for note in notes)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Which {parts} the network uses</title>'
+        f"<style>{_STYLE}</style><h1>Which {parts} the network uses</h1><p>Orange {parts} support the predicted class, "
+        f"purple ones oppose it; each row has its own scale.</p>{said}{''.join(blocks)}</html>\n"
+    )
+
+
+def _coloured(example: Example, values: np.ndarray) -> Iterator[str]:
+    """The text in pieces, as markup: what belongs to no token is not coloured."""
+    limit, done = float(np.abs(values).max()) or 1.0, 0
+    for token, value in zip(example.tokens, values.tolist(), strict=True):
+        if token.end <= max(done, token.start):
+            continue
+        start = max(done, token.start)  # tokens of bytes may share a character
+        yield markup.escape(example.text[done:start])
+        colour = SUPPORTS if value > 0 else OPPOSES
+        piece = markup.escape(example.text[start : token.end])
+        yield f'<span style="background: rgba({colour}, {abs(value) / limit * 0.8:.2f})">{piece}</span>'
+        done = token.end
+    yield markup.escape(example.text[done:])
