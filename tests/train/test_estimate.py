@@ -40,7 +40,9 @@ def run_of(epochs: float, steps: int, measured: int = 0) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("step", "after"), [(0.1, WARM_UP + STEPS), (3.0, WARM_UP + 4), (60.0, WARM_UP + 1)], ids=["fast", "slow", "slowest"]
+    ("step", "after"),
+    [(0.1, WARM_UP + STEPS), (3.0, WARM_UP + 4), (60.0, WARM_UP + 1)],
+    ids=["fast", "slow", "slowest"],
 )
 def test_the_seconds_that_remain_are_told_once_soon_and_without_the_first_steps(
     step: float, after: int, monkeypatch: pytest.MonkeyPatch
