@@ -145,7 +145,7 @@ def prepare(network: HistoryNetwork, manifest: Manifest, train: Split) -> None:
     """Give a network of histories the features of the items, if they have any, and their popularity in training."""
     if manifest.shape[2]:
         network.fit_items(arrays.read_items(ARRAYS).features)
-    network.head.fit(occurrences(train, len(manifest.classes)))
+    network.fit_popularity(occurrences(train, len(manifest.classes)))
 
 
 def occurrences(train: Split, classes: int) -> np.ndarray:
