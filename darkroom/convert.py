@@ -21,6 +21,7 @@ from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_file, new_folder
+from darkroom.core.spelling import plural
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
 MAX_BATCH = 64  # images that Triton runs together
@@ -172,7 +173,7 @@ def _bundle(source: Path) -> classifier.Bundle:
     bundle = classifier.read(source, threads=1)
     if bundle.manifest.kind != "image":
         raise DarkroomError(
-            f"{source} classifies {bundle.manifest.kind}s, but only bundles of images can be converted: use "
+            f"{source} classifies {plural(bundle.manifest.kind)}, but only bundles of images can be converted: use "
             "`python -m darkroom.serve`, which has the same protocol under /v2."
         )
     return bundle

@@ -58,8 +58,10 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
 def _histories(found: Events, recommender: Recommender) -> list[tuple[np.ndarray, int]]:
     """The known items (n,) int64 of each user by time, as indices, and how many others there are."""
     indices = np.array([recommender.indices.get(item, -1) for item in found.items], np.int64)
-    order = np.lexsort((found.table["time"], found.table["user"]))  # stable: equal times keep the order of the file
-    users, items = found.table["user"][order], indices[found.table["item"][order]]
+    _, first = np.unique(found.table, return_index=True)  # an event that is given twice counts once, as in training
+    table = found.table[np.sort(first)]
+    table = table[np.lexsort((table["time"], table["user"]))]  # stable: equal times keep the order of the file
+    users, items = table["user"], indices[table["item"]]
     parts = np.split(items, np.searchsorted(users, np.arange(1, len(found.users))))
     return [(part[part >= 0], int((part < 0).sum())) for part in parts]
 

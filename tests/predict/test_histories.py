@@ -78,6 +78,14 @@ def test_events_of_a_user_may_be_in_several_files_and_blocks(monkeypatch: pytest
     assert [(row["user"], row["item"]) for row in table()] == [("ann", "a b"), ("bob", "7"), ("c", "x")]
 
 
+def test_an_event_that_is_given_twice_counts_once():
+    rows = "ann,7,1\n" + "ann,12,2\n" * 9
+    Path("twice.csv").write_text(f"user,item,timestamp\n{rows}", encoding="utf-8")
+    assert run("twice.csv", "--keep-seen") == 0
+    probabilities = history_bundles.softmax(history_bundles.of(["7", "12"]))
+    assert [row["probability"] for row in table()] == [f"{value:.6g}" for value in sorted(probabilities)[::-1]]
+
+
 def test_an_earlier_table_is_replaced_but_no_other_file(capsys: pytest.CaptureFixture):
     assert run("events.csv") == 0
     before = Path("predictions.csv").read_bytes()

@@ -12,6 +12,7 @@ import pytest
 from darkroom.serve import app
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.gate import WORK, Gate
+from tests import history_bundles
 from tests.serving import WHITE, Api, busy
 
 KEY = "correct-horse"
@@ -105,8 +106,9 @@ def test_a_full_service_refuses_before_it_reads_the_body(api: Api):
     assert 'darkroom_requests_total{code="429",route="/v2/models/{name}/infer"} 1.0' in metrics
 
 
-def test_routes_that_process_images_exist(api: Api):
-    assert set(api("GET", "/openapi.json").json()["paths"]) >= WORK
+def test_routes_that_process_examples_exist(api: Api, tmp_path: Path):
+    histories = Api(tmp_path / "histories", write=history_bundles.write)
+    assert set().union(*(one("GET", "/openapi.json").json()["paths"] for one in (api, histories))) >= WORK
 
 
 def test_the_log_contains_routes_but_no_request_data(api: Api):
