@@ -27,7 +27,7 @@ from darkroom.inputs import resizing
 from darkroom.inputs.denoising import denoise
 
 BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
-_MAX_PIXELS = 2**24  # of the images of checks that need not see every image: all of 20,000 small ones
+_MAX_PIXELS = 2**22  # of the images of checks that need not see every image: all of 5,000 small ones
 _ROUNDS, _RUNS = 15, 40  # of the timing: rounds, and runs of each model per round
 _TIMED_PIXELS = 2**18  # of the runs of a round, which are fewer with a large image
 _BLOCK = 2**20  # pixel values that are preprocessed at a time

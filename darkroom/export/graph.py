@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 import onnx
@@ -65,7 +66,7 @@ def contents(
     """
     opset = next(entry.version for entry in model.opset_import if not entry.domain)
     resizing = preprocess.resize, preprocess.interpolation, preprocess.crop_fraction
-    front, output = resizer(description.shape, *resizing, opset), RESIZED
+    front, output = onnx.load_from_string(_resizer(description.shape, *resizing, opset)), RESIZED
     if preprocess.denoise == "median":
         median = _to_onnx(_trace(_Median(), description), RESIZED, [DENOISED], opset)
         onnx.compose.add_prefix(median, "denoise.", rename_inputs=False, rename_outputs=False, inplace=True)
@@ -84,6 +85,11 @@ def contents(
         whole, strings | {name: json.dumps(value, ensure_ascii=False) for name, value in values.items()}
     )
     return whole.SerializeToString(deterministic=True)
+
+
+@lru_cache(maxsize=1)  # all files of a bundle have the same one
+def _resizer(*arguments: Any) -> bytes:
+    return resizer(*arguments).SerializeToString()
 
 
 class _Classifier(nn.Module):

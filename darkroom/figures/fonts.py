@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from functools import cache
 
 from matplotlib import font_manager
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
@@ -37,7 +40,7 @@ def complete(figure: Figure) -> Iterator[None]:
 
     Characters that no installed font has are written in ASCII; the package to install is printed once.
     """
-    needed = {text: _lacking(text) for text in figure.findobj(Text) if not text.get_text().isascii()}
+    needed = {text: _lacking(text) for text in _texts(figure) if not text.get_text().isascii()}
     lacking = frozenset().union(*needed.values())
     if lacking:
         families, without = fallbacks(lacking, _installed())
@@ -74,6 +77,16 @@ def fallbacks(characters: frozenset[str], entries: Iterable[FontEntry]) -> tuple
         families.append(best)
         left -= found[best]
     return families, left
+
+
+def _texts(artist: Artist) -> Iterator[Text]:
+    """The texts in an artist. Axes that are switched off make ticks only if asked for them, which takes long."""
+    if isinstance(artist, Text):
+        yield artist
+    is_off = isinstance(artist, Axes) and not artist.axison
+    for child in artist.get_children():
+        if not (is_off and isinstance(child, Axis)):
+            yield from _texts(child)
 
 
 def _lacking(text: Text) -> set[str]:

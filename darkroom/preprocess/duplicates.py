@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
-from darkroom.preprocess import neighbours
-from darkroom.preprocess.likeness import differences
+from darkroom.core.processor import cores
+from darkroom.preprocess import likeness, neighbours
 from darkroom.preprocess.neighbours import Neighbours, blocks
 from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.samples import Samples
@@ -73,11 +74,17 @@ def by_name(table: pd.DataFrame) -> pd.DataFrame:
 
 def _compare(pack: Pack, pairs: np.ndarray, mirrored: bool = False) -> pd.DataFrame:
     """The pairs (P, 2) of indices as a table: first, second, difference, mirrored."""
-    found = [np.empty(0)]
-    for block in blocks(pairs, pack.shape):
-        indices, places = np.unique(block, return_inverse=True)
-        first, second = pack.take(indices)[places.T]
-        found.append(differences(first, second[:, :, ::-1] if mirrored else second))
+
+    def maps(indices: np.ndarray, flip: bool) -> np.ndarray:
+        known, places = np.unique(indices, return_inverse=True)  # an image is in several pairs
+        images = pack.take(known)
+        return likeness.maps(images[:, :, ::-1] if flip else images)[places]
+
+    def measure(block: np.ndarray) -> np.ndarray:
+        return likeness.compare(maps(block[:, 0], False), maps(block[:, 1], mirrored))
+
+    with ThreadPoolExecutor(cores()) as workers:
+        found = [np.empty(0), *workers.map(measure, blocks(pairs, pack.shape))]
     columns = {"first": pairs[:, 0], "second": pairs[:, 1], "difference": np.concatenate(found)}
     return pd.DataFrame({**columns, "mirrored": np.full(len(pairs), mirrored)})
 

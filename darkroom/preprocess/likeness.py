@@ -32,7 +32,11 @@ def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     from the window, a fifth of a side wide, where it is largest, so that a small object on a common background counts.
     The difference is symmetric. It is infinite if the mean of both images has no contrast.
     """
-    a, b = _maps(first), _maps(second)
+    return compare(maps(first), maps(second))
+
+
+def compare(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The `differences` (N,) float64 between paired images, from their `maps`, (N, 5, k, k, C) float32 each."""
     rest = b[:, 0] - a[:, 0]
     mean, down, right, *blurred = np.moveaxis((a + b) / 2, 1, 0)
     centred = mean - mean.mean((1, 2), keepdims=True)
@@ -47,7 +51,7 @@ def differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     )
 
 
-def _maps(images: np.ndarray) -> np.ndarray:
+def maps(images: np.ndarray) -> np.ndarray:
     """Five maps of each image (N, H, W, C) uint8: (N, 5, k, k, C) float32 for k = 12 cells per side.
 
     Smoothed, its derivatives downwards and to the right, and its changes by more blur and by still more.
@@ -57,14 +61,14 @@ def _maps(images: np.ndarray) -> np.ndarray:
     both = _filters(height).T @ planes @ _filters(width)
     both = both.reshape(count, channels, 4, _CELLS, 4, _CELLS)
     smooth, slope, more, most = range(4)
-    maps = [
+    found = [
         both[:, :, smooth, :, smooth],
         both[:, :, slope, :, smooth],
         both[:, :, smooth, :, slope],
         both[:, :, more, :, more] - both[:, :, smooth, :, smooth],
         both[:, :, most, :, most] - both[:, :, smooth, :, smooth],
     ]
-    return np.moveaxis(np.stack(maps, axis=1), 2, 4)
+    return np.moveaxis(np.stack(found, axis=1), 2, 4)
 
 
 @cache
