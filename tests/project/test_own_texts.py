@@ -11,9 +11,11 @@ import torch
 
 from darkroom.audit import texts as audit
 from darkroom.audit.data import read
+from darkroom.bundle import classifier
+from darkroom.bundle.texts import TextClassifier
 from darkroom.core import arrays
 from darkroom.datasets.descriptions import load
-from stages import evaluate, explain, fetch, preprocess, pretrained, train
+from stages import evaluate, explain, export, fetch, preprocess, pretrained, train
 from tests.repository import change, copy_project
 
 CLASSES = ("<b>挂失", "查询余额")
@@ -52,7 +54,7 @@ class Tags(HTMLParser):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with .txt files of two classes, all stages up to the explanation done."""
+    """A project with .txt files of two classes, all stages but robustness done."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     small = {"embed_dim": 8, "channels": 8, "dropout": 0.0}
     change(folder, data={"dataset": "mine"}, model={"name": "text_cnn", "text_cnn": small})
@@ -72,7 +74,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for stage in (fetch, preprocess, pretrained, train, evaluate, explain):
+        for stage in (fetch, preprocess, pretrained, train, evaluate, explain, export):
             stage.main()
     torch.set_num_threads(threads)
     return folder
@@ -113,3 +115,13 @@ def test_pages_show_texts_and_never_their_markup():
 def test_figures_are_written():
     for name in ("confused_pairs.png", "most_difficult.png"):
         assert Path("metrics/evaluate", name).stat().st_size > 1000
+
+
+def test_the_bundle_reads_every_script():
+    texts, bundle = arrays.read_texts("data/arrays", "test"), classifier.read("models/bundle", threads=1)
+    expected = pd.read_csv("metrics/predictions.csv", dtype=str).set_index("id")["predicted"]
+    found = TextClassifier(bundle).predict(texts)[1].argmax(1)
+    names = arrays.read_split("data/arrays", "test").ids.tolist()
+    assert [CLASSES[index] for index in found] == expected[names].tolist()
+    card = Path("models/bundle/README.md").read_text(encoding="utf-8")
+    assert "查询余额" in card and "<b>" not in card
