@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from darkroom.columns import values
 from darkroom.core.errors import DarkroomError
@@ -83,8 +84,8 @@ def columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     for role in NAMES:
         own = given.get(role)
         if own is not None and own not in names:
-            raise DarkroomError(f"{path} has no column {own!r}, which dataset.yaml gives as {role}: "
-                                f"{did_you_mean(own, names)}")  # fmt: skip
+            hint = did_you_mean(own, names)
+            raise DarkroomError(f"{path} has no column {own!r}, which dataset.yaml gives as {role}; {hint}")
         found[role] = own or named(names, role)
     if missing := [role for role in ("user", "item", "time") if found[role] is None]:
         shown = ", ".join(map(repr, names))[:200]
@@ -113,7 +114,7 @@ def _read(path: Path, names: Columns, min_rating: float | None, found: Events) -
     numbers: dict[str, list[np.ndarray]] = {"user": [], "item": []}
     times, kept, count = Times(), [], 0
     wanted = [names.user, names.item, names.time, *([names.rating] if names.rating else [])]
-    for users, items, stamps, *ratings in blocks(path, wanted):
+    for users, items, stamps, *ratings in tqdm(blocks(path, wanted), "index", unit="block", leave=False, disable=None):
         for role, cells, known in (("user", users, found.users), ("item", items, found.items)):
             numbers[role].append(_numbers(path, role, cells, known, count))
         times.see(stamps)
@@ -152,9 +153,9 @@ def _numbers(path: Path, role: str, cells: Sequence[str], known: dict[str, int],
     plain = {cell: values.category(cell) for cell in set(cells)}
     for cell, name in plain.items():
         if not name or len(name) > MAX_NAME or _CONTROL.search(name) or not _is_unicode(name):
-            first = before + cells.index(cell) + 1
-            shown = "no" if not name else f"a {role} with control characters or more than {MAX_NAME} characters as"
-            raise DarkroomError(f"{path}, row {first}: {shown} {role}: correct or remove the row.")
+            row = before + cells.index(cell) + 1
+            odd = f"has more than {MAX_NAME} characters, or control characters" if name else "is empty"
+            raise DarkroomError(f"{path}, row {row}: the {role} {odd}: correct or remove the row.")
     return np.fromiter((known.setdefault(plain[cell], len(known)) for cell in cells), np.int32, len(cells))
 
 

@@ -15,7 +15,8 @@ from darkroom.models.sequences import PADDING, SequenceNetwork
 class ItemEmbedding(nn.Module):
     """A vector for each item: its own, and the sum of those of its features, if items have features.
 
-    So an item without training events has a vector too. That of padding is 0.
+    An item without training events then has those of its features alone: its own would stay what chance made it. The
+    vector of padding is 0.
     """
 
     def __init__(self, shape: tuple[int, ...], embed_dim: int):
@@ -27,6 +28,7 @@ class ItemEmbedding(nn.Module):
         self.has_features = features > 0
         if self.has_features:
             self.register_buffer("features", torch.zeros(tokens, features))
+            self.register_buffer("known", torch.ones(tokens, 1))
             self.feature_weight = nn.Parameter(torch.empty(features, embed_dim))
             nn.init.normal_(self.feature_weight, std=embed_dim**-0.5)
 
@@ -34,17 +36,24 @@ class ItemEmbedding(nn.Module):
         """Take the features (items, F) float32 of the items."""
         self.features[PADDING + 1 :] = torch.from_numpy(features).to(self.features)
 
+    def leave_out(self, unknown: np.ndarray) -> None:
+        """Give the items of which `unknown` (items,) bool is true no vector of their own, if items have features."""
+        if self.has_features:
+            self.known[PADDING + 1 :][torch.from_numpy(unknown)] = 0
+
     def forward(self, indices: Tensor) -> Tensor:
         """Vectors (..., D) of items (...) int64."""
         vectors = embedding(indices, self.weight, PADDING)
         if self.has_features:
-            vectors = vectors + embedding(indices, self.features) @ self.feature_weight
+            vectors = vectors * embedding(indices, self.known) + embedding(indices, self.features) @ self.feature_weight
         return vectors
 
     def vectors(self) -> Tensor:
         """The vectors (items, D) of all items, without that of padding."""
         own = self.weight[PADDING + 1 :]
-        return own + self.features[PADDING + 1 :] @ self.feature_weight if self.has_features else own
+        if not self.has_features:
+            return own
+        return own * self.known[PADDING + 1 :] + self.features[PADDING + 1 :] @ self.feature_weight
 
 
 class ItemScores(nn.Module):
@@ -87,6 +96,11 @@ class HistoryNetwork(SequenceNetwork):
         """Take the features (items, F) float32 of the items; F may be 0."""
         if self.embedding.has_features:
             self.embedding.fit(features)
+
+    def fit_popularity(self, events: np.ndarray) -> None:
+        """Take the numbers of training events (items,) int64 of the items."""
+        self.head.fit(events)
+        self.embedding.leave_out(events == 0)
 
     def features(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """The states (N, D) at the last event of each history; see `SequenceNetwork.features`."""

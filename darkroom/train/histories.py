@@ -124,7 +124,7 @@ class _CrossEntropy(torch.autograd.Function):
 def objective(settings: TrainConfig, manifest: Manifest, train: Split, device: torch.device) -> NextItems:
     """The objective for the histories of the split `train`.
 
-    Raises DarkroomError if `settings` ask for what needs other examples, or for more sampled items than there are.
+    Raises DarkroomError if `settings` ask for what does not go with histories.
     """
     if settings.distill.teacher != "none":
         raise DarkroomError(
@@ -133,16 +133,11 @@ def objective(settings: TrainConfig, manifest: Manifest, train: Split, device: t
     if settings.parallel == "sharded":
         raise DarkroomError("train.parallel = 'sharded' does not go with histories: set it to data.")
     count = len(manifest.classes)
-    if settings.sampled_items >= count:
-        raise DarkroomError(
-            f"train.sampled_items = {settings.sampled_items}: must be less than the number of items, {count}; 0 "
-            "compares with all of them."
-        )
     targets = float(sequences.lengths(train.inputs).mean())
-    frequencies = None
-    if settings.sampled_items:
-        seen = 1 + occurrences(train, count)  # 1: an item without events is drawn too
-        frequencies = torch.from_numpy((seen / seen.sum()).astype(np.float32)).to(device)
+    if not 0 < settings.sampled_items < count:  # so few items are compared whole
+        return NextItems(targets, settings.label_smoothing)
+    seen = 1 + occurrences(train, count)  # 1: an item without events is drawn too
+    frequencies = torch.from_numpy((seen / seen.sum()).astype(np.float32)).to(device)
     return NextItems(targets, settings.label_smoothing, frequencies, settings.sampled_items)
 
 
@@ -150,7 +145,7 @@ def prepare(network: HistoryNetwork, manifest: Manifest, train: Split) -> None:
     """Give a network of histories the features of the items, if they have any, and their popularity in training."""
     if manifest.shape[2]:
         network.fit_items(arrays.read_items(ARRAYS).features)
-    network.head.fit(occurrences(train, len(manifest.classes)))
+    network.fit_popularity(occurrences(train, len(manifest.classes)))
 
 
 def occurrences(train: Split, classes: int) -> np.ndarray:

@@ -83,11 +83,11 @@ def test_items_have_titles_and_features():
         ([HEADER], "has no events"),
         ([HEADER, *ROWS, "u3,b"], "row 5: 2 values for 3 columns"),
         ([HEADER, *ROWS, "u3,b,now", "u3,b,"], "2 rows of 6 without a readable time, the first is row 5 with time"),
-        ([HEADER, *ROWS, ",b,50"], "row 5: no user"),
-        ([HEADER, *ROWS, "u3,,50"], "row 5: no item"),
+        ([HEADER, *ROWS, ",b,50"], "row 5: the user is empty"),
+        ([HEADER, *ROWS, "u3,,50"], "row 5: the item is empty"),
         ([HEADER, "u1,a,1", "u2,a,2"], "at least 2 items are needed"),
         ([HEADER, "u1,a,03/04/2024", "u2,b,03/05/2024"], "may be day/month or month/day"),
-        ([HEADER, "u1,a,1", f"u2,{'x' * 300},2"], "row 2"),
+        ([HEADER, "u1,a,1", f"u2,{'x' * 300},2"], "row 2: the item has more than 200 characters"),
     ],
 )  # fmt: skip
 def test_bad_events_are_one_clear_line(lines: list[str], message: str):

@@ -79,6 +79,20 @@ def test_the_weights_of_input_and_output_are_the_same_and_stored_once():
     assert (other.head(states) - network.head(states)).abs().nonzero()[:, 1].tolist() == [4]
 
 
+def test_an_item_without_training_events_has_the_vectors_of_its_features_alone():
+    network, events = network_of("sasrec", 3), np.array([1, 0, 2, 3, 1, 1, 1, 1, 1])
+    network.fit_popularity(events)
+    expected = network.embedding.features[2] @ network.embedding.feature_weight
+    assert torch.allclose(network.embedding.vectors()[1], expected)
+    assert torch.allclose(network.embedding(torch.tensor([2]))[0], expected)
+    network(torch.tensor([[1, 2, 3]])).sum().backward()
+    changed = network.embedding.weight.grad.abs().sum(1) > 0
+    assert changed.tolist() == [False, True, False, *[True] * 7]
+    plain = network_of("sasrec")
+    plain.fit_popularity(events)  # without features, each keeps its own vector
+    assert plain.embedding.vectors()[1].any()
+
+
 def test_padding_has_no_vector_and_gets_no_gradient():
     network = network_of("sasrec", 2)
     assert not network.embedding(torch.tensor([PADDING])).any()

@@ -1,6 +1,7 @@
 """Learning from histories: the targets, both losses, resuming, processes, and which weights are kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 from darkroom.core import arrays
+from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.models.histories import HistoryNetwork
 from darkroom.models.registry import build
@@ -189,10 +191,14 @@ def test_a_split_is_measured_in_blocks(monkeypatch: pytest.MonkeyPatch):
     assert accuracy == pytest.approx((logits.argmax(1) == labels).double().mean().item())
 
 
-@pytest.mark.parametrize("changes", [{"sampled_items": 9}, {"parallel": "sharded"}])
-def test_what_does_not_go_with_histories_is_an_error(project: Path, changes: dict[str, object]):
-    with pytest.raises(DarkroomError, match=next(iter(changes))):
-        trainer(**changes)
+def test_a_sharded_training_of_histories_is_an_error(project: Path):
+    with pytest.raises(DarkroomError, match=r"train\.parallel = 'sharded' does not go with histories"):
+        trainer(parallel="sharded")
+
+
+def test_with_fewer_items_than_are_sampled_all_are_compared(project: Path):
+    assert trainer(sampled_items=8).objective.sampled == 8
+    assert trainer(sampled_items=9).objective.sampled == 0
 
 
 def test_the_flops_count_the_output_layer_once():
@@ -207,6 +213,24 @@ def test_biases_start_from_the_popularity_in_training(project: Path):
     counts = 1 + histories.occurrences(train, 9)
     assert counts.sum() == 9 + (train.inputs != PADDING).sum() + len(train)
     assert run.network.head.bias.softmax(0).tolist() == pytest.approx((counts / counts.sum()).tolist(), abs=1e-6)
+
+
+def test_a_new_item_is_recommended_to_those_who_like_its_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    random, tokens = np.random.default_rng(0), 10  # odd and even items; 9 and 10 are new
+    rows = np.array([random.permutation(np.arange(1 + n % 2, 9, 2)) for n in range(60)])
+    split = Split(rows[:, :3].astype(np.int32), rows[:, 3] - 1, np.array([str(n) for n in range(60)]))
+    manifest = replace(toys.write(tmp_path / "arrays"), classes=tuple("abcdefghij"), shape=(3, tokens + 1, 2))
+    torch.manual_seed(0)
+    of = build("sasrec", toys.ARGUMENTS["sasrec"], manifest.shape, tokens)
+    of.fit_items(np.eye(2, dtype=np.float32)[np.arange(tokens) % 2])
+    of.fit_popularity(histories.occurrences(split, tokens))
+    settings = recipe(epochs=8.0, batch_size=10, lr=0.02)
+    objective = histories.objective(settings, manifest, split, CPU)
+    list(Trainer(of, objective, split, split, manifest, settings, 0, CPU, "fp32", False).epochs())
+    logits = of.eval()(torch.from_numpy(split.inputs).long())
+    likes_even_classes = torch.from_numpy(split.labels % 2 == 0)
+    assert ((logits[:, 8] > logits[:, 9]) == likes_even_classes).float().mean() > 0.9
 
 
 def test_params_of_the_networks_are_those_of_their_classes():

@@ -81,7 +81,7 @@ def test_description_holds_all_that_determines_the_weights(changes: dict, batch_
         "seed": 5,
         "pretrained": None,
         "teacher": None,
-        "train": settings.model_dump() | {"batch_size": batch_size, "epochs": epochs},
+        "train": settings.model_dump(exclude={"sampled_items"}) | {"batch_size": batch_size, "epochs": epochs},
         "steps": steps,
         "device": "cpu",
         "precision": "fp32",
