@@ -10,8 +10,11 @@ import sys
 
 from darkroom.audit import page, texts
 from darkroom.audit.data import read
+from darkroom.core import arrays
+from darkroom.core.arrays import Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_text
+from darkroom.core.spelling import NOUNS, plural
 
 KINDS = {"image": page, "text": texts}
 
@@ -25,6 +28,7 @@ def main() -> None:
     )
     output = parser.parse_args().output
     try:
+        _require_shown(arrays.read_manifest("data/arrays"))
         data = read()
         if data.notice:
             print(f"audit: {data.notice}", file=sys.stderr)
@@ -32,6 +36,14 @@ def main() -> None:
     except (DarkroomError, OSError) as error:
         sys.exit(f"audit: {error}")
     print(f"wrote {output}: open it in a browser; it needs no network")
+
+
+def _require_shown(manifest: Manifest) -> None:
+    if manifest.kind not in KINDS:
+        raise DarkroomError(
+            f"the audit shows images and texts, and {manifest.title} has {plural(NOUNS[manifest.kind])}: metrics/data has "
+            "what `dvc repro preprocess` found in them."
+        )
 
 
 if __name__ == "__main__":
