@@ -41,8 +41,8 @@ def main() -> None:
 def _require_shown(manifest: Manifest) -> None:
     if manifest.kind not in KINDS:
         raise DarkroomError(
-            f"the audit shows images and texts, and {manifest.title} has {plural(NOUNS[manifest.kind])}: metrics/data has "
-            "what `dvc repro preprocess` found in them."
+            f"the audit shows images and texts, and {manifest.title} has {plural(NOUNS[manifest.kind])}: metrics/data "
+            "has what `dvc repro preprocess` found in them."
         )
 
 

@@ -132,8 +132,9 @@ def _ease(events: sparse.csr_array, items: np.ndarray, penalty: float) -> np.nda
         raise DarkroomError(
             f"the baseline EASE cannot be computed: its matrix is singular with a penalty of {penalty}."
         )
-    weights = inverse.astype(np.float32)
-    weights += np.tril(weights, -1).T - np.triu(weights, 1)  # LAPACK computes the lower triangle only
+    weights = np.empty(inverse.shape, np.float32)
+    for place in range(len(weights)):  # LAPACK computes the lower triangle only
+        weights[place:, place] = weights[place, place:] = inverse[place:, place]
     weights /= -np.diag(inverse).astype(np.float32)
     weights[np.diag_indices_from(weights)] = 0
     return weights
@@ -142,6 +143,6 @@ def _ease(events: sparse.csr_array, items: np.ndarray, penalty: float) -> np.nda
 def _common_users(events: sparse.csr_array, items: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """The users that items (M,) have in common, in blocks of columns: the first column, and counts (M, n) float64."""
     chosen = events[:, items].astype(np.float64).tocsc()
-    size = max(1, VALUES // max(1, len(items)) // 4)
+    size = max(1, VALUES // max(1, len(items)))
     for start in range(0, len(items), size):
         yield start, (chosen.T @ chosen[:, start : start + size]).toarray()

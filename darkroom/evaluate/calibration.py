@@ -17,6 +17,7 @@ from darkroom.models.inference import probabilities
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _PRECISION = {"xatol": 1e-6}
 _SIGNIFICANT = chi2.ppf(0.95, df=1)  # of twice the logarithm of the likelihood ratio
+_VALUES = 2**20  # logits in memory at a time, as float64
 _ADDED = 2  # correct predictions, and as many incorrect ones
 
 
@@ -30,14 +31,17 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     added incorrect prediction, the second most probable class is the label. Fit it on examples outside the training and
     test sets. The temperature does not change the most probable class of any example.
     """
-    ranked = np.argsort(-logits, axis=1, kind="stable")
+    rows = max(1, _VALUES // logits.shape[1])
+    parts = [slice(start, start + rows) for start in range(0, len(logits), rows)]
+    classes = np.concatenate([np.column_stack([labels[part], _two_largest(logits[part])]) for part in parts])
 
     def losses(temperature: float) -> np.ndarray:
         """The sums (2,) of the cross-entropies in nats: of the examples, and with those that are added."""
-        terms = -log_softmax(logits.astype(np.float64) / temperature, axis=1)
-        own, first, second = (
-            np.take_along_axis(terms, columns[:, None], axis=1) for columns in (labels, ranked[:, 0], ranked[:, 1])
-        )
+        terms = [
+            np.take_along_axis(-log_softmax(logits[part].astype(np.float64) / temperature, axis=1), classes[part], 1)
+            for part in parts
+        ]
+        own, first, second = np.ascontiguousarray(np.concatenate(terms).T)
         return own.sum() + np.array([0, _ADDED * (first.mean() + second.mean())])
 
     bounds = (math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE))
@@ -76,6 +80,13 @@ def diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> pd.Da
         calibration_error.reliability(probabilities(some), labels).assign(probabilities=name)
         for name, some in scaled.items()
     )
+
+
+def _two_largest(logits: np.ndarray) -> np.ndarray:
+    """The classes (N, 2) int64 with the largest and the second largest of logits (N, K); of equal ones the first."""
+    first, others = logits.argmax(1), logits.copy()
+    others[np.arange(len(logits)), first] = -np.inf
+    return np.column_stack([first, others.argmax(1)])
 
 
 def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:

@@ -16,6 +16,8 @@ from darkroom.models.inference import predict
 from darkroom.recommend import ranking
 from darkroom.recommend.ranking import Ranking
 
+MAX_FITTED = 2**24  # logits: of 10,000 items, 1,677 examples
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -57,9 +59,9 @@ def fit(network: nn.Module, val: Split, left_out: sparse.csr_array, settings: Ev
     """The contents of models/calibration.json: a temperature, and a threshold of the confidence, if one can be shown.
 
     From the validation split and its items `left_out` (N, items). The temperature is fitted on as many random examples
-    as have `ranking.VALUES` logits.
+    as have MAX_FITTED logits.
     """
-    count = max(1, ranking.VALUES // left_out.shape[1])
+    count = max(1, MAX_FITTED // left_out.shape[1])
     some = np.sort(numpy_generator(0, "temperature").permutation(len(val))[:count])
     logits = predict(network, val.inputs[some], (), ())
     temperature = calibration.fit_temperature(logits, np.asarray(val.labels)[some])

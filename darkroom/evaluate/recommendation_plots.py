@@ -20,6 +20,7 @@ STYLES = {  # colour, line and marker of each recommender, distinct in grey too
     "popularity": ("#999999", ":", "D"),
 }
 TITLES = {NETWORK: "network", "ease": "EASE", "item_knn": "item-kNN", "popularity": "popularity"}
+COLUMNS = {"history_length": "items that a user had:", "popularity": "training events of the next item:"}
 MAX_SLICES = 24  # rows of the figure
 
 
@@ -54,8 +55,8 @@ def by_slice(table: pd.DataFrame, best: str) -> Figure:
     errors = [np.maximum(0, value - low), np.maximum(0, high - value)]
     axes.errorbar(value, places, xerr=errors, fmt="o", ms=5, lw=1.2, color=CORRECT, label=TITLES[NETWORK])
     axes.plot(rows[f"{name}_{best}"], places, "s", ms=5, mfc="none", color=INCORRECT, label=TITLES[best])
-    names = [f"{row.column} {row.value} ({row.examples:,})" for row in rows.itertuples()]
-    axes.set_yticks(places, [shorten(one, 50) for one in names], fontsize=9, parse_math=False)
+    names = [f"{COLUMNS.get(row.column, row.column)} {row.value} ({row.examples:,})" for row in rows.itertuples()]
+    axes.set_yticks(places, [shorten(one, 60) for one in names], fontsize=9, parse_math=False)
     axes.set(xlim=(0, None), xlabel=f"HR@{SHOWN}", ylim=(places[-1] + 0.7, -0.7))
     _plain(axes)
     axes.legend(frameon=False, fontsize=9)
@@ -63,12 +64,15 @@ def by_slice(table: pd.DataFrame, best: str) -> Figure:
 
 
 def by_popularity(table: pd.DataFrame) -> Figure:
-    """How the next items and the recommended ones are spread over popular and rare items: `item_tables.popularity`."""
+    """How the next items and the recommended ones are spread over popular and rare items: `item_tables.popularity`.
+
+    The recommender by popularity is left out: all that it recommends is in the first tenth.
+    """
     figure = Figure(figsize=(9, 4), layout="constrained")
     figure.suptitle("Popularity of what is recommended and of what came next", size=12, weight="bold", color=INK)
     axes, places = figure.subplots(), np.arange(len(table))
     axes.bar(places, table["next_items"], 0.8, color="#dddddd", label="next items")
-    for recommender, (colour, line, marker) in STYLES.items():
+    for recommender, (colour, line, marker) in list(STYLES.items())[:-1]:
         axes.plot(places, table[recommender], line, color=colour, marker=marker, ms=5, label=TITLES[recommender])
     axes.set_xticks(places, [f"{row.tenth}\n{row.items:,}" for row in table.itertuples()], fontsize=9)
     axes.set(

@@ -16,7 +16,7 @@ from darkroom.core.errors import DarkroomError
 TOP = 20  # items of a list of recommendations
 SHOWN = 10  # of which the main measures count so many
 KS = (1, 5, 10, 20)
-VALUES = 2**24  # scores in memory at a time
+VALUES = 2**22  # scores in memory at a time
 
 
 @dataclass(frozen=True)
