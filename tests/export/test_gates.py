@@ -77,6 +77,19 @@ def test_outputs_that_depend_on_the_batch_are_rejected(size):
         gates.require_parity(BatchDependent({size: 0.5}), images, expected, 1e-4)
 
 
+def test_labels_may_differ_only_within_a_tie():
+    expected = np.array([[1.0, 1.0 + 5e-5, 0.0]], np.float32)
+    logits = np.array([[1.0 + 6e-5, 1.0, 0.0]], np.float32)
+    found = gates.compare(expected, logits, logits, tolerance=1e-4, tie=1e-4)
+    assert found["label_disagreements"] == 1
+    with pytest.raises(DarkroomError, match="1 of 1 test example got another label"):
+        gates.compare(expected, logits, logits, tolerance=1e-4)
+    with pytest.raises(DarkroomError, match="another label"):
+        gates.compare(expected, logits, logits, tolerance=1e-4, tie=1e-5)
+    with pytest.raises(DarkroomError):
+        gates.compare(expected, logits, logits, tolerance=1e-6, tie=1e-4)
+
+
 def test_the_accuracy_must_equal_that_of_evaluate():
     correct = np.array([True, True, False])
     gates.require_accuracy(correct, 2 / 3)

@@ -24,6 +24,7 @@ from darkroom.predict import batch
 from darkroom.recommend import ranking
 from darkroom.recommend.config import RankingConfig
 from darkroom.recommend.histories import left_out
+from stages import evaluate
 from stages import export as stage
 from tests import histories
 from tests.serving import Api
@@ -39,10 +40,11 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
-    """A project with its bundle, and the logits of the network for the test split."""
+    """A project with its bundle, evaluated by its own stage, and the logits of the network for the test split."""
     folder = tmp_path_factory.mktemp("histories")
     with chdir(folder):
         logits = prepare(folder)
+        evaluate.main()
         stage.main()
     return folder, logits
 
@@ -83,9 +85,10 @@ def read(variant: str = "fp32") -> Recommender:
 def require_the_logits(logits: np.ndarray) -> None:
     """The bundle must answer as the network."""
     recommender, test = read(), arrays.read_split("data/arrays", "test")
+    temperature = np.float32(read_json("models/calibration.json")["temperature"])
     found, probabilities = answers(recommender.bundle.session, test.inputs)
     np.testing.assert_allclose(found, logits, atol=1e-5)
-    np.testing.assert_allclose(probabilities, torch.from_numpy(logits / 0.5).softmax(1), atol=1e-6)
+    np.testing.assert_allclose(probabilities, torch.from_numpy(logits / temperature).softmax(1), atol=1e-6)
     measured = read_json("metrics/export.json")
     assert measured["max_abs_difference"] < 1e-5 and measured["samples"] == len(test)
 
@@ -105,13 +108,15 @@ def test_the_bundle_answers_as_the_network(exported: np.ndarray):
 
 def test_the_manifest_and_the_card_describe_the_recommender(exported: np.ndarray):
     manifest = json.loads(Path("models/bundle/manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["kind"], manifest["temperature"]) == ("history", 0.5)
+    assert manifest["kind"] == "history"
+    assert manifest["temperature"] == read_json("models/calibration.json")["temperature"]
     assert not {"threshold", "conformal"} & set(manifest)
     assert set(manifest["reference"]) == {"samples", "length", "unknown", "popularity", "confidence"}
     card = Path("models/bundle/README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---\n")[1])
     assert [metric["type"] for metric in front["model-index"][0]["results"][0]["metrics"]] == ["hr_at_10", "ndcg_at_10"]
-    assert "50.00 % (40.00 to 60.00)" in card and "items.csv" in card
+    shown = [f"{100 * manifest['metrics'][f'hr_at_10{bound}']:.2f}" for bound in ("", "_low", "_high")]
+    assert "{} % ({} to {})".format(*shown) in card and "items.csv" in card
 
 
 def test_the_service_and_the_table_recommend_what_the_network_ranks_first(exported: np.ndarray):
