@@ -40,7 +40,9 @@ def run_of(epochs: float, steps: int, measured: int = 0) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(
-    ("step", "after"), [(0.1, WARM_UP + STEPS), (3.0, WARM_UP + 4), (60.0, WARM_UP + 1)], ids=["fast", "slow", "slowest"]
+    ("step", "after"),
+    [(0.1, WARM_UP + STEPS), (3.0, WARM_UP + 4), (60.0, WARM_UP + 1)],
+    ids=["fast", "slow", "slowest"],
 )
 def test_the_seconds_that_remain_are_told_once_soon_and_without_the_first_steps(
     step: float, after: int, monkeypatch: pytest.MonkeyPatch
@@ -64,5 +66,5 @@ def test_the_estimate_changes_no_weight_and_fits_the_training():
     run, found = trainer(recipe(epochs=6.0)), []
     run.after_step = Estimate(lambda seconds: found.append((time.perf_counter(), seconds)))
     list(run.epochs())
-    assert len(found) == 1 and 0 < found[0][1]
+    assert len(found) == 1 and found[0][1] > 0
     assert same(run.network.state_dict(), trained(recipe(epochs=6.0)))
