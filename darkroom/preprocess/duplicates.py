@@ -16,7 +16,7 @@ from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.samples import Samples
 
 _DISTINCT = 0.43  # see `_limits`
-_WORKERS = 8  # threads that compare, at most: each needs about 30 MB
+_WORKERS = 8  # threads that compare, at most: each needs about 12 MB
 _CERTAIN = 0.02  # a smaller difference needs no comparison with other neighbours
 
 
