@@ -16,6 +16,7 @@ from darkroom.preprocess.packing import Pack
 from darkroom.preprocess.samples import Samples
 
 _DISTINCT = 0.43  # see `_limits`
+_WORKERS = 8  # threads that compare, at most: each needs about 12 MB
 _CERTAIN = 0.02  # a smaller difference needs no comparison with other neighbours
 
 
@@ -83,7 +84,7 @@ def _compare(pack: Pack, pairs: np.ndarray, mirrored: bool = False) -> pd.DataFr
     def measure(block: np.ndarray) -> np.ndarray:
         return likeness.compare(maps(block[:, 0], False), maps(block[:, 1], mirrored))
 
-    with ThreadPoolExecutor(cores()) as workers:
+    with ThreadPoolExecutor(min(cores(), _WORKERS)) as workers:
         found = [np.empty(0), *workers.map(measure, blocks(pairs, pack.shape))]
     columns = {"first": pairs[:, 0], "second": pairs[:, 1], "difference": np.concatenate(found)}
     return pd.DataFrame({**columns, "mirrored": np.full(len(pairs), mirrored)})

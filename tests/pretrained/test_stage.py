@@ -14,8 +14,12 @@ from tests.code import ROOT
 from tests.pretrained.weights import put, tensors
 
 
+def choose(name: str) -> None:
+    Path("params.yaml").write_text(yaml.safe_dump({"model": {"pretrained": name}}))
+
+
 def run(chosen: str) -> subprocess.CompletedProcess:
-    Path("params.yaml").write_text(yaml.safe_dump({"model": {"pretrained": chosen}}))
+    choose(chosen)
     Path("data").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stages.pretrained"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -25,6 +29,14 @@ def run(chosen: str) -> subprocess.CompletedProcess:
 def test_no_weights_are_an_output_too():
     assert run("none").returncode == 0
     assert pretrained.read(pretrained.FOLDER) is None
+
+
+@pytest.mark.parametrize("script", ["check", "pretrained", "fetch"])
+def test_pytorch_is_not_imported_where_nothing_needs_it(script: str):
+    code = f"import sys, stages.{script}; print(*({{'torch', 'scipy.stats'}} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == []
 
 
 def test_weights_are_verified_converted_and_loaded():
@@ -46,7 +58,7 @@ def test_a_licence_that_is_not_stated_is_a_warning(
     licence: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
     put("tiny", licence=licence)
-    Path("params.yaml").write_text(yaml.safe_dump({"model": {"pretrained": "tiny"}}))
+    choose("tiny")
     stage.main()
     assert ("Warning: Tiny: its licence is not stated" in capsys.readouterr().out) == warned
 
@@ -54,7 +66,8 @@ def test_a_licence_that_is_not_stated_is_a_warning(
 @pytest.mark.parametrize("byte", [0, 100, -1])
 def test_one_changed_byte_ends_in_one_line_and_keeps_what_was_there(byte: int):
     file = put("tiny") / "model.safetensors"
-    assert run("tiny").returncode == 0
+    choose("tiny")
+    stage.main()
     before = {path: path.read_bytes() for path in Path(pretrained.FOLDER).iterdir()}
     contents = bytearray(file.read_bytes())
     contents[byte] ^= 1
