@@ -63,7 +63,7 @@ class Histories(Sequences):
                     values={name: values[row, : len(tokens)] for name, values in maps.items()},
                 )
             )
-        page = text_page.html(examples, notes, parts="events", answer="next item → recommended")
+        page = text_page.html(examples, notes, "events", "next item → recommended", "recommended item")
         (folder / "attributions.html").write_text(page, encoding="utf-8")
 
 

@@ -32,9 +32,16 @@ class Example:
 
 
 def html(
-    examples: Sequence[Example], notes: Sequence[str], parts: str = "words", answer: str = "label → prediction"
+    examples: Sequence[Example],
+    notes: Sequence[str],
+    parts: str = "words",
+    answer: str = "label → prediction",
+    predicted: str = "predicted class",
 ) -> str:
-    """The page; examples of one kind follow each other. `parts` names the tokens, `answer` label and prediction."""
+    """The page; examples of one kind follow each other.
+
+    `parts` names the tokens, `answer` label and prediction, and `predicted` the latter.
+    """
     blocks, kind = [], ""
     for example in examples:
         if example.kind != kind:
@@ -49,7 +56,7 @@ def html(
     said = "".join(f"<p>{markup.escape(note)}</p>" for note in notes)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Which {parts} the network uses</title>'
-        f"<style>{_STYLE}</style><h1>Which {parts} the network uses</h1><p>Orange {parts} support the predicted class, "
+        f"<style>{_STYLE}</style><h1>Which {parts} the network uses</h1><p>Orange {parts} support the {predicted}, "
         f"purple ones oppose it; each row has its own scale.</p>{said}{''.join(blocks)}</html>\n"
     )
 

@@ -46,7 +46,9 @@ def by(
         clustered = np.where(units > 1, squares / n**2 * units / np.maximum(units - 1, 1), 1.0)
         variance, freedom = np.maximum(variance, clustered), np.maximum(1, units - 1)
         exact = np.zeros(len(names))  # it knows no groups
-    error = np.sqrt(variance + retrained * 2 * (RETRAINING * (1 - (before + after) / 2)) ** 2)
+    mean = (before + after) / 2
+    # Rare hits of recommendations vary as rare errors do: not with the many misses
+    error = np.sqrt(variance + retrained * 2 * (RETRAINING * np.minimum(mean, 1 - mean)) ** 2)
     p = np.maximum(exact, 2 * t.sf(np.abs(change) / error, freedom))
     middle = (fixed - broken) / (n + 2) if number is None else change
     half = np.where(np.isinf(freedom), norm.isf(LEVEL / 2), t.isf(LEVEL / 2, freedom)) * error

@@ -214,10 +214,10 @@ def _machines(old: Side, new: Side) -> str:
 
 
 def _changed(common: Common, chosen: np.ndarray, incorrect: pd.DataFrame) -> pd.DataFrame:
-    shown = RANK if common.is_ranked else "predicted"
-    table = common.new[["id", "label"]].assign(
-        old=common.old[shown], new=common.new[shown], confidence=incorrect["confidence"]
+    before, after = (
+        one[RANK].astype(int) if common.is_ranked else one["predicted"] for one in (common.old, common.new)
     )
+    table = common.new[["id", "label"]].assign(old=before, new=after, confidence=incorrect["confidence"])
     return table[chosen].sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
