@@ -36,7 +36,6 @@ class FtTransformer(RowNetwork):
     def features(self, embedded: Tensor) -> Tensor:
         """See `RowNetwork.features`."""
         states = torch.cat([self.token.expand(embedded.shape[0], 1, -1), embedded], 1)
-        mask = torch.ones_like(states[..., 0], dtype=torch.bool)
         for block in self.encoder:
-            states = block(states, mask)
+            states = block(states)
         return self.norm(states[:, 0]).relu()

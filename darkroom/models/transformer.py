@@ -47,7 +47,7 @@ class Transformer(SequenceNetwork):
 
 
 class Block(nn.Module):
-    """A block over states (N, L, E); `mask`, broadcast to (N, heads, L, L), says to which others each one attends."""
+    """A block over states (N, L, E). `mask`, broadcast to (N, heads, L, L), says which each attends to; None: all."""
 
     def __init__(self, embed_dim: int, heads: int, hidden: int, dropout: float):
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
             nn.Linear(embed_dim, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, embed_dim)
         )
 
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         queries, keys, values = (
             self.inputs(self.norm_attention(states)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         )
