@@ -21,7 +21,7 @@ class Gru4rec(HistoryNetwork):
         embed_dim: int = 64,
         hidden_size: int = 128,
         layers: int = 1,
-        dropout: float = 0.3,
+        dropout: float = 0.5,
     ):
         super().__init__()
         self.embedding = ItemEmbedding(shape, embed_dim)
