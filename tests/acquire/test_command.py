@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from darkroom.acquire import __main__ as acquire
@@ -25,10 +24,7 @@ FOLDER = Path(".darkroom/queue")
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A project with 12 unlabelled images as the current folder."""
-    threads = torch.get_num_threads()
     monkeypatch.chdir(projects.make(tmp_path, unlabelled=12))
-    yield
-    torch.set_num_threads(threads)
 
 
 def train() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from darkroom.acquire import __main__ as acquire
 from darkroom.acquire import batch, embedding
@@ -20,11 +19,8 @@ FOLDER = Path(".darkroom/queue")
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    threads = torch.get_num_threads()
     texts.make(tmp_path, labels_per_class=2)
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", ["random", "margin", "entropy", "coreset", "badge", "typiclust"])

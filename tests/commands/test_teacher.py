@@ -26,11 +26,9 @@ SPLITS = {"train": toys.split(120, "train"), "val": toys.split(24, "val"), "test
 @pytest.fixture(autouse=True)
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An empty project with data/arrays, whose manifest is returned."""
-    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     toys.write(SPLITS)
-    yield packs.write("data/arrays", SPLITS, toys.DESCRIBED)
-    torch.set_num_threads(threads)
+    return packs.write("data/arrays", SPLITS, toys.DESCRIBED)
 
 
 def train_by_hand(manifest: Manifest, seed: int = 0, family: str = "cnn", **params: object) -> torch.nn.Module:

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from darkroom.core import arrays
 from darkroom.crossval import __main__ as crossval
@@ -18,12 +17,9 @@ from tests.repository import change
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    threads = torch.get_num_threads()
     texts.make(tmp_path)
     change(tmp_path, model={"text_cnn": texts.ARGUMENTS}, train={"epochs": 1, "min_steps": 0, "device": "cpu"})
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_subset_has_the_same_tokens(monkeypatch: pytest.MonkeyPatch):

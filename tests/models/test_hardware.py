@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.processor import cores
 from darkroom.models import hardware
 
 CPU, CUDA, MPS = (torch.device(name) for name in ("cpu", "cuda", "mps"))
@@ -92,21 +93,16 @@ def test_precision_is_explained(wanted: str, chosen: str, device: torch.device, 
 
 
 def test_threads_are_set():
-    before = torch.get_num_threads()
-    try:
-        assert hardware.use_threads(1) == torch.get_num_threads() == 1
-        assert hardware.use_threads("auto") >= 1
-    finally:
-        torch.set_num_threads(before)
+    assert hardware.use_threads("auto") == torch.get_num_threads() == cores()
+    assert hardware.use_threads(1) == torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("wanted", [3, 999])
 def test_more_threads_than_cores_are_rejected(monkeypatch: pytest.MonkeyPatch, wanted: int):
     monkeypatch.setattr(hardware, "cores", lambda: 2)
-    before = torch.get_num_threads()
     with pytest.raises(DarkroomError, match=rf"train\.threads = {wanted}: .*\b2\b.*auto"):
         hardware.use_threads(wanted)
-    assert torch.get_num_threads() == before
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize(("number", "threads"), [(1, "1 CPU thread"), (2, "2 CPU threads")])

@@ -44,10 +44,7 @@ def save(manifest: Manifest, device: str = "auto") -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_model_is_opened_with_its_data():

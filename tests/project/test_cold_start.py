@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +30,8 @@ PHOTOS = Path("data/datasets/photos")
 
 
 @pytest.fixture
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A project with 90 unlabelled images of three classes, which dataset.yaml lists, as the current folder."""
-    threads = torch.get_num_threads()
     copy_project(tmp_path)
     fast = {"epochs": 1, "min_steps": 5, "device": "cpu", "precision": "fp32", "threads": 1}
     change(tmp_path, data={"dataset": "photos"}, model={"name": "sprint"}, train=fast)
@@ -46,8 +44,6 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         Image.fromarray(pixels).save(PHOTOS / "unlabelled" / f"{number:03}.png")
     (PHOTOS / "dataset.yaml").write_text(f"classes: [{', '.join(CLASSES)}]")
     pretrained.write(pretrained.FOLDER, None)
-    yield
-    torch.set_num_threads(threads)
 
 
 def answer_all(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -141,7 +137,6 @@ def test_a_class_without_an_example_is_found_among_the_unlabelled_images(capsys:
 def test_texts_without_any_label_become_a_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    threads = torch.get_num_threads()
     copy_project(tmp_path)
     small = {"embed_dim": 8, "channels": 8, "dropout": 0.0}
     change(tmp_path, data={"dataset": "questions"}, model={"name": "text_cnn", "text_cnn": small})
@@ -173,4 +168,3 @@ def test_texts_without_any_label_become_a_model(
     assert counts["train"] == 29 and counts["val"] + counts["test"] == 11
     train.main()
     assert checkpoints.load("models/trained")[1].classes == CLASSES
-    torch.set_num_threads(threads)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from darkroom.audit import texts as audit
 from darkroom.audit.data import read
@@ -71,12 +70,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         named.parent.mkdir(parents=True, exist_ok=True)
         named.write_text(text, encoding="utf-8")
     (mine / "labels.csv").write_text("id,label\nunlabelled/1.txt,查询余额\n", encoding="utf-8")
-    threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for stage in (fetch, preprocess, pretrained, train, evaluate, explain, export):
             stage.main()
-    torch.set_num_threads(threads)
     return folder
 
 

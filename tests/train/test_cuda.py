@@ -33,11 +33,8 @@ EMA = {"ema_decay": 0.5, "semi_supervised": FREEMATCH.model_copy(update={"pseudo
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    before = torch.get_num_threads()
     hardware.choose_device("cuda")  # as the stage does: cuDNN becomes deterministic
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(before)
 
 
 def finished(run: Trainer) -> Trainer:

@@ -29,10 +29,7 @@ SMALL: ModelConfig = MODEL.model_copy(
 
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    before = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(before)
 
 
 class Fixed(nn.Module):

@@ -128,7 +128,6 @@ def trainer(name: str = "sasrec", group: Processes = ALONE, **changes: object) -
 
 
 def train_in_parts() -> dict:
-    torch.set_num_threads(1)
     with processes.join(CPU) as group:
         run = trainer(sampled_items=3, group=group)
         list(run.epochs())

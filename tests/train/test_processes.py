@@ -34,11 +34,7 @@ INTERRUPTED = recipe(checkpoint_steps=3)
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 def outcome(run: Trainer) -> dict[str, torch.Tensor]:
@@ -55,7 +51,6 @@ def write(name: str, tensors: dict[str, torch.Tensor]) -> None:
 
 def train_in_parts() -> dict:
     """Write the outcome of each training of SAME_BITS, and a state in the second epoch of another training."""
-    torch.set_num_threads(1)
     with processes.join(CPU) as group:
         for name, (changes, arguments) in SAME_BITS.items():
             found = outcome(trainer(recipe(**changes), examples=250, processes=group, **arguments))
@@ -112,7 +107,6 @@ def held_bytes(run: Trainer) -> int:
 
 def train_sharded() -> dict:
     """Write the outcome of each training of SHARDED, and its state after one epoch; return the bytes held."""
-    torch.set_num_threads(1)
     held = {}
     with processes.join(CPU) as group:
         for name, (changes, arguments) in SHARDED.items():

@@ -23,13 +23,6 @@ TRAIN_SPLIT, VAL, UNLABELLED = split(64, 1), split(64, 2), split(200, 3)
 METHODS = ("pseudo_label", "fixmatch", "freematch")
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def learning(method: str = "fixmatch", **changes: object) -> TrainConfig:
     """A small recipe; changes of its section semi_supervised are those with the name of a field there."""
     own = {name: changes.pop(name) for name in list(changes) if name in type(TRAIN.semi_supervised).model_fields}

@@ -30,10 +30,7 @@ EMA = {"ema_decay": 0.5, "pseudo_labels_from": "ema"}
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
-    yield
-    torch.set_num_threads(threads)
 
 
 def write_weights(name: str) -> dict[str, Tensor]:
@@ -133,7 +130,6 @@ SHARDED = {
 
 def train_in_parts() -> dict:
     """Write the outcome of each training; a sharded one must end as one that resumes after 3 steps."""
-    torch.set_num_threads(1)
     with processes.join(torch.device("cpu")) as group:
         for name, (tune, changes) in PARALLEL.items():
             found = outcome(finetuning(settings_for(tune, **changes), group=group))
@@ -155,7 +151,6 @@ def test_two_processes_share_a_fine_tuning():
     """Data in parts: the same bits as two accumulated parts. Sharded: the same but for rounding."""
     write_weights("resnet")
     launch.start(train_in_parts, 2)
-    torch.set_num_threads(1)
     for name, (tune, changes) in PARALLEL.items():
         alone = outcome(finetuning(settings_for(tune, grad_accumulation=2, **changes)))
         for rank in range(2):

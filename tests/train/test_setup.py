@@ -22,13 +22,6 @@ SPRINT = MODEL.model_copy(
 )
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def build_by_hand(seed: int, settings) -> Trainer:
     torch.manual_seed(derive_seed(seed, "weights"))
     network = build("sprint", {"channels": 4, "dropout": 0.1}, (10, 10, 1), 2)

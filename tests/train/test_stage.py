@@ -30,7 +30,6 @@ KNOWN = {
 @pytest.fixture
 def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A folder with data/arrays and a params.yaml, whose values are returned."""
-    threads = torch.get_num_threads()
     monkeypatch.chdir(tmp_path)
     packs.write("data/arrays", {"train": split(256, 1), "val": split(64, 2), "test": split(8, 3)}, KNOWN)
     values = params.read(PATH)
@@ -38,8 +37,7 @@ def values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     values["train"] |= {"epochs": 3, "batch_size": 32, "min_steps": 0}
     values["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
     Path("params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    yield values
-    torch.set_num_threads(threads)
+    return values
 
 
 def test_outputs_are_complete_and_curves_are_written_after_every_epoch(

@@ -23,13 +23,6 @@ METHODS = ("pseudo_label", "fixmatch", "freematch")
 TINY = {"embed_dim": 8, "channels": 8, "dropout": 0.1}
 
 
-@pytest.fixture(autouse=True)
-def _threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def packed(rows: list[list[int]]) -> np.ndarray:
     """Sequences (N, LENGTH) int32, padded."""
     return np.array([[*row, *[0] * (LENGTH - len(row))] for row in rows], np.int32)
