@@ -32,7 +32,7 @@ def main() -> None:
         predicted = histories.recommended(predicted, rows, items.seen_items)
     classes = predicted.argmax(1)
 
-    # The maps are shown for chosen examples, but measured on random ones: chosen ones are no sample of the test set.
+    # The maps are shown for chosen examples, but measured on random ones: chosen ones are not a sample of the test set.
     chosen = selection.select(predicted, test.labels, settings.images_per_kind)
     shown = np.concatenate(list(chosen.values()))
     kinds = [kind for kind, indices in chosen.items() for _ in indices]

@@ -32,5 +32,5 @@ def find(revision: Revision) -> MoreLabels | None:
         if data is None or numbers.get("data_md5") != data or None in values:
             return None
         return MoreLabels(*values, numbers.get("recipe") == lock.recipe(revision))
-    except DarkroomError:  # a broken file is no reason to refuse the review
+    except DarkroomError:  # a broken file is not a reason to refuse the review
         return None
