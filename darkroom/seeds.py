@@ -23,8 +23,8 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
+from darkroom.recommend import histories
 from darkroom.recommend.config import RankingConfig
-from darkroom.recommend.hits import hits
 from darkroom.review import lock, recommended
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
@@ -52,7 +52,7 @@ def train(seed: int) -> dict[str, float]:
     if manifest.kind == "history":
         key, found = (
             recommended.KEY,
-            hits("data/arrays", "test", logits, params.load(evaluate=RankingConfig).seen_items),
+            histories.hits("data/arrays", "test", logits, params.load(evaluate=RankingConfig).seen_items),
         )
     else:
         key, found = "accuracy", logits(test.inputs).argmax(1) == np.asarray(test.labels)

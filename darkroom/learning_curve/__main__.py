@@ -27,6 +27,7 @@ from darkroom.core.spelling import counted
 from darkroom.figures import drawing
 from darkroom.learning_curve import figure, power_law, trainings
 from darkroom.models.config import ModelConfig
+from darkroom.recommend.config import RankingConfig
 from darkroom.review import digests, lock, recommended
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
@@ -73,8 +74,8 @@ def _fraction(text: str) -> Fraction:
 
 
 def _run(fractions: Sequence[Fraction], seeds: int) -> None:
-    model, settings = params.load(model=ModelConfig, train=TrainConfig)
-    recipe = trainings.find_recipe(model, settings)
+    model, settings, ranked = params.load(model=ModelConfig, train=TrainConfig, evaluate=RankingConfig)
+    recipe = trainings.find_recipe(model, settings, ranked.seen_items)
     if notice := freshness.notice():
         print(f"learning_curve: {notice}", file=sys.stderr, flush=True)
     planned = trainings.plan(recipe, fractions, seeds)

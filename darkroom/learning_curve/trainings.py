@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darkroom.core import arrays, params
+from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
@@ -19,9 +19,7 @@ from darkroom.crossval.out_of_sample import subset
 from darkroom.models import hardware
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
-from darkroom.recommend.config import RankingConfig
-from darkroom.recommend.histories import USER
-from darkroom.recommend.hits import hits
+from darkroom.recommend import histories
 from darkroom.train import initial_weights
 from darkroom.train.config import TrainConfig
 from darkroom.train.fingerprint import fingerprint
@@ -53,7 +51,7 @@ class Recipe:
     train: Split
     val: Split
     unlabelled: Split | None
-    seen_items: str = ""  # evaluate.seen_items, of histories
+    seen_items: str  # evaluate.seen_items
 
     def run(self, training: Training) -> int:
         """Train, and return the number of incorrect predictions on the validation split.
@@ -71,7 +69,7 @@ class Recipe:
                 raise DarkroomError(f"with {training}: {error}") from None
         logits = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
         if self.manifest.kind == "history":
-            return int((~hits("data/arrays", "val", logits, self.seen_items)).sum())
+            return int((~histories.hits("data/arrays", "val", logits, self.seen_items)).sum())
         return int((logits(self.val.inputs).argmax(1) != self.val.labels).sum())
 
     def key(self, training: Training) -> str:
@@ -90,7 +88,7 @@ class Recipe:
         return fingerprint(determinants, hardware.choose_device(self.settings.device), CODE)
 
 
-def find_recipe(model: ModelConfig, settings: TrainConfig) -> Recipe:
+def find_recipe(model: ModelConfig, settings: TrainConfig, seen_items: str) -> Recipe:
     """The recipe of params.yaml on data/arrays, without what would let other labels have influence.
 
     That is a teacher, which has seen all labels, and the choice of weights by the validation split.
@@ -100,7 +98,6 @@ def find_recipe(model: ModelConfig, settings: TrainConfig) -> Recipe:
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     manifest, unlabelled = arrays.read_manifest("data/arrays"), arrays.read_unlabelled("data/arrays")
     arrays.require_labels(manifest)
-    seen_items = params.load(evaluate=RankingConfig).seen_items if manifest.kind == "history" else ""
     return Recipe(model, settings, manifest, train, val, unlabelled, seen_items)
 
 
@@ -112,7 +109,7 @@ def plan(recipe: Recipe, fractions: Sequence[Fraction], seeds: int) -> list[Trai
     train, columns = recipe.train, arrays.read_columns("data/arrays", "train")
     groups, labels = columns.get("group"), np.asarray(train.labels)
     if recipe.manifest.kind == "history":
-        groups, labels = columns[USER], np.zeros(len(train), np.int64)
+        groups, labels = columns[histories.USER], np.zeros(len(train), np.int64)
     found = []
     for seed in range(1, seeds + 1):
         order = shuffled(train.ids, groups, seed)
