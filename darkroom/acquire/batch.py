@@ -72,6 +72,13 @@ def distinct_texts(texts: Sequence[str], _: bool) -> np.ndarray:
     return _kept(len(texts), text_duplicates.find_pairs(texts, np.arange(len(texts)), MAX_DIFFERENCE))
 
 
+def distinct_rows(rows: np.ndarray, _: bool) -> np.ndarray:
+    """Which of the rows (n, C) float32 do not equal an earlier one: (n,) bool. Alike ones may be different clients."""
+    found = np.zeros(len(rows), bool)
+    found[np.unique(np.ascontiguousarray(rows).view(np.uint8), axis=0, return_index=True)[1]] = True
+    return found
+
+
 def _kept(count: int, pairs: pd.DataFrame) -> np.ndarray:
     """Which of `count` examples have no earlier one that is kept as a partner in `pairs`: (count,) bool."""
     kept = np.ones(count, bool)
