@@ -48,7 +48,7 @@ def main() -> None:
     notes = [*verdict.statements(comparisons), *explained.notes]
 
     with new_folder("metrics/explain") as folder:
-        explained.draw(folder, test, shown, predicted[shown], kinds, maps, scores, notes)
+        explained.draw(folder, test, selection.Shown(shown, predicted[shown], kinds, maps, scores, notes))
         write_csv(folder / "faithfulness.csv", faithfulness.table(curves, groups))
         write_csv(folder / "comparisons.csv", comparisons)
     write_json("metrics/explain.json", scores | explained.facts)
