@@ -38,7 +38,7 @@ def main() -> None:
     seed = options.parse_args().seed
     manifest = arrays.read_manifest("data/arrays")
     if manifest.kind != "table" or len(manifest.classes) != 2:
-        raise SystemExit(f"trees: {manifest.title} is no table with two classes: set data.dataset to one.")
+        raise SystemExit(f"trees: {manifest.title} is not a table with two classes: set data.dataset to one.")
     try:
         from lightgbm import LGBMClassifier
     except ModuleNotFoundError:

@@ -11,7 +11,7 @@ import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,25 @@ from typing import Any
 import numpy as np
 
 from darkroom.core import arrays, params
-from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
-from darkroom.recommend import histories, ranking
+from darkroom.recommend import histories
 from darkroom.recommend.config import RankingConfig
-from darkroom.review import lock
+from darkroom.review import lock, recommended
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
 from darkroom.train.setup import build_trainer, notices
 
 FOLDER, SUMMARY = Path("metrics/seeds"), Path("metrics/seeds.json")
+MEASURED = {"accuracy": "test accuracy", recommended.KEY: f"test {recommended.NAME}"}  # by key of a result
 
 
 def train(seed: int) -> dict[str, float]:
-    """Train with `seed` and the other parameters of params.yaml; return validation and test accuracy.
+    """Train with `seed` and the other parameters of params.yaml; return the validation accuracy and what is measured.
 
-    Of recommendations the test accuracy is HR@10.
+    That is the test accuracy, or HR@10 of recommendations on the test set, which the review compares.
     """
     model, settings = params.load(model=ModelConfig, train=TrainConfig)
     manifest = arrays.read_manifest("data/arrays")
@@ -48,27 +48,21 @@ def train(seed: int) -> dict[str, float]:
         print(f"seed {seed}: {notice}")
     for record in trainer.epochs():
         print(f"seed {seed}, {record}", flush=True)
-    answer = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
-    accuracy = _hit_rate(answer, test) if manifest.kind == "history" else _accuracy(answer, test)
-    return {"val_accuracy": trainer.summary()["val_accuracy"], "accuracy": accuracy}
+    logits = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
+    if manifest.kind == "history":
+        key, found = (
+            recommended.KEY,
+            histories.hits("data/arrays", "test", logits, params.load(evaluate=RankingConfig).seen_items),
+        )
+    else:
+        key, found = "accuracy", logits(test.inputs).argmax(1) == np.asarray(test.labels)
+    return {"val_accuracy": trainer.summary()["val_accuracy"], key: float(found.mean())}
 
 
-def _accuracy(answer: Callable[[np.ndarray], np.ndarray], test: Split) -> float:
-    """The fraction of correct predictions; `answer` turns inputs (N, ...) into logits (N, K)."""
-    return float((answer(test.inputs).argmax(1) == np.asarray(test.labels)).mean())
-
-
-def _hit_rate(answer: Callable[[np.ndarray], np.ndarray], test: Split) -> float:
-    """HR@10, which the review compares instead of the accuracy, without items that `evaluate.seen_items` leaves out."""
-    left_out = histories.left_out("data/arrays", "test", params.load(evaluate=RankingConfig).seen_items)
-    found = ranking.in_blocks(answer, test.inputs, test.labels, left_out)
-    return float(found.hits(ranking.SHOWN).mean())
-
-
-def summarise(accuracies: Sequence[float], recipe: str) -> dict[str, float | str | None]:
-    """Mean, sample standard deviation (None of one) and number of test accuracies, and the digest of their recipe."""
-    std = statistics.stdev(accuracies) if len(accuracies) > 1 else None
-    return {"mean": statistics.mean(accuracies), "std": std, "n": len(accuracies), "recipe": recipe}
+def summarise(results: Sequence[float], recipe: str) -> dict[str, float | str | None]:
+    """Mean, sample standard deviation (None of one) and number of results, and the digest of their recipe."""
+    std = statistics.stdev(results) if len(results) > 1 else None
+    return {"mean": statistics.mean(results), "std": std, "n": len(results), "recipe": recipe}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,12 +92,19 @@ def _run(seeds: Sequence[int]) -> None:
         path = FOLDER / f"{seed}.json"
         if _read(path).get("recipe") != recipe:
             write_json(path, {**train(seed), "recipe": recipe})
-        print(f"{path}: test accuracy {_read(path)['accuracy']:.2%}")
-    results = map(_read, sorted(FOLDER.glob("*.json")))
-    summary = summarise([result["accuracy"] for result in results if result.get("recipe") == recipe], recipe)
+        name, value = _measured(_read(path))
+        print(f"{path}: {name} {value:.2%}")
+    results = [result for result in map(_read, sorted(FOLDER.glob("*.json"))) if result.get("recipe") == recipe]
+    summary = summarise([_measured(result)[1] for result in results], recipe)
     write_json(SUMMARY, summary)
     spread = f"± {summary['std']:.2%} (n = {summary['n']})" if summary["n"] > 1 else "(n = 1: no spread)"
-    print(f"{SUMMARY}: {summary['mean']:.2%} {spread}")
+    print(f"{SUMMARY}: {name} {summary['mean']:.2%} {spread}")
+
+
+def _measured(result: Mapping[str, Any]) -> tuple[str, float]:
+    """The name of what was measured on the test set, for people, and its value."""
+    key = next(key for key in MEASURED if key in result)
+    return MEASURED[key], result[key]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def keep(name: str, add: bool, commit: str) -> Teacher:
     if folder.exists() and not add:
         raise DarkroomError(f"{folder} exists: choose another name, add this network with --add, or remove the folder.")
     if add and name not in descriptions.known():
-        raise DarkroomError(f"{folder} is no teacher yet: omit --add.")
+        raise DarkroomError(f"{folder} is not a teacher yet: omit --add.")
     trained, earlier = open_trained(), descriptions.load(name) if add else None
     description, manifest = trained.description, trained.manifest
     if earlier:

@@ -32,7 +32,7 @@ def main() -> None:
         predicted = histories.recommended(predicted, rows, items.seen_items)
     classes = predicted.argmax(1)
 
-    # The maps are shown for chosen examples, but measured on random ones: chosen ones are no sample of the test set.
+    # The maps are shown for chosen examples, but measured on random ones: chosen ones are not a sample of the test set.
     chosen = selection.select(predicted, test.labels, settings.images_per_kind)
     shown = np.concatenate(list(chosen.values()))
     kinds = [kind for kind, indices in chosen.items() for _ in indices]
@@ -48,7 +48,7 @@ def main() -> None:
     notes = [*verdict.statements(comparisons), *explained.notes]
 
     with new_folder("metrics/explain") as folder:
-        explained.draw(folder, test, shown, predicted[shown], kinds, maps, scores, notes)
+        explained.draw(folder, test, selection.Shown(shown, predicted[shown], kinds, maps, scores, notes))
         write_csv(folder / "faithfulness.csv", faithfulness.table(curves, groups))
         write_csv(folder / "comparisons.csv", comparisons)
     write_json("metrics/explain.json", scores | explained.facts)

@@ -6,7 +6,7 @@
 Writes .darkroom/queue/: queue.csv (with the texts), sheet.png (the images), and queue.json for other tools. `python -m
 darkroom.label` then shows these examples first. Examples that labels.csv answers already are left out, and so are near
 duplicates of chosen ones. Features are those of models/trained; before the first training those of the pretrained
-weights, or of the images or texts alone.
+weights, or of the images, texts or rows alone.
 """
 
 import argparse
@@ -32,14 +32,21 @@ from darkroom.preprocess.cold_start import draw
 FEW = 10  # labels per class on average: with fewer, `auto` chooses typical examples, not those the model is unsure of
 COLD, WARM = "typiclust", "margin"  # what `auto` chooses with few and with more labels (docs/labels.md)
 HELD_OUT = "drawn at random for validation or test"  # the reason of a choice that no strategy makes
-DISTINCT = {"image": batch.distinct_images, "text": batch.distinct_texts}  # by kind of example
-_WHERE = {"image": "images into the folder unlabelled/", "text": "texts into unlabelled.csv"}  # by kind of example
+# By kind of example
+DISTINCT = {"image": batch.distinct_images, "text": batch.distinct_texts, "table": batch.distinct_rows}
+_WHERE = {
+    "image": "images into the folder unlabelled/",
+    "text": "texts into unlabelled.csv",
+    "table": "rows without a class into a table",
+}
+_NEXT = {"table": "Fill in the class of these rows in the table, and run `dvc repro`."}  # else the page
 _CLASSES = 20  # whose counts are printed
 _FEATURES = {
     "trained": "features of models/trained",
     "pretrained": "features of models/pretrained",
     "images": "features of the images alone",
     "texts": "the tokens of the texts alone",
+    "rows": "the standardised columns alone",
 }
 
 
@@ -65,6 +72,11 @@ def strategy(wanted: str, has_model: bool, labelled: int, classes: int) -> str:
 def _run(chosen: argparse.Namespace) -> None:
     seed, model = params.load(seed=params.Seed, model=ModelConfig)
     manifest = arrays.read_manifest("data/arrays")
+    if manifest.kind == "history":
+        raise DarkroomError(
+            f"{manifest.title} has histories, which people do not label: the next event of a user is the label. Add "
+            "newer events to the data set and run `dvc repro`."
+        )
     train, unlabelled = arrays.read_split("data/arrays", "train"), arrays.read_unlabelled("data/arrays")
     if unlabelled is None or not len(unlabelled):
         raise DarkroomError(
@@ -129,7 +141,8 @@ def _run(chosen: argparse.Namespace) -> None:
         "predicted_classes": {label: predicted.count(label) for label in manifest.classes} if predictions else None,
     }
     shown = np.array([choice.index for choice in found])
-    queue.write(rows, contents(shown if manifest.kind == "text" else shown[: queue.SHOWN]), about)
+    in_queue = {"image": lambda: contents(shown[: queue.SHOWN]), "text": lambda: contents(shown), "table": lambda: None}
+    queue.write(rows, in_queue[manifest.kind](), about)
     for line in _lines(about, manifest):
         print(line)
 
@@ -148,8 +161,8 @@ def _by_draw(manifest: Manifest, unlabelled: Split, free: np.ndarray) -> tuple[n
 
 
 def _contents(manifest: Manifest, unlabelled: Split) -> Callable[[np.ndarray], Any]:
-    """What gives the images (n, H, W, C) uint8, or the n texts, of the unlabelled examples at some indices (n,)."""
-    if manifest.kind == "image":
+    """What gives the inputs (n, ...), or the n texts, of the unlabelled examples at some indices (n,)."""
+    if manifest.kind != "text":
         return lambda indices: unlabelled.inputs[indices]
     texts = arrays.read_texts("data/arrays", arrays.UNLABELLED)
     return lambda indices: [texts[index] for index in indices.tolist()]
@@ -171,7 +184,9 @@ def _pool(
     if name in NEED_LABELLED:
         parts = (train, np.arange(len(train))), (unlabelled, np.flatnonzero(answered))
         labelled = [embedding.reduced(source.rows(split), chosen, axes) for split, chosen in parts if len(chosen)]
-    predictions = embedding.predict(source.network, rows, free, random) if source.name == TRAINED else None
+    predictions = None
+    if source.name == TRAINED:
+        predictions = embedding.summarised(source.probabilities(unlabelled), free, random)
     features = embedding.reduced(rows, free, axes)
     return Pool(features, np.concatenate([features[:0], *labelled]), predictions, source.manifest.classes)
 
@@ -195,7 +210,7 @@ def _lines(about: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
         missing = [label for label, number in found if not number]
         none = f"; of {len(missing)} of the {len(manifest.classes)} classes none is predicted" if missing else ""
         yield f"predicted classes: {shown}{', ...' if len(balance) - len(missing) > _CLASSES else ''}{none}"
-    yield "Label them: python -m darkroom.label"
+    yield _NEXT.get(manifest.kind, "Label them: python -m darkroom.label")
 
 
 def _answered(manifest: Manifest) -> set[str]:
@@ -224,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         "--features",
         default="auto",
         choices=("auto", *SOURCES),
-        help="auto (default): the first that there is of models/trained, models/pretrained and images or texts",
+        help="auto (default): the first that there is of models/trained, models/pretrained and the examples alone",
     )
     parser.add_argument("--seed", type=_seed, metavar="N", help="of random choices (default: that of params.yaml)")
     return parser

@@ -44,7 +44,7 @@ def fill(
 ) -> tuple[list[Choice], int]:
     """The first `count` choices without those that are near duplicates of an earlier one, and the number left out.
 
-    `distinct` says which of the examples at indices (n,) of the pool are no near duplicates of an earlier one that is
+    `distinct` says which of the examples at indices (n,) of the pool are not near duplicates of an earlier one that is
     kept: (n,) bool. There are fewer than `count` if all others are near duplicates.
     """
     found: list[Choice] = []
@@ -63,13 +63,20 @@ def fill(
 
 
 def distinct_images(images: np.ndarray, flip: bool) -> np.ndarray:
-    """Which of the images (n, H, W, C) uint8 are no near duplicates: (n,) bool. With `flip`, mirrored copies are."""
+    """Which of the images (n, H, W, C) uint8 are not near duplicates: (n,) bool. With `flip`, mirrored copies are."""
     return _kept(len(images), duplicates.find_pairs(_Images(images), np.arange(len(images)), MAX_DIFFERENCE, flip))
 
 
 def distinct_texts(texts: Sequence[str], _: bool) -> np.ndarray:
-    """Which of n texts are no near duplicates: (n,) bool; they have no mirrored copies."""
+    """Which of n texts are not near duplicates: (n,) bool; they have no mirrored copies."""
     return _kept(len(texts), text_duplicates.find_pairs(texts, np.arange(len(texts)), MAX_DIFFERENCE))
+
+
+def distinct_rows(rows: np.ndarray, _: bool) -> np.ndarray:
+    """Which of the rows (n, C) float32 do not equal an earlier one: (n,) bool. Alike ones may be different clients."""
+    found = np.zeros(len(rows), bool)
+    found[np.unique(np.ascontiguousarray(rows).view(np.uint8), axis=0, return_index=True)[1]] = True
+    return found
 
 
 def _kept(count: int, pairs: pd.DataFrame) -> np.ndarray:

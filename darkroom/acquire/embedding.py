@@ -4,7 +4,7 @@ In memory are, per example, at most WIDTH numbers of its features, and as many f
 features are read from the disk in blocks and reduced to their WIDTH principal directions, which keep the distances.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.special import entr
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 from tqdm import tqdm
 
@@ -21,7 +21,8 @@ from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import NOUNS
-from darkroom.models import checkpoints, hardware
+from darkroom.models import checkpoints, hardware, inference
+from darkroom.models.columns import RowNetwork
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import probabilities
 from darkroom.models.layers import last_layer
@@ -29,8 +30,8 @@ from darkroom.models.registry import build
 from darkroom.train import features, initial_weights
 from darkroom.weights import pretrained
 
-TRAINED, PRETRAINED, IMAGES, TEXTS = SOURCES = ("trained", "pretrained", "images", "texts")
-ALONE = {"image": IMAGES, "text": TEXTS}  # by kind of example: the source without a network
+TRAINED, PRETRAINED, IMAGES, TEXTS, ROWS = SOURCES = ("trained", "pretrained", "images", "texts", "rows")
+ALONE = {"image": IMAGES, "text": TEXTS, "table": ROWS}  # by kind of example: the source without a network
 WIDTH = 128
 SAMPLE = 10_000  # examples that determine the principal directions
 CELLS = 16  # per side of an image without a network
@@ -42,21 +43,25 @@ Rows = Callable[[np.ndarray], np.ndarray]  # indices (n,) int64 -> features (n, 
 
 @dataclass(frozen=True)
 class Source:
-    """What computes the features: a network on its device, or nothing but the images or texts."""
+    """What computes the features: a network on its device, or nothing but the examples."""
 
     name: str  # of SOURCES
     manifest: Manifest  # with the normalisation of the network
     sha256: str | None = None  # of the weights
     network: nn.Module | None = None
     built: Mapping[str, Any] = field(default_factory=dict)  # see `features.compute`
-    weights: np.ndarray = field(default_factory=lambda: np.empty(0))  # of each kind of token, see `bags`
+    fitted: np.ndarray = field(default_factory=lambda: np.empty(0))  # by `rarity` or `moments`
 
     def rows(self, split: Split) -> Rows:
         """The features of a split; those of a network are computed once and kept in .darkroom/features."""
         if self.name == IMAGES:
             return lambda indices: cells(split.inputs[indices])
         if self.name == TEXTS:
-            return lambda indices: bags(split.inputs[indices], self.weights)
+            return lambda indices: bags(split.inputs[indices], self.fitted)
+        if self.name == ROWS:
+            return lambda indices: standardised(split.inputs[indices], self.manifest.shape, self.fitted)
+        if self.manifest.kind == "table":
+            return lambda indices: inference.predict(_States(self.network), split.inputs[indices], (), ())
         found = features.compute(self.network, self.built, split, self.manifest).inputs
 
         def read(indices: np.ndarray) -> np.ndarray:
@@ -65,6 +70,26 @@ class Source:
             return block
 
         return read
+
+    def probabilities(self, split: Split) -> Rows:
+        """What gives the probabilities (n, K) float64 of examples of a split, of a trained network."""
+        if self.manifest.kind == "table":
+            return lambda indices: probabilities(inference.predict(self.network, split.inputs[indices], (), ()))
+        rows, last, device = self.rows(split), last_layer(self.network), next(self.network.parameters()).device
+        return lambda indices: probabilities(last(torch.from_numpy(rows(indices)).to(device)).float().cpu().numpy())
+
+
+class _States(nn.Module):
+    """A network of rows without its last layer; of one with several members, the mean of what they see."""
+
+    def __init__(self, network: RowNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Features (N, D) of rows (N, C)."""
+        found = self.network.features(self.network.embedding(rows))
+        return found if found.ndim == 2 else found.mean(1)
 
 
 @dataclass(frozen=True)
@@ -95,9 +120,10 @@ def find(wanted: str, model: ModelConfig) -> Source:
     if alone is None or wanted not in ("auto", alone):
         remedy = f"use --features {alone}" if alone else "run `dvc repro train` first"
         raise DarkroomError(f"--features {wanted} does not go with {NOUNS[manifest.kind]}s: {remedy}.")
+    inputs = arrays.read_unlabelled("data/arrays").inputs
     if alone == IMAGES:
         return Source(IMAGES, manifest)
-    return Source(TEXTS, manifest, weights=rarity(arrays.read_unlabelled("data/arrays").inputs, manifest.shape[1]))
+    return Source(alone, manifest, fitted=moments(inputs) if alone == ROWS else rarity(inputs, manifest.shape[1]))
 
 
 def _trained() -> Source:
@@ -157,6 +183,23 @@ def bags(inputs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return found / np.maximum(1e-12, np.linalg.norm(found, axis=1, keepdims=True))
 
 
+def moments(rows: np.ndarray) -> np.ndarray:
+    """Mean and standard deviation (2, C) float64 of each column of rows (N, C) float32, without missing numbers."""
+    held = np.ma.masked_invalid(rows)
+    mean, std = (of(axis=0, dtype=np.float64).filled(0) for of in (held.mean, held.std))
+    return np.stack([mean, np.where(std > 0, std, 1)])
+
+
+def standardised(rows: np.ndarray, shape: Sequence[int], fitted: np.ndarray) -> np.ndarray:
+    """Features (N, D) float32 of rows (N, C): numbers scaled by `moments`, missing ones 0; categories one-hot."""
+    columns = zip(rows.T, *fitted, shape, strict=True)
+    parts = [
+        np.eye(size)[column.astype(int)] if size else np.nan_to_num((column - mean) / std)[:, None]
+        for column, mean, std, size in columns
+    ]
+    return np.concatenate(parts, 1).astype(np.float32)
+
+
 def directions(rows: Rows, count: int, random: np.random.Generator) -> np.ndarray | None:
     """The WIDTH principal directions (D, WIDTH) float32 of `count` rows, by a sample; None if they are not wider.
 
@@ -176,23 +219,13 @@ def reduced(rows: Rows, indices: np.ndarray, axes: np.ndarray | None) -> np.ndar
     for start, block in _blocks(rows, indices, "read features"):
         found[start : start + len(block)] = block if axes is None else block @ axes
     if not np.isfinite(found).all():
-        raise DarkroomError("the features are not finite: train the model again, or use --features images or texts.")
+        raise DarkroomError("the features are not finite: train the model again, or choose other --features.")
     return found
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, rows: Rows, indices: np.ndarray, random: np.random.Generator) -> Predictions:
-    """The predictions for the examples at `indices` (n,), by the last layer of the network from their features."""
-    last, device = last_layer(network), next(network.parameters()).device
-
-    def predicted(chosen: np.ndarray) -> np.ndarray:
-        return probabilities(last(torch.from_numpy(rows(chosen)).to(device)).float().cpu().numpy())
-
-    return summarised(predicted, indices, random)
-
-
 def summarised(predicted: Rows, indices: np.ndarray, random: np.random.Generator) -> Predictions:
-    """The same, from a function that gives the probabilities (n, K) of the examples at some indices (n,)."""
+    """The predictions for the examples at `indices` (n,); `predicted` gives the probabilities (n, K) of some."""
 
     def residual(chosen: np.ndarray) -> np.ndarray:
         found = predicted(chosen)

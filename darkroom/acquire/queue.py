@@ -29,18 +29,18 @@ _CAPTION = 0.3  # inches below an image
 
 def write(
     rows: Sequence[Sequence[Any]],
-    shown: np.ndarray | Sequence[str],
+    shown: np.ndarray | Sequence[str] | None,
     about: Mapping[str, Any],
     folder: Path = FOLDER,
 ) -> None:
     """Replace the folder, atomically.
 
     `rows` have the values of COLUMNS; `shown` are the images (n, H, W, 1 or 3) uint8 of the first SHOWN, or the texts
-    of all; `about` says how the rows were chosen.
+    of all, or None; `about` says how the rows were chosen.
     """
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     are_images = isinstance(shown, np.ndarray)
-    if not are_images:
+    if shown is not None and not are_images:
         table["text"] = list(shown)
     items = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
     with new_folder(folder) as temporary:

@@ -119,25 +119,18 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextManifest(_Described):
-    """What the outputs of a model of texts mean, and what it was made from."""
+class _Model:
+    """What the outputs of a model mean, and what it was made from, for every kind but images."""
 
     format: int
-    kind: Literal["text"] = "text"
     model: str  # family of the network
     dataset: str
     title: str
     licence: str
     data_sha256: str  # of the arrays that it was trained on
     classes: tuple[str, ...]  # names of the columns of logits and probabilities
-    shape: tuple[PositiveInt, PositiveInt]  # tokens at most, after which a text is cut, and kinds of tokens
     opset: PositiveInt  # of ONNX
     temperature: Annotated[FiniteFloat, Field(gt=0)]
-    threshold: Probability | None
-    target_accuracy: Annotated[float, Field(gt=0, le=1)]
-    target_confidence: Annotated[float, Field(gt=0, lt=1)]
-    validation_examples: PositiveInt
-    conformal: Conformal
     metrics: Mapping[str, int | FiniteFloat]
     reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]
     files: Mapping[str, str]  # SHA-256 by name
@@ -146,55 +139,41 @@ class TextManifest(_Described):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HistoryManifest:
-    """What the outputs of a model of histories mean, and what it was made from.
+class _Classifier(_Model, _Described):
+    """A model that withholds predictions, and gives sets of classes."""
+
+    threshold: Probability | None
+    target_accuracy: Annotated[float, Field(gt=0, le=1)]
+    target_confidence: Annotated[float, Field(gt=0, lt=1)]
+    validation_examples: PositiveInt
+    conformal: Conformal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextManifest(_Classifier):
+    """The manifest of a model of texts."""
+
+    kind: Literal["text"] = "text"
+    shape: tuple[PositiveInt, PositiveInt]  # tokens at most, after which a text is cut, and kinds of tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableManifest(_Classifier):
+    """The manifest of a model of rows of a table."""
+
+    kind: Literal["table"] = "table"
+    shape: tuple[NonNegativeInt, ...]  # of each column the kinds of categories, or 0 for numbers; see columns.json
+    target: str  # the column that is predicted
+    decision: Decision | None = None  # None: no class is a risk
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryManifest(_Model):
+    """The manifest of a model of histories, whose classes are the ids of the items.
 
     It has no threshold: of thousands of items the most probable one is hardly ever likely, and still worth a try.
     """
 
-    format: int
     kind: Literal["history"] = "history"
-    model: str  # family of the network
-    dataset: str
-    title: str
-    licence: str
-    data_sha256: str  # of the arrays that it was trained on
-    classes: tuple[str, ...]  # ids of the items, which are the columns of logits and probabilities
     # Items at most, the latest of a longer history; kinds of indices; features of an item, which the model contains
     shape: tuple[PositiveInt, PositiveInt, NonNegativeInt]
-    opset: PositiveInt  # of ONNX
-    temperature: Annotated[FiniteFloat, Field(gt=0)]
-    metrics: Mapping[str, int | FiniteFloat]
-    reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]
-    files: Mapping[str, str]  # SHA-256 by name
-    pretrained: Pretrained | None
-    teacher: Teacher | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableManifest(_Described):
-    """What the outputs of a model of rows of a table mean, and what it was made from."""
-
-    format: int
-    kind: Literal["table"] = "table"
-    model: str  # family of the network
-    dataset: str
-    title: str
-    licence: str
-    data_sha256: str  # of the arrays that it was trained on
-    classes: tuple[str, ...]  # names of the columns of logits and probabilities
-    shape: tuple[NonNegativeInt, ...]  # of each column the kinds of categories, or 0 for numbers; see columns.json
-    target: str  # the column that is predicted
-    decision: Decision | None = None  # None: no class is a risk
-    opset: PositiveInt  # of ONNX
-    temperature: Annotated[FiniteFloat, Field(gt=0)]
-    threshold: Probability | None
-    target_accuracy: Annotated[float, Field(gt=0, le=1)]
-    target_confidence: Annotated[float, Field(gt=0, lt=1)]
-    validation_examples: PositiveInt
-    conformal: Conformal
-    metrics: Mapping[str, int | FiniteFloat]
-    reference: Mapping[str, int | Mapping[str, tuple[FiniteFloat, ...]]]
-    files: Mapping[str, str]  # SHA-256 by name
-    pretrained: Pretrained | None
-    teacher: Teacher | None

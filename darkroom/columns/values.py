@@ -48,7 +48,7 @@ def number(value: Any) -> float:
 def day(value: Any) -> float:
     """The days since 1970 of a date, such as 2024-01-31, 2024-01-31T12:00:00Z or 31.01.2024; NaN for a missing one.
 
-    Raises ValueError if the value is no such date.
+    Raises ValueError if the value is not such a date.
     """
     if is_missing(value):
         return math.nan
@@ -92,7 +92,7 @@ def numbers(values: Sequence[Any]) -> np.ndarray:
 
 
 def days(values: Sequence[Any]) -> np.ndarray:
-    """As `day`, of many values: (N,) float64; those that are no date are NaN too."""
+    """As `day`, of many values: (N,) float64; those that are not dates are NaN too."""
     return _parsed(values, day)
 
 

@@ -127,7 +127,7 @@ class TableFolder(Dataset):
     time: Text | None = None  # a column: the latest rows are the test set
     categorical: tuple[Text, ...] = ()  # columns that hold categories, whatever their values look like
     numeric: tuple[Text, ...] = ()  # columns that hold numbers
-    ignore: tuple[Text, ...] = ()  # columns that are no inputs
+    ignore: tuple[Text, ...] = ()  # columns that are not inputs
 
 
 class HistoryFolder(Dataset):

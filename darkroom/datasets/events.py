@@ -170,7 +170,7 @@ def _rated(path: Path, cells: Sequence[str], least: float, before: int) -> np.nd
     found = values.numbers(cells)
     if len(bad := np.flatnonzero(np.isnan(found))):
         raise DarkroomError(
-            f"{path}, row {before + bad[0] + 1}: the rating {cells[bad[0]]!r} is no number, which min_rating needs."
+            f"{path}, row {before + bad[0] + 1}: the rating {cells[bad[0]]!r} is not a number, which min_rating needs."
         )
     return found >= least
 

@@ -40,7 +40,7 @@ class Index:
 def build(dataset: HistoryFolder, folder: str | Path) -> str:
     """Write the events of the dataset's folder, its items, and its description to `folder`.
 
-    Returns a summary. Raises DarkroomError if there are no events, if a column is missing, or if a row is at fault.
+    Returns a summary. Raises DarkroomError without events, if a column is missing, or if a row is at fault.
     """
     files = _files(dataset)
     about = _items_file(dataset, files)

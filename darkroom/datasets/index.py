@@ -64,9 +64,9 @@ class Entry:
 def build(dataset: ImageFolder, folder: str | Path) -> str:
     """Write the index of the dataset's folder, and its description with the classes found, to `folder`.
 
-    Returns a summary. Raises DarkroomError if there are no images or too few classes, if a class has no images, differs
-    from another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or if a group is
-    in two splits.
+    Returns a summary. Raises DarkroomError without images or with too few classes, if a class has none, differs from
+    another only in spelling or is not in dataset.yaml, if the layout or the manifest is invalid, or if a group is in
+    two splits.
     """
     listed, remarks = _list(dataset)
     if not listed:

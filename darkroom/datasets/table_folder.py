@@ -25,7 +25,7 @@ from darkroom.datasets.profiles import Profile
 
 ROWS, VALUES, PROFILES = "rows.csv", "values.npy", "profiles.json"  # in the folder of raw files
 TARGETS = ("target", "label", "class", "y")  # names of the column to predict, if dataset.yaml names none
-ID, SPLIT = "id", "split"  # columns with these names, in any case, are no inputs
+ID, SPLIT = "id", "split"  # columns with these names, in any case, are not inputs
 MAX_CLASSES = 200
 MAX_TEXT = 100  # characters that are kept of a value of an ignored column
 _AFFIRMATIVE = ("1", "true", "yes", "y", "t", "positive")
@@ -68,7 +68,7 @@ class _Roles:
     ignored: tuple[str, ...]
 
     def others(self) -> set[str | None]:
-        """The names of the columns that are no inputs."""
+        """The names of the columns that are not inputs."""
         return {self.target, self.id, self.split, self.time, self.group, *self.ignored}
 
     def inputs(self, names: Sequence[str]) -> list[str]:
@@ -258,7 +258,7 @@ def _write(
 
 
 def _row(roles: _Roles, of: Mapping[str, str], path: Path, number: int, split: str) -> Row:
-    """The row with these values of columns that are no inputs."""
+    """The row with these values of columns that are not inputs."""
     own = listing.stripped(of.get(roles.split, ""))
     where = f"{path}, row {number},"
     if own and not listing.split_named(own):
@@ -299,7 +299,7 @@ def _positive(dataset: TableFolder, classes: Sequence[str], counts: Mapping[str,
         positive = values.category(dataset.positive)
         if positive not in classes:
             raise DarkroomError(
-                f"{dataset.folder}/dataset.yaml: positive = {positive!r} is no class; the classes are "
+                f"{dataset.folder}/dataset.yaml: positive = {positive!r} is not a class; the classes are "
                 f"{', '.join(classes)}."
             )
         return positive if len(classes) == 2 else None
@@ -314,7 +314,7 @@ def _require_unique(dataset: TableFolder, listed: Sequence[Row]) -> None:
     for row in listed:
         if row.id in seen:
             raise DarkroomError(
-                f"{dataset.folder} has the id {row.id!r} twice: every row needs its own. If the column is no id of "
+                f"{dataset.folder} has the id {row.id!r} twice: every row needs its own. If the column is not an id of "
                 "rows, rename it, or make it the `group` in dataset.yaml."
             )
         seen.add(row.id)

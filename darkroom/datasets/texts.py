@@ -39,7 +39,7 @@ class Entry:
 def build(dataset: TextFolder, folder: str | Path) -> str:
     """Write the index of the dataset's folder, and its description with the classes found, to `folder`.
 
-    Returns a summary. Raises DarkroomError if there are no texts, fewer than two classes, or an invalid table.
+    Returns a summary. Raises DarkroomError without texts, with fewer than two classes, or if a table is invalid.
     """
     entries = [*_entries(dataset)]
     _require_unique(dataset, entries)

@@ -47,7 +47,7 @@ class Times:
         self._month_first.append(both[:, 1])
 
     def seconds(self) -> np.ndarray:
-        """Seconds (N,) float64 since 1970 of all values; NaN for one that is no time.
+        """Seconds (N,) float64 since 1970 of all values; NaN for one that is not a time.
 
         Raises ValueError if all dates with slashes can be read in two ways.
         """

@@ -52,7 +52,7 @@ def threshold(
     own[np.unique(np.arange(STARTS) * len(levels) // STARTS)[: len(levels)]] = (1 - certainty) / STARTS
     shown, carried = None, 0.0
     for level, part in zip(levels.tolist(), own.tolist(), strict=True):
-        # The answers have a higher confidence than the next example, which itself is no evidence
+        # The answers have a higher confidence than the next example, which itself is not evidence
         below = float(ranked[level]) if level < len(ranked) else -1.0
         answers = int(np.searchsorted(-ranked, -below))
         carried += part

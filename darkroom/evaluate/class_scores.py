@@ -91,7 +91,7 @@ def intervals(
 
     A stratified bootstrap measures bias and variance: the number of examples of each class stays, so that no class is
     lost, and the predictions of small classes are mixed with those of an average class, because one correct prediction
-    of one example is no proof. The variance by the random numbers of examples is added. The sum tells how many
+    of one example is not a proof. The variance by the random numbers of examples is added. The sum tells how many
     independent examples would know the metric as well; the interval is Wilson's for that many, around the metric
     without its bias. docs/metrics.md has the measured coverage.
     """

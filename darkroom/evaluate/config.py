@@ -9,7 +9,7 @@ from darkroom.recommend.config import RankingConfig
 
 RESERVED = (  # columns of metrics/predictions.csv
     *("id", "label", "predicted", "confidence", "label_probability"),
-    *("rank", "history_length", "popularity"),
+    *("recommended", "rank", "history_length", "popularity"),
 )
 
 

@@ -1,7 +1,8 @@
 """Whether decisions differ between groups of examples: rates of each slice, and their difference from all others.
 
 The differences follow Hardt, Price and Srebro, "Equality of opportunity in supervised learning", NeurIPS 2016: approval
-(demographic parity), and both kinds of errors (equalised odds). A difference is no verdict: groups may differ in risk.
+(demographic parity), and both kinds of errors (equalised odds). A difference is not a verdict: groups may differ in
+risk.
 """
 
 from collections.abc import Mapping

@@ -122,13 +122,16 @@ def per_item(found: Ranking, labels: np.ndarray, items: Items, classes: Sequence
 def predictions(
     answers: Answers, test: Split, classes: Sequence[str], sliced: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
-    """One row per example: id, next item (label), first recommendation (predicted), its probability, rank, slices."""
+    """One row per example: id, next item (label), first recommendation, its probability, rank, slices.
+
+    It has no column `predicted`, from which `dvc plots` would draw a confusion matrix of all items.
+    """
     names = np.array(classes, dtype=object)
     return pd.DataFrame(
         {
             "id": test.ids,
             "label": names[np.asarray(test.labels)],
-            "predicted": names[answers.ranking.best[:, 0]],
+            "recommended": names[answers.ranking.best[:, 0]],
             "confidence": answers.confidence,
             "label_probability": answers.label_probability,
             "rank": answers.ranking.ranks,

@@ -11,6 +11,7 @@ from matplotlib.text import Text
 
 from darkroom.core.spelling import isolated
 from darkroom.explain.faithfulness import RANDOM
+from darkroom.explain.selection import Shown
 from darkroom.explain.verdict import TITLES
 from darkroom.figures.drawing import CORRECT, INCORRECT, INK, clip
 from darkroom.figures.images import to_rgb
@@ -25,30 +26,20 @@ Above the maps: mean probability of the predicted class while pixels are blurred
 confidence interval. In a random order of the pixels: {random}."""
 
 
-def draw(
-    images: np.ndarray,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    kinds: Sequence[str],
-    maps: Mapping[str, np.ndarray],
-    scores: Mapping[str, Any],
-    statements: Sequence[str],
-    classes: Sequence[str],
-) -> Figure:
+def draw(images: np.ndarray, labels: np.ndarray, shown: Shown, classes: Sequence[str]) -> Figure:
     """One row per image: its label, the prediction, the image, and over it the map of each method.
 
-    `images` (n, H, W, 1 or 3) uint8, `labels` (n,) int64, `probabilities` (n, K), `kinds` (n,) of which equal ones
-    follow each other, `maps` (n, H, W) of the most probable class by method, `scores` and `statements` as from
-    `verdict`.
+    `images` (n, H, W, 1 or 3) uint8 and `labels` (n,) int64 are those of the examples that are `shown`.
     """
+    maps, scores = shown.maps, shown.scores
     width = 2 * _MARGIN + _CAPTION + (1 + len(maps)) * _TILE
     legend = _LEGEND.format(images=scores["faithfulness_images"], random="  ".join(_scores(scores, RANDOM)))
-    paragraphs = [*legend.split("\n"), *statements]
+    paragraphs = [*legend.split("\n"), *shown.notes]
     if "grad_cam" not in maps:
         paragraphs.append("No Grad-CAM: this network has no feature map.")
     lines = [line for text in paragraphs for line in textwrap.wrap(text, int((width - 2 * _MARGIN) * _CHARACTERS))]
     header = 0.46 + (len(lines) + 5) * _LINE  # the title, the legend, and the titles of the columns
-    starts = [row for row, kind in enumerate(kinds) if row == 0 or kind != kinds[row - 1]]
+    starts = [row for row, kind in enumerate(shown.kinds) if row == 0 or kind != shown.kinds[row - 1]]
     tops = [header + row * _TILE + sum(start <= row for start in starts) * _KIND for row in range(len(images))]
     height = (tops[-1] + _TILE if tops else header) + _MARGIN
     figure = Figure(figsize=(width, height), dpi=100)
@@ -70,8 +61,8 @@ def draw(
         title = "\n".join([TITLES[name].replace(" ", "\n"), *_scores(scores, name)])
         write(middle, header + 0.15, title, ha="center", va="bottom")
     for row in starts:
-        write(_MARGIN, tops[row] - 0.2, kinds[row].capitalize(), weight="bold")
-    for row, (image, label, answer) in enumerate(zip(images, labels, probabilities, strict=True)):
+        write(_MARGIN, tops[row] - 0.2, shown.kinds[row].capitalize(), weight="bold")
+    for row, (image, label, answer) in enumerate(zip(images, labels, shown.probabilities, strict=True)):
         predicted = answer.argmax()
         colour = CORRECT if predicted == label else INCORRECT
         texts = (

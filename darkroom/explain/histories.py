@@ -1,15 +1,12 @@
 """Explain recommendations: how much each event of a history supports or opposes the recommended item."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
-from darkroom.explain import text_page
 from darkroom.explain.sequences import Sequences
 from darkroom.models.sequences import PADDING
 from darkroom.recommend import histories
@@ -30,41 +27,18 @@ def recommended(probabilities: np.ndarray, rows: np.ndarray, seen_items: str) ->
 class Histories(Sequences):
     """See `images.Images`; maps are (n, L) float32."""
 
-    def __init__(self, network: nn.Module, manifest: Manifest, shown: int, wanted: int):
-        items, inputs = len(manifest.classes), arrays.read_split(ARRAYS, "test").inputs
-        titles = arrays.read_items(ARRAYS).titles.tolist()
-        self._names = [title or name for title, name in zip(titles, manifest.classes, strict=True)]
-        super().__init__(network, inputs, items, items + 1, (PADDING,), shown, wanted)
+    words = ("events", "next item → recommended", "recommended item")
 
-    def draw(
-        self,
-        folder: Path,
-        test: Split,
-        chosen: np.ndarray,
-        probabilities: np.ndarray,
-        kinds: Sequence[str],
-        maps: dict[str, np.ndarray],
-        scores: dict[str, Any],
-        notes: Sequence[str],
-    ) -> None:
-        """Write attributions.html with the histories at `chosen` (n,)."""
-        examples = []
-        for row, index in enumerate(chosen.tolist()):
-            history = [token for token in test.inputs[index].tolist() if token != PADDING]
-            text, tokens = _text([self._names[token - 1] for token in history])
-            examples.append(
-                text_page.Example(
-                    kind=kinds[row],
-                    text=text,
-                    tokens=tokens,
-                    label=self._names[test.labels[index]],
-                    predicted=self._names[probabilities[row].argmax()],
-                    confidence=float(probabilities[row].max()),
-                    values={name: values[row, : len(tokens)] for name, values in maps.items()},
-                )
-            )
-        page = text_page.html(examples, notes, "events", "next item → recommended", "recommended item")
-        (folder / "attributions.html").write_text(page, encoding="utf-8")
+    def __init__(self, network: nn.Module, manifest: Manifest, shown: int, wanted: int):
+        inputs = arrays.read_split(ARRAYS, "test").inputs
+        titles = arrays.read_items(ARRAYS).titles.tolist()
+        names = [title or name for title, name in zip(titles, manifest.classes, strict=True)]
+        super().__init__(network, inputs, names, len(names) + 1, (PADDING,), shown, wanted)
+
+    def written(self, test: Split, index: int) -> tuple[str, Sequence[Token]]:
+        """The names of the items as one text, and where each is in it."""
+        history = test.inputs[index][test.inputs[index] != PADDING]
+        return _text([self._classes[token - 1] for token in history.tolist()])
 
 
 def _text(names: Sequence[str]) -> tuple[str, list[Token]]:

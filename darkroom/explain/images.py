@@ -1,14 +1,13 @@
 """Explain predictions for images by maps of their pixels."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.explain import attribution, budget, faithfulness, figure, work
+from darkroom.explain.selection import Shown
 from darkroom.figures import drawing
 
 
@@ -31,17 +30,7 @@ class Images:
         maps = self.maps(images, targets)
         return faithfulness.measure(self._network, images, targets, maps, *self._scale, seed, self._detail)
 
-    def draw(
-        self,
-        folder: Path,
-        test: Split,
-        chosen: np.ndarray,
-        probabilities: np.ndarray,
-        kinds: Sequence[str],
-        maps: dict[str, np.ndarray],
-        scores: dict[str, Any],
-        notes: Sequence[str],
-    ) -> None:
-        """Write attributions.png of the images at `chosen` (n,); see `figure.draw`."""
-        given = test.inputs[chosen], test.labels[chosen], probabilities
-        drawing.save(figure.draw(*given, kinds, maps, scores, notes, self._classes), folder / "attributions.png")
+    def draw(self, folder: Path, test: Split, shown: Shown) -> None:
+        """Write attributions.png; see `figure.draw`."""
+        images, labels = test.inputs[shown.indices], test.labels[shown.indices]
+        drawing.save(figure.draw(images, labels, shown, self._classes), folder / "attributions.png")

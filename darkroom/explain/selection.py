@@ -1,4 +1,8 @@
-"""Select the images to explain."""
+"""Select the examples to explain."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +12,18 @@ from darkroom.core.randomness import numpy_generator
 
 MAX_PROBABILITIES = 2**25  # in memory at a time: of 10,000 examples, up to 3,355 classes
 KINDS = ("confident and correct", "confident and incorrect", "uncertain")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The n test examples whose maps are shown; those of one kind follow each other."""
+
+    indices: np.ndarray  # (n,) int64
+    probabilities: np.ndarray  # (n, K) float64
+    kinds: Sequence[str]  # of KINDS
+    maps: Mapping[str, np.ndarray]  # (n, ...) by method, of the most probable class
+    scores: Mapping[str, Any]  # as from `verdict.summary`
+    notes: Sequence[str]  # for people
 
 
 def affordable(split: Split, classes: int, seed: int) -> tuple[Split, np.ndarray]:

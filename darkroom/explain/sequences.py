@@ -4,7 +4,8 @@ Each method takes a calibrated network and one sequence of tokens (1, l) int64; 
 positive where it supports the class.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from darkroom.core.arrays import Split
 from darkroom.core.randomness import numpy_generator
-from darkroom.explain import work
+from darkroom.explain import text_page, work
 from darkroom.explain.budget import BACKWARD, SECONDS
 from darkroom.explain.faithfulness import RANDOM
+from darkroom.explain.selection import Shown
 from darkroom.models.inference import predict, probabilities
 from darkroom.models.sequences import PADDING, SequenceNetwork
+from darkroom.tokens.text import Token
 
 GRADIENT_STEPS, CURVE_STEPS = 32, 10
 MAX_LOGITS = 2**25  # in memory at a time
@@ -60,20 +64,23 @@ METHODS: dict[str, Callable[[nn.Module, Tensor, int], np.ndarray]] = {
 class Sequences:
     """What explanations of texts and histories share; maps are (n, L) float32.
 
-    `special` are the tokens that stand for nothing in the sequence: they always stay, and have the value 0.
+    `classes` are names for people, and `special` the tokens that stand for nothing in the sequence: they always stay,
+    and have the value 0.
     """
+
+    words: Sequence[str] = ()  # of the page, see `text_page.html`
 
     def __init__(
         self,
         network: nn.Module,
         inputs: np.ndarray,
-        classes: int,
+        classes: Sequence[str],
         tokens: int,
         special: Collection[int],
         shown: int,
         wanted: int,
     ):
-        self._network, self._size, self._special = network.eval(), classes, list(special)
+        self._network, self._classes, self._special = network.eval(), classes, list(special)
         mean = round((inputs != PADDING).sum(1).mean())
         passes = BACKWARD * GRADIENT_STEPS + mean + 2 * (CURVE_STEPS + 1) * (len(METHODS) + 1)
         # On so many of the sequences like inputs (N, L), at most `wanted`, the maps are measured.
@@ -116,9 +123,32 @@ class Sequences:
             found[name] = answers.reshape(altered.shape[:3])
         return found
 
+    def written(self, test: Split, index: int) -> tuple[str, Sequence[Token]]:
+        """An example for people, and where its tokens are in it."""
+        raise NotImplementedError
+
+    def draw(self, folder: Path, test: Split, shown: Shown) -> None:
+        """Write attributions.html."""
+        examples = []
+        for row, index in enumerate(shown.indices.tolist()):
+            text, tokens = self.written(test, index)
+            examples.append(
+                text_page.Example(
+                    kind=shown.kinds[row],
+                    text=text,
+                    tokens=tokens,
+                    label=self._classes[test.labels[index]],
+                    predicted=self._classes[shown.probabilities[row].argmax()],
+                    confidence=float(shown.probabilities[row].max()),
+                    values={name: values[row, : len(tokens)] for name, values in shown.maps.items()},
+                )
+            )
+        page = text_page.html(examples, shown.notes, *self.words)
+        (folder / "attributions.html").write_text(page, encoding="utf-8")
+
     def _probabilities(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """The probability (n,) of one class, of `targets` (n,), for each of inputs (n, L)."""
-        size = max(1, MAX_LOGITS // self._size)
+        size = max(1, MAX_LOGITS // len(self._classes))
         parts = [slice(start, start + size) for start in range(0, len(inputs), size)]
         answers = [
             np.take_along_axis(probabilities(predict(self._network, inputs[part], (), ())), targets[part, None], 1)

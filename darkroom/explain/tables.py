@@ -3,9 +3,7 @@
 A map of rows (n, C) has one value per column, positive where it supports the class.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -20,6 +18,7 @@ from darkroom.core.randomness import numpy_generator
 from darkroom.explain import dependence, table_page, work
 from darkroom.explain.budget import SECONDS
 from darkroom.explain.faithfulness import RANDOM
+from darkroom.explain.selection import Shown
 from darkroom.figures import drawing
 from darkroom.models.inference import predict, probabilities
 from darkroom.reasons import shapley
@@ -74,34 +73,24 @@ class Tables:
             found[name] = np.take_along_axis(answers, targets[None, :, None, None], 3)[..., 0]
         return found
 
-    def draw(
-        self,
-        folder: Path,
-        test: Split,
-        chosen: np.ndarray,
-        probabilities: np.ndarray,
-        kinds: Sequence[str],
-        maps: dict[str, np.ndarray],
-        scores: dict[str, Any],
-        notes: Sequence[str],
-    ) -> None:
-        """Write attributions.html with the rows at `chosen` (n,), importance.csv, and the partial dependence."""
+    def draw(self, folder: Path, test: Split, shown: Shown) -> None:
+        """Write attributions.html, importance.csv, and the partial dependence."""
         examples = [
             table_page.Example(
-                kind=kinds[place],
+                kind=shown.kinds[place],
                 id=test.ids.item(index),
                 label=self._classes[test.labels[index]],
-                predicted=self._classes[probabilities[place].argmax()],
-                confidence=float(probabilities[place].max()),
+                predicted=self._classes[shown.probabilities[place].argmax()],
+                confidence=float(shown.probabilities[place].max()),
                 values=[
                     column.text(value) for column, value in zip(self._schema.columns, test.inputs[index], strict=True)
                 ],
-                contributions=maps["shapley"][place],
+                contributions=shown.maps["shapley"][place],
             )
-            for place, index in enumerate(chosen.tolist())
+            for place, index in enumerate(shown.indices.tolist())
         ]
         (folder / "attributions.html").write_text(
-            table_page.html(self._schema.names, examples, notes), encoding="utf-8"
+            table_page.html(self._schema.names, examples, shown.notes), encoding="utf-8"
         )
         importance = dependence.importance(self._network, test, self._schema)
         write_csv(folder / "importance.csv", importance)

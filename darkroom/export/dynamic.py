@@ -1,5 +1,6 @@
 """What exports of texts, rows of a table and histories share: the graph's metadata, int8 weights, and their timing."""
 
+import io
 import json
 import statistics
 import tempfile
@@ -71,15 +72,29 @@ def contents(graph: onnx.ModelProto, trained: Trained, calibration: Mapping[str,
     return graph.SerializeToString(deterministic=True)
 
 
-def speedup(models: Mapping[str, bytes], feeds: Mapping[str, np.ndarray]) -> float:
-    """How much less processor time int8 takes than fp32 for these inputs, on one thread: the median of some rounds."""
+def golden(models: Mapping[str, bytes], feeds: Mapping[str, np.ndarray]) -> bytes:
+    """The contents of golden.npz: these inputs, and what each of `models` (ONNX files by variant) gives for them."""
+    found = {name: values.astype(str) if values.dtype == object else values for name, values in feeds.items()}
+    for variant, model in models.items():
+        outputs = classifier.open_session(model, threads=1).run(classifier.OUTPUTS, dict(feeds))
+        found |= zip(classifier.golden_names(variant), outputs, strict=True)
+    file = io.BytesIO()
+    np.savez(file, **found)
+    return file.getvalue()
+
+
+def speedup(models: Mapping[str, bytes], feeds: Mapping[str, np.ndarray], runs: int = _RUNS) -> float:
+    """How much less processor time int8 takes than fp32 for these inputs, on one thread.
+
+    The median of several rounds, in CPU time of the thread, which depends least on other processes.
+    """
     sessions = [classifier.open_session(models[variant], threads=1) for variant in ("fp32", "int8")]
     ratios = []
     for _ in range(_ROUNDS):
         seconds = []
         for session in sessions:
             started = time.thread_time()
-            for _ in range(_RUNS):
+            for _ in range(runs):
                 session.run(classifier.OUTPUTS, feeds)
             seconds.append(time.thread_time() - started)
         ratios.append(seconds[0] / seconds[1])

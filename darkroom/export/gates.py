@@ -5,8 +5,6 @@ The exception is int8: a model that fails its checks is not published, and the m
 
 import io
 import math
-import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +18,7 @@ from darkroom.bundle.classifier import Manifest
 from darkroom.core.cropping import centre
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
+from darkroom.export import dynamic
 from darkroom.export.config import Int8Config
 from darkroom.export.graph import DENOISED
 from darkroom.export.resizing import RESIZED
@@ -28,8 +27,8 @@ from darkroom.inputs.denoising import denoise
 
 BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
 _MAX_PIXELS = 2**22  # of the images of checks that need not see every image: all of 5,000 small ones
-_ROUNDS, _RUNS = 15, 40  # of the timing: rounds, and runs of each model per round
-_TIMED_PIXELS = 2**18  # of the runs of a round, which are fewer with a large image
+_RUNS = 40  # of each model in a round of the timing
+_TIMED_PIXELS = 2**18  # of these runs, which are fewer with a large image
 _BLOCK = 2**20  # pixel values that are preprocessed at a time
 _VERSIONS = "install the versions in requirements.txt, then run `dvc repro export`"
 
@@ -270,20 +269,6 @@ def summary(judged: Mapping[str, Any], speedup: float) -> str:
 
 
 def measure_speedup(models: Mapping[str, bytes], image: np.ndarray) -> float:
-    """How many times as fast the ONNX file `int8` is as `fp32` on one image (1, H, W, C), both with one thread.
-
-    The median of several rounds, in CPU time of the thread, which depends least on other processes.
-    """
-    sessions = [classifier.open_session(models[variant], threads=1) for variant in ("fp32", "int8")]
+    """See `dynamic.speedup`; on one image (1, H, W, C)."""
     runs = min(_RUNS, max(1, _TIMED_PIXELS // math.prod(image.shape[1:3])))
-    feeds = {classifier.INPUT: np.ascontiguousarray(image)}
-    ratios = []
-    for _ in range(_ROUNDS):
-        seconds = []
-        for session in sessions:
-            started = time.thread_time()
-            for _ in range(runs):
-                session.run(classifier.OUTPUTS, feeds)
-            seconds.append(time.thread_time() - started)
-        ratios.append(seconds[0] / seconds[1])
-    return statistics.median(ratios)
+    return dynamic.speedup(models, {classifier.INPUT: np.ascontiguousarray(image)}, runs)

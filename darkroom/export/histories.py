@@ -4,7 +4,6 @@ There may be so many items that the logits of all test histories do not fit in m
 """
 
 import copy
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,13 +132,7 @@ class Histories:
         given = numpy_generator(0, "golden").integers(1, self._items + 1, (GOLDEN_HISTORIES, length))
         for number, row in enumerate(given):
             row[max(1, length * (number + 1) // GOLDEN_HISTORIES) :] = PADDING
-        found = {ITEMS: given}
-        for variant, model in self.models.items():
-            outputs = classifier.open_session(model, threads=1).run(OUTPUTS, {ITEMS: given})
-            found |= zip(classifier.golden_names(variant), outputs, strict=True)
-        file = io.BytesIO()
-        np.savez(file, **found)
-        return file.getvalue()
+        return dynamic.golden(self.models, {ITEMS: given})
 
 
 def _with_item_vectors(network: HistoryNetwork) -> HistoryNetwork:

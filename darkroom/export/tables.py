@@ -80,7 +80,7 @@ class Tables:
         np.save(file, typical, allow_pickle=False)
         return {
             **{VARIANTS[variant]: model for variant, model in self.models.items()},
-            classifier.GOLDEN: self._golden(typical[:GOLDEN_ROWS]),
+            classifier.GOLDEN: dynamic.golden(self.models, bundled.feeds(self._schema, typical[:GOLDEN_ROWS])),
             schema.FILE: self._described,
             shapley.FILE: file.getvalue(),
         }
@@ -114,14 +114,3 @@ class Tables:
     def measure_questions(self) -> dict[str, float]:
         """Rows of a table have no frequently asked questions."""
         return {}
-
-    def _golden(self, rows: np.ndarray) -> bytes:
-        """Rows and the outputs of each model, as in `bundling.golden`."""
-        feeds = bundled.feeds(self._schema, rows)
-        found = {name: values.astype(str) if values.dtype == object else values for name, values in feeds.items()}
-        for variant, model in self.models.items():
-            outputs = classifier.open_session(model, threads=1).run(classifier.OUTPUTS, dict(feeds))
-            found |= zip(classifier.golden_names(variant), outputs, strict=True)
-        file = io.BytesIO()
-        np.savez(file, **found)
-        return file.getvalue()

@@ -1,6 +1,5 @@
 """Export a classifier of texts: a graph from tokens to probabilities, the tokenizer, and the tables of answers."""
 
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -139,13 +138,7 @@ class Texts:
         tokens = numpy_generator(0, "golden").integers(1, vocabulary, (GOLDEN_TEXTS, length))
         for number, row in enumerate(tokens):
             row[2 * number + 2 :] = PADDING
-        found = {TOKENS: tokens}
-        for variant, model in self.models.items():
-            outputs = classifier.open_session(model, threads=1).run(OUTPUTS, {TOKENS: tokens})
-            found |= zip(classifier.golden_names(variant), outputs, strict=True)
-        file = io.BytesIO()
-        np.savez(file, **found)
-        return file.getvalue()
+        return dynamic.golden(self.models, {TOKENS: tokens})
 
 
 class _Classifier(nn.Module):

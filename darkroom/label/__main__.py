@@ -18,7 +18,7 @@ from pathlib import Path
 
 from darkroom.core import params
 from darkroom.core.errors import DarkroomError
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted, plural
 from darkroom.datasets import answers, descriptions
 from darkroom.datasets.config import DataConfig
 from darkroom.datasets.descriptions import ImageFolder
@@ -57,6 +57,11 @@ def _run(chosen: argparse.Namespace) -> None:
         print(_agreement(dataset.folder / answers.FILE))
         return
     packed = Packed()
+    if packed.manifest.kind not in ("image", "text"):
+        raise DarkroomError(
+            f"the page shows images and texts, and {packed.manifest.title} has "
+            f"{plural(NOUNS[packed.manifest.kind])}: change the files of the data set and run `dvc repro`."
+        )
     if packed.manifest.dataset != data.dataset:
         raise DarkroomError(
             f"data/arrays holds {packed.manifest.dataset}, and data.dataset = {data.dataset}: "

@@ -1,4 +1,4 @@
-"""Measure accuracy by the number of labels, and extrapolate it.
+"""Measure accuracy by the number of labels, or HR@10 of recommendations, and extrapolate it.
 
     python -m darkroom.learning_curve
     python -m darkroom.learning_curve --fractions 1/64 1/32 1/16 1/8 1/4 --seeds 5
@@ -20,20 +20,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from darkroom.audit import freshness
-from darkroom.core import arrays, params
+from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_csv, write_json
 from darkroom.core.spelling import counted
 from darkroom.figures import drawing
 from darkroom.learning_curve import figure, power_law, trainings
 from darkroom.models.config import ModelConfig
-from darkroom.review import digests, lock
+from darkroom.recommend.config import RankingConfig
+from darkroom.review import digests, lock, recommended
 from darkroom.review.revision import WORKSPACE
 from darkroom.train.config import TrainConfig
 
 SUMMARY, TABLE, FIGURE = (Path(f"metrics/learning_curve.{suffix}") for suffix in ("json", "csv", "png"))
 FRACTIONS = tuple(Fraction(1, 2**power) for power in range(4, -1, -1))
 FACTORS = (1, 2, 4, 10)  # times the labels, for which the accuracy is extrapolated
+NAMES = {"accuracy": "accuracy", recommended.KEY: recommended.NAME}  # of what is measured
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,37 +74,38 @@ def _fraction(text: str) -> Fraction:
 
 
 def _run(fractions: Sequence[Fraction], seeds: int) -> None:
-    model, settings = params.load(model=ModelConfig, train=TrainConfig)
-    recipe = trainings.find_recipe(model, settings)
+    model, settings, ranked = params.load(model=ModelConfig, train=TrainConfig, evaluate=RankingConfig)
+    recipe = trainings.find_recipe(model, settings, ranked.seen_items)
     if notice := freshness.notice():
         print(f"learning_curve: {notice}", file=sys.stderr, flush=True)
-    groups = arrays.read_columns("data/arrays", "train").get("group")
-    planned = trainings.plan(recipe.train, groups, fractions, seeds)
+    planned = trainings.plan(recipe, fractions, seeds)
     if len({len(training.indices) for training in planned}) < 3:
         raise DarkroomError(
             f"the training split has only {counted(len(recipe.train), 'example')}: the fractions "
             f"{', '.join(map(str, fractions))} have fewer than 3 different numbers of labels; choose larger fractions."
         )
     rows, total = [], len(recipe.val)
+    key = recommended.KEY if recipe.manifest.kind == "history" else "accuracy"
     with tqdm(total=len(planned), desc="trainings", unit="training", disable=None) as bar:
         for training, incorrect, kept in trainings.run(recipe, planned):
             rows.append([str(training.fraction), len(training.indices), training.seed, 1 - incorrect / total])
             note = " (kept)" if kept else ""
-            bar.write(f"{training}: validation accuracy {rows[-1][-1]:.2%}{note}", file=sys.stdout)
+            bar.write(f"{training}: validation {NAMES[key]} {rows[-1][-1]:.2%}{note}", file=sys.stdout)
             bar.update()
-    table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", "accuracy"])
+    table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", key])
     known = {"recipe": _current_recipe(), "data_md5": digests.digest(WORKSPACE, "data/arrays")}
-    _write(table, total, recipe.manifest.title, known)
+    _write(table, key, total, recipe.manifest.title, known)
 
 
-def summarise(table: pd.DataFrame, measured: int) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, key: str, measured: int) -> dict[str, Any]:
     """Accuracy by number of labels, the law, and the accuracy to expect with more labels, as JSON.
 
-    `table` has one row per training: labels, accuracy. `measured` examples determined each accuracy.
+    `table` has one row per training: labels, and the accuracy in the column `key`. `measured` examples determined each
+    accuracy.
     """
-    labels, incorrect = table["labels"].to_numpy(), ((1 - table["accuracy"]) * measured).round().to_numpy()
+    labels, incorrect = table["labels"].to_numpy(), ((1 - table[key]) * measured).round().to_numpy()
     found = power_law.fit(labels, incorrect, measured, [factor * labels.max() for factor in FACTORS])
-    accuracies = table.groupby("labels")["accuracy"]
+    accuracies = table.groupby("labels")[key]
     by_labels = zip(accuracies.mean().items(), accuracies.std(), accuracies.size(), strict=True)
     return {
         "validation_examples": measured,
@@ -114,7 +117,7 @@ def summarise(table: pd.DataFrame, measured: int) -> dict[str, Any]:
         "expected": {
             str(factor): {
                 "labels": int(factor * labels.max()),
-                "accuracy": float(1 - found.median[number]),
+                key: float(1 - found.median[number]),
                 "low": float(1 - found.high[number]),
                 "high": float(1 - found.low[number]),
             }
@@ -123,31 +126,31 @@ def summarise(table: pd.DataFrame, measured: int) -> dict[str, Any]:
     }
 
 
-def _write(table: pd.DataFrame, measured: int, title: str, known: dict[str, Any]) -> None:
-    summary = summarise(table, measured)
+def _write(table: pd.DataFrame, key: str, measured: int, title: str, known: dict[str, Any]) -> None:
+    summary = summarise(table, key, measured)
     labels = table["labels"].to_numpy()
     wanted = np.geomspace(labels.max(), FACTORS[-1] * labels.max(), 12)
-    incorrect = ((1 - table["accuracy"]) * measured).round().to_numpy()
+    incorrect = ((1 - table[key]) * measured).round().to_numpy()
     found = power_law.fit(labels, incorrect, measured, wanted)
-    drawn = figure.draw(labels, incorrect, measured, wanted, found, title)
+    drawn = figure.draw(labels, incorrect, measured, wanted, found, title, NAMES[key])
     write_csv(TABLE, table)
     drawing.save(drawn, FIGURE)
     write_json(SUMMARY, {**known, **summary})  # last: it names what is complete
-    for line in lines(summary):
+    for line in lines(summary, key):
         print(line)
     print(f"Written: {SUMMARY}, {TABLE}, {FIGURE}")
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def lines(summary: dict[str, Any], key: str) -> list[str]:
     """What the curve says, for people."""
     law, expected = summary["law"], summary["expected"]
-    now = expected["1"]["accuracy"]
-    found = [f"error(n) = {law['a']:.3g} n^-{law['b']:.2f} + {law['c']:.3g}, n labels"]
+    now = expected["1"][key]
+    found = [f"error(n) = {law['a']:.3g} n^-{law['b']:.2f} + {law['c']:.3g}, n labels; error = 1 - {NAMES[key]}"]
     for factor, point in expected.items():
         if factor != "1":
             found.append(
-                f"{factor} times the labels ({point['labels']:,}): accuracy {point['accuracy']:.2%} "
-                f"({point['accuracy'] - now:+.2%}), 95 % interval {point['low']:.2%} to {point['high']:.2%}"
+                f"{factor} times the labels ({point['labels']:,}): {NAMES[key]} {point[key]:.2%} "
+                f"({point[key] - now:+.2%}), 95 % interval {point['low']:.2%} to {point['high']:.2%}"
             )
     return found
 

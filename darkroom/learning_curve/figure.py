@@ -15,16 +15,19 @@ _DIGITS = ((1.2, (1, 2, 3, 5, 7)), (2.5, (1, 2, 5)), (math.inf, (1,)))  # most d
 
 
 def draw(
-    labels: np.ndarray, incorrect: np.ndarray, measured: int, wanted: np.ndarray, found: Fit, title: str
+    labels: np.ndarray, incorrect: np.ndarray, measured: int, wanted: np.ndarray, found: Fit, title: str, measure: str
 ) -> Figure:
     """The errors of trainings with `labels` (N,), the law, and what to expect with the labels `wanted` (M,).
 
-    `incorrect` (N,) of `measured` validation examples were incorrect. Both axes are logarithmic: a power law without
-    offset is a straight line, and no error at all is drawn as half a one.
+    `incorrect` (N,) of `measured` validation examples were incorrect: 1 - `measure`. Both axes are logarithmic: a power
+    law without offset is a straight line, and no error at all is drawn as half a one.
     """
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot(
-        xlabel="labels of the training split", ylabel="error on the validation split", xscale="log", yscale="log"
+        xlabel="labels of the training split",
+        ylabel=f"error (1 - {measure}) on the validation split",
+        xscale="log",
+        yscale="log",
     )
     axes.set_title(f"{title}: error by number of labels", parse_math=False)
     x = np.geomspace(labels.min(), labels.max(), 100)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,14 @@ from darkroom.crossval.out_of_sample import subset
 from darkroom.models import hardware
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
+from darkroom.recommend import histories
 from darkroom.train import initial_weights
 from darkroom.train.config import TrainConfig
 from darkroom.train.fingerprint import fingerprint
 from darkroom.train.setup import build_trainer
 
 FOLDER = Path(".darkroom/learning_curve")
-CODE = ("darkroom/core", "darkroom/learning_curve", "darkroom/models", "darkroom/train", "darkroom/weights")
+CODE = tuple(f"darkroom/{room}" for room in ("core", "learning_curve", "models", "recommend", "train", "weights"))
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class Recipe:
     train: Split
     val: Split
     unlabelled: Split | None
+    seen_items: str  # evaluate.seen_items
 
     def run(self, training: Training) -> int:
-        """Train, and return the number of incorrect predictions on the validation split."""
+        """Train, and return the number of incorrect predictions on the validation split.
+
+        Those of histories are the ones whose next item is not among the first SHOWN.
+        """
         with subset(self.train, training.indices) as part:
             trainer = build_trainer(
                 training.seed, self.model, self.settings, self.manifest, part, self.val, unlabelled=self.unlabelled
@@ -61,8 +67,10 @@ class Recipe:
                     pass
             except DarkroomError as error:
                 raise DarkroomError(f"with {training}: {error}") from None
-        logits = predict(trainer.whole, self.val.inputs, trainer.data.mean, trainer.data.std)
-        return int((logits.argmax(1) != self.val.labels).sum())
+        logits = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
+        if self.manifest.kind == "history":
+            return int((~histories.hits("data/arrays", "val", logits, self.seen_items)).sum())
+        return int((logits(self.val.inputs).argmax(1) != self.val.labels).sum())
 
     def key(self, training: Training) -> str:
         """A key for everything that determines the result of a training."""
@@ -75,11 +83,12 @@ class Recipe:
             "data": self.manifest.sha256,
             "labelled": hashlib.blake2b(labelled, digest_size=16).hexdigest(),
             "seed": training.seed,
+            "seen_items": self.seen_items,
         }
         return fingerprint(determinants, hardware.choose_device(self.settings.device), CODE)
 
 
-def find_recipe(model: ModelConfig, settings: TrainConfig) -> Recipe:
+def find_recipe(model: ModelConfig, settings: TrainConfig, seen_items: str) -> Recipe:
     """The recipe of params.yaml on data/arrays, without what would let other labels have influence.
 
     That is a teacher, which has seen all labels, and the choice of weights by the validation split.
@@ -89,19 +98,26 @@ def find_recipe(model: ModelConfig, settings: TrainConfig) -> Recipe:
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
     manifest, unlabelled = arrays.read_manifest("data/arrays"), arrays.read_unlabelled("data/arrays")
     arrays.require_labels(manifest)
-    return Recipe(model, settings, manifest, train, val, unlabelled)
+    return Recipe(model, settings, manifest, train, val, unlabelled, seen_items)
 
 
-def plan(train: Split, groups: np.ndarray | None, fractions: Sequence[Fraction], seeds: int) -> list[Training]:
-    """The trainings for each fraction and the seeds 1 to `seeds`, fewest labels first."""
+def plan(recipe: Recipe, fractions: Sequence[Fraction], seeds: int) -> list[Training]:
+    """The trainings for each fraction and the seeds 1 to `seeds`, fewest labels first.
+
+    Parts of histories are users: hardly a class, an item, has several examples.
+    """
+    train, columns = recipe.train, arrays.read_columns("data/arrays", "train")
+    groups, labels = columns.get("group"), np.asarray(train.labels)
+    if recipe.manifest.kind == "history":
+        groups, labels = columns[histories.USER], np.zeros(len(train), np.int64)
     found = []
     for seed in range(1, seeds + 1):
-        order = shuffled(train.ids, np.asarray(train.labels), groups, seed)
-        found += [Training(fraction, seed, nested(train.labels, order, fraction)) for fraction in fractions]
+        order = shuffled(train.ids, groups, seed)
+        found += [Training(fraction, seed, nested(labels, order, fraction)) for fraction in fractions]
     return sorted(found, key=lambda training: training.fraction)
 
 
-def shuffled(ids: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
+def shuffled(ids: np.ndarray, groups: np.ndarray | None, seed: int) -> np.ndarray:
     """The indices (N,) int64 in a random order that depends on seed and ids only; groups (N,) stay together."""
     names = ids if groups is None else np.where(np.equal(groups, ""), ids, groups)
     ranks = [(derive_seed(seed, "learning curve", name), name) for name in names.tolist()]

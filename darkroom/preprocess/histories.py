@@ -25,7 +25,7 @@ _BLOCK = 16_384  # examples at a time
 
 
 class Histories:
-    """See `selection.Examples`; nothing is cleaned, because events that are alike are no copies of each other."""
+    """See `selection.Examples`; nothing is cleaned, because events that are alike are not copies of each other."""
 
     def __init__(self, folder: str | Path, settings: PreprocessConfig):
         self._settings = settings.history

@@ -45,7 +45,7 @@ def measure(counts: Iterable[np.ndarray], wanted: Literal["auto"] | list[int]) -
     """The range that `wanted` selects, and what it does to images with these `counts` of their values.
 
     `counts` (65536,) int64 are those of each training image of more than 8 bits. "auto" is the range of their values,
-    without the lowest and the highest 0.1 %; all 16 bits if that is at least half of them, or if there are no images.
+    without the lowest and the highest 0.1 %; all 16 bits if that is at least half of them, or without images.
     """
     total, spans = np.zeros(2**16, np.int64), []
     for one in counts:

@@ -83,7 +83,7 @@ def descriptors(images: np.ndarray, zoom: float = 1.0) -> np.ndarray:
     """
     height, width = images.shape[1:3]
     channels = images.shape[3]
-    # images.mean(3) gives the same bits in ten times as much time
+    # images.mean(3), identical bit for bit, takes ten times as long
     grey = images.astype(np.float32) @ np.ones(channels, np.float32) / channels
     grey -= grey[:, :1, :1]  # exactly 0 if the image is of a single colour
     most_right, most_down = (min(_MAX_FREQUENCY, side // 2) for side in (width, height))

@@ -86,7 +86,7 @@ def leave_out(samples: Samples, verdicts: Mapping[int, Verdict]) -> Samples:
 def newly_labelled(samples: Samples, verdicts: Mapping[int, Verdict]) -> np.ndarray:
     """Indices (n,) int64 of the unlabelled examples that get a label.
 
-    They must stay in training: the examples that a network chose to have labelled are no random sample to test on.
+    They must stay in training: the examples that a network chose to have labelled are not a random sample to test on.
     """
     chosen = [index for index, verdict in verdicts.items() if verdict.label != NO_LABEL and samples.labels[index] < 0]
     return np.array(sorted(chosen), dtype=np.int64)

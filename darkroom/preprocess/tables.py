@@ -53,7 +53,7 @@ class Tables:
         notices = [splits.notice(self.samples, settings.test_fraction)]
         if copies > MAX_COPIES:
             notices.append(
-                f"{copies:.1%} of the rows have the same values as another one: they are no copies, and are kept"
+                f"{copies:.1%} of the rows have the same values as another one: they are not copies, and are kept"
             )
             first = np.arange(len(rows))
         self.scan = Scan(first, same="same values", difference="")

@@ -1,5 +1,6 @@
-"""What users did: the items in packed histories, and those that a user has had before an example."""
+"""What users did: the items in packed histories, those that a user has had before an example, and what came next."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import SPLITS
+from darkroom.recommend import ranking
+from darkroom.recommend.ranking import SHOWN
 
 USER = "user"  # the column of a split that names whose history it is
 
@@ -15,6 +18,16 @@ def left_out(folder: str | Path, split: str, seen_items: str) -> sparse.csr_arra
     """The items (N, items) bool that are not recommended for the examples of a split, by `evaluate.seen_items`."""
     found = seen(folder, split)
     return found if seen_items == "leave_out" else sparse.csr_array(found.shape, dtype=bool)
+
+
+def hits(folder: str | Path, split: str, scores: Callable[[np.ndarray], np.ndarray], seen_items: str) -> np.ndarray:
+    """(N,) bool: whether the next item of each example of a split is among the first SHOWN; their mean is HR@10.
+
+    `scores` turns some of the histories (n, L) into scores of all items (n, items).
+    """
+    examples = arrays.read_split(folder, split)
+    left = left_out(folder, split, seen_items)
+    return ranking.in_blocks(scores, examples.inputs, np.asarray(examples.labels), left).hits(SHOWN)
 
 
 def seen(folder: str | Path, split: str) -> sparse.csr_array:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from darkroom.core.errors import DarkroomError
-from darkroom.review import lock, result
+from darkroom.review import lock, recommended, result
 from darkroom.review.revision import Revision
 
 FILE = "metrics/learning_curve.json"
@@ -13,7 +13,7 @@ FACTOR = "2"  # times the labels
 
 @dataclass(frozen=True)
 class MoreLabels:
-    """The validation accuracy to expect."""
+    """The validation accuracy to expect, or HR@10 of recommendations."""
 
     labels: int
     accuracy: float
@@ -28,9 +28,10 @@ def find(revision: Revision) -> MoreLabels | None:
         numbers = result.numbers(revision, FILE) or {}
         train = lock.stages(revision).get("train", {})
         data = next((entry.get("md5") for entry in train.get("deps", ()) if entry["path"] == DATA), None)
-        values = [numbers.get(f"expected.{FACTOR}.{name}") for name in ("labels", "accuracy", "low", "high")]
+        key = "accuracy" if f"expected.{FACTOR}.accuracy" in numbers else recommended.KEY
+        values = [numbers.get(f"expected.{FACTOR}.{name}") for name in ("labels", key, "low", "high")]
         if data is None or numbers.get("data_md5") != data or None in values:
             return None
         return MoreLabels(*values, numbers.get("recipe") == lock.recipe(revision))
-    except DarkroomError:  # a broken file is no reason to refuse the review
+    except DarkroomError:  # a broken file is not a reason to refuse the review
         return None

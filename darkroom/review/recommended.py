@@ -11,7 +11,7 @@ from darkroom.recommend.ranking import SHOWN
 from darkroom.review import significance
 from darkroom.review.significance import Difference
 
-RANK = "rank"  # the column
+RANK, FIRST = "rank", "recommended"  # columns: the rank of the label, and the first item
 KEY, NAME = f"hr_at_{SHOWN}", f"HR@{SHOWN}"  # the primary metric
 
 

@@ -17,7 +17,7 @@ from darkroom.core import params
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.review import recommended
-from darkroom.review.recommended import RANK
+from darkroom.review.recommended import FIRST, RANK
 from darkroom.review.revision import Revision
 
 EVALUATE, TRAIN, ROBUSTNESS, EXPORT, DATA = (
@@ -152,6 +152,8 @@ def _csv(
 
     try:
         head, *rows = csv.reader(io.StringIO(contents.decode(), newline=""), strict=True)
+        if RANK in head:
+            head = ["predicted" if name == FIRST else name for name in head]  # as earlier versions called it
         lengths = {len(row) for row in rows if row} - {len(head)}
         if lengths or len(set(head)) < len(head):
             raise broken("has rows of different lengths" if lengths else "has a column twice")

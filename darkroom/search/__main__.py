@@ -21,6 +21,7 @@ from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.core.stage import SYSTEM_REMEDIES
 from darkroom.search import experiments, report, results, running, sampling, storage, trials, winner
+from darkroom.search.measure import of_kind
 from darkroom.search.opened import Opened
 from darkroom.search.words import sentences
 
@@ -120,7 +121,7 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     running.search(study, objective, opened.search, after)
     if opened.search.finalists:
         running.finalists(study, finals, objective, opened.search)
-    found = _collect(opened, study, finals)
+    found = _collect(opened, manifest, study, finals)
     print("\n".join(["", *sentences(found), "", *_next(opened, found["winner"])]))
 
 
@@ -132,13 +133,14 @@ def _experiments(opened: Opened) -> experiments.Experiments | None:
         return None
 
 
-def _collect(opened: Opened, study: optuna.Study, finals: optuna.Study) -> dict[str, Any]:
-    validation = len(arrays.read_split(ARRAYS, "val"))
-    return results.collect(opened.name, opened.file, opened.search, opened.space, study, finals, validation)
+def _collect(opened: Opened, manifest: arrays.Manifest, study: optuna.Study, finals: optuna.Study) -> dict[str, Any]:
+    shared = opened.name, opened.file, opened.search, opened.space
+    measure = of_kind(manifest.kind)
+    return results.collect(*shared, study, finals, measure, len(arrays.read_split(ARRAYS, "val")))
 
 
 def _report(opened: Opened, manifest: arrays.Manifest, output: Path) -> None:
-    found = _collect(opened, *opened.studies(manifest, write=False))
+    found = _collect(opened, manifest, *opened.studies(manifest, write=False))
     if not found["rows"]:
         raise DarkroomError("no trial has finished yet: run the search first.")
     said = sentences(found)
@@ -150,7 +152,7 @@ def _apply(opened: Opened, manifest: arrays.Manifest, number: int, dry_run: bool
     study, finals = opened.studies(manifest, write=False)
     complete = {trial.number: trial for trial in storage.in_state(study, optuna.trial.TrialState.COMPLETE)}
     if number < 0:
-        again = results.retrained(study, finals, opened.search.seeds)
+        again = results.retrained(study, finals, opened.search.seeds, of_kind(manifest.kind))
         if (best := results.winner(again, study, finals, opened.search)) is None:
             raise DarkroomError("there is no winner yet: run the search to its end, or name a trial: --apply 7.")
         number = best

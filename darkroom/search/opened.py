@@ -10,6 +10,7 @@ from darkroom import recipe, schema
 from darkroom.core import arrays, params
 from darkroom.core.errors import DarkroomError
 from darkroom.search import description, space, storage
+from darkroom.search.measure import ACCURACY, of_kind
 
 
 class Opened:
@@ -60,6 +61,8 @@ class Opened:
     def identity(self, manifest: arrays.Manifest) -> dict[str, Any]:
         """What all trials of the search share."""
         measured = {"cost": self.search.cost, "latency": self.search.measures_latency}
+        if (measure := of_kind(manifest.kind)) is not ACCURACY:
+            measured["measure"] = measure.name
         return {**self.space.identity(), **measured, "data": manifest.sha256}
 
     def studies(self, manifest: arrays.Manifest, write: bool) -> tuple[optuna.Study, optuna.Study]:

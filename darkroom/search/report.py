@@ -1,6 +1,7 @@
 """Write the report of a search: results.json, figures as PNG, and a page, index.html, that needs no network."""
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from jinja2 import Environment, StrictUndefined
 from darkroom.core.outputs import new_folder, write_json, write_text
 from darkroom.figures import drawing
 from darkroom.search import figures
+from darkroom.search.measure import NAMED
 from darkroom.search.results import COSTS
 
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _TITLES = {
-    "costs": "Accuracy against size and speed",
+    "costs": "Size and speed",
     "history": "History",
     "importances": "Importance of the parameters",
-    "slices": "Accuracy by parameter",
+    "slices": "By parameter",
 }
 
 
@@ -37,12 +39,19 @@ def page(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[str
     names = [row["parameter"] for row in found["importances"]]
     costs = [cost for cost in COSTS if any(cost in row for row in found["rows"])]
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    rows = sorted(found["rows"], key=lambda row: (-row.get("accuracy", -1), -(row["score"] or 0), row["trial"]))
+    rows = sorted(found["rows"], key=_order)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         found=found,
+        measure=NAMED[found["measure"]],
         sentences=sentences,
         images={_TITLES[name]: images[name] for name in _TITLES if name in images},
         names=names,
         costs={cost: COSTS[cost] for cost in costs},
         rows=rows,
     )
+
+
+def _order(row: Mapping[str, Any]) -> tuple[bool, float, int]:
+    """Complete trials first, and the best first."""
+    score = row.get("estimate", row["score"])
+    return "estimate" not in row, math.inf if score is None else -score, row["trial"]

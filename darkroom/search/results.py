@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from darkroom.search import storage, trials
 from darkroom.search.description import Choices, Range, Search
 from darkroom.search.importance import importances
+from darkroom.search.measure import Measure
 from darkroom.search.running import hours
 from darkroom.search.space import Space
 from darkroom.statistics.intervals import mean_interval, wilson
@@ -28,20 +29,28 @@ WIDE = 8  # ratio of numeric choices from which a figure shows them on a logarit
 
 
 def collect(
-    name: str, file: Path, search: Search, space: Space, study: optuna.Study, finals: optuna.Study, validation: int
+    name: str,
+    file: Path,
+    search: Search,
+    space: Space,
+    study: optuna.Study,
+    finals: optuna.Study,
+    measure: Measure,
+    validation: int,
 ) -> dict[str, Any]:
-    """All numbers of a search; `validation` is the number of validation examples."""
+    """All numbers of a search; scores are of `measure`, on so many validation examples."""
     done = storage.finished(study)
     by_state = {state: [trial for trial in done if trial.state == state] for state in TrialState}
     complete = by_state[TrialState.COMPLETE]
-    again = retrained(study, finals, search.seeds)
-    rows = [_row(trial, again.get(trial.number), search, validation) for trial in done]
+    again = retrained(study, finals, search.seeds, measure)
+    rows = [_row(trial, again.get(trial.number), measure, validation) for trial in done]
     seconds = [trial.user_attrs.get(trials.SECONDS, 0.0) for trial in done]
     return {
         "search": name,
         "file": file.as_posix(),
         "sampler": search.sampler,
         "cost": search.cost,
+        "measure": measure.name,
         "trials": {
             "finished": len(done),
             "complete": len(complete),
@@ -61,13 +70,15 @@ def collect(
         "importances": [
             {"parameter": one.name, "importance": one.value, "chance": one.chance, "matters": one.matters}
             | {"trials": one.trials, "when": one.when, "log": _is_logarithmic(space.parameters[one.name])}
-            for one in importances(study, space)
+            for one in importances(study, space, measure)
         ],
         "rows": rows,
     }
 
 
-def retrained(study: optuna.Study, finals: optuna.Study, seeds: Sequence[int]) -> dict[int, dict[str, Any]]:
+def retrained(
+    study: optuna.Study, finals: optuna.Study, seeds: Sequence[int], measure: Measure
+) -> dict[int, dict[str, Any]]:
     """The finalists with results of at least two of `seeds`, by trial, best mean first.
 
     `low` and `high` bound the mean over seeds (95 %). `gap` is by how much the score in the search exceeds the mean.
@@ -83,7 +94,7 @@ def retrained(study: optuna.Study, finals: optuna.Study, seeds: Sequence[int]) -
     for number, of_seed in scores.items():
         if len(of_seed) > 1 and number in searched:
             values = np.array(list(of_seed.values()))
-            low, high = mean_interval(values).clip(0.0, 1.0).tolist()
+            low, high = mean_interval(values).clip(*measure.bounds).tolist()
             mean = statistics.fmean(of_seed.values())
             rows.append(
                 {"trial": number, "score": searched[number], "mean": mean, "low": low, "high": high}
@@ -112,8 +123,8 @@ def winner(again: Mapping[int, Mapping], study: optuna.Study, finals: optuna.Stu
     possible = [trial for trial in study.best_trials if trial.number in sure or trial.number not in chosen]
     front = {trial.number: trial.values for trial in possible}
     rows = [
-        {"trial": number, "accuracy": again[number]["mean"] if number in again else accuracy, "cost": cost}
-        for number, (accuracy, cost) in front.items()
+        {"trial": number, "estimate": again[number]["mean"] if number in again else score, "cost": cost}
+        for number, (score, cost) in front.items()
     ]
     return knee(rows, "cost")
 
@@ -126,7 +137,7 @@ def _tried(finals: optuna.Study) -> set[tuple[int, int]]:
 
 
 def knee(rows: Sequence[Mapping[str, Any]], cost: str) -> int | None:
-    """The trial at the knee of the Pareto front of accuracy against `cost`: farthest above the line between its ends.
+    """The trial at the knee of the Pareto front of score against `cost`: farthest above the line between its ends.
 
     The cost is taken by its logarithm and both axes are scaled to 0..1. None if there are fewer than three trials on
     the front or none lies above the line. Satopaa et al., "Finding a kneedle in a haystack", 2011.
@@ -134,25 +145,25 @@ def knee(rows: Sequence[Mapping[str, Any]], cost: str) -> int | None:
     front = pareto(rows, cost)
     if len(front) < 3:
         return None
-    x, y = np.log([row[cost] for row in front]), np.array([accuracy(row, cost) for row in front])
+    x, y = np.log([row[cost] for row in front]), np.array([estimate(row, cost) for row in front])
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
     best = int(above.argmax())
     return front[best]["trial"] if above[best] > 1e-9 else None
 
 
 def pareto(rows: Sequence[Mapping[str, Any]], cost: str) -> list[Mapping[str, Any]]:
-    """The rows with an accuracy that no cheaper or equally cheap row reaches, cheapest first."""
+    """The rows with a score that no cheaper or equally cheap row reaches, cheapest first."""
     front: list[Mapping[str, Any]] = []
-    measured = [row for row in rows if row.get(cost) and "accuracy" in row]
-    for row in sorted(measured, key=lambda row: (row[cost], -accuracy(row, cost), row["trial"])):
-        if not front or accuracy(row, cost) > accuracy(front[-1], cost):
+    measured = [row for row in rows if row.get(cost) and "estimate" in row]
+    for row in sorted(measured, key=lambda row: (row[cost], -estimate(row, cost), row["trial"])):
+        if not front or estimate(row, cost) > estimate(front[-1], cost):
             front.append(row)
     return front
 
 
-def accuracy(row: Mapping[str, Any], cost: str) -> float:
-    """The accuracy of a complete trial that goes with a cost: with the int8 latency that of the int8 model."""
-    return row["accuracy"] + (row["int8_change"] if cost == "latency_int8_ms" else 0.0)
+def estimate(row: Mapping[str, Any], cost: str) -> float:
+    """The score of a complete trial that goes with a cost: with the int8 latency that of the int8 model."""
+    return row["estimate"] + (row["int8_change"] if cost == "latency_int8_ms" else 0.0)
 
 
 def saved(pruned: Sequence[FrozenTrial], complete: Sequence[FrozenTrial]) -> float | None:
@@ -175,8 +186,11 @@ def _is_logarithmic(entry: Range | Choices) -> bool:
     return len(numbers) == len(entry.choices) and min(numbers) > 0 and max(numbers) / min(numbers) > WIDE
 
 
-def _row(trial: FrozenTrial, again: Mapping[str, Any] | None, search: Search, validation: int) -> dict[str, Any]:
-    """A trial for the table: the mean over seeds of a finalist, else the score in the search, with an interval."""
+def _row(trial: FrozenTrial, again: Mapping[str, Any] | None, measure: Measure, validation: int) -> dict[str, Any]:
+    """A trial for the table: the mean over seeds of a finalist, else the score in the search, with an interval.
+
+    The interval of one loss is not known: `interval_of` is None.
+    """
     records = trial.user_attrs.get(trials.RECORDS, [])
     row: dict[str, Any] = {
         "trial": trial.number,
@@ -184,19 +198,22 @@ def _row(trial: FrozenTrial, again: Mapping[str, Any] | None, search: Search, va
         "sample": trial.user_attrs.get(trials.SAMPLE, {}),
         "epochs": len(records),
         "training_seconds": trial.user_attrs.get(trials.SECONDS, 0.0),
-        "score": trial.values[0] if trial.values else (records[-1]["val_accuracy"] if records else None),
+        "score": trial.values[0] if trial.values else (measure.score(records[-1]) if records else None),
     }
     if trial.state == TrialState.FAIL:
         row["reason"] = trial.user_attrs[storage.REASON]
     if trial.state == TrialState.COMPLETE:
         summary, exported = trial.user_attrs[trials.SUMMARY], trial.user_attrs.get(trials.EXPORTED, {})
-        low, high = wilson(round(trial.values[0] * validation), validation).tolist()
-        row |= {"accuracy": trial.values[0], "low": low, "high": high, "interval_of": "validation examples"}
+        score = trial.values[0]
+        row |= {"estimate": score, "low": score, "high": score, "interval_of": None}
+        if measure.is_fraction:
+            low, high = wilson(round(score * validation), validation).tolist()
+            row |= {"low": low, "high": high, "interval_of": "validation examples"}
         row |= {"parameters": summary["parameters"], "flops": summary["flops_per_image"], **exported}
         if exported:
             row["int8_change"] = exported["val_accuracy_exported_int8"] - exported["val_accuracy_exported"]
         if again:
             finite = all(map(math.isfinite, (again["low"], again["high"])))
-            row |= {"accuracy": again["mean"], "seeds": len(again["scores"])}
+            row |= {"estimate": again["mean"], "seeds": len(again["scores"])}
             row |= {"low": again["low"], "high": again["high"], "interval_of": "seeds"} if finite else {}
     return row

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from darkroom.core.errors import DarkroomError
 from darkroom.search import storage, trials
 from darkroom.search.description import Search
+from darkroom.search.measure import Measure
 from darkroom.search.trials import Failed, Trials
 
 MAX_FAILURES = 5  # trials that may fail before the first one succeeds
@@ -41,7 +42,7 @@ def search(study: optuna.Study, objective: Trials, settings: Search, after: Afte
         progress.update(min(limit, len(storage.finished(study))))
 
         def finish(study: optuna.Study, trial: FrozenTrial) -> None:
-            tqdm.write(line(trial))
+            tqdm.write(line(trial, objective.measure))
             progress.update(min(limit, len(storage.finished(study))) - progress.n)
             _require_some_success(study)
             after(study, trial)
@@ -71,7 +72,9 @@ def finalists(study: optuna.Study, finals: optuna.Study, objective: Trials, sett
         def finish(finals: optuna.Study, trial: FrozenTrial) -> None:
             if not trial.params:  # nothing was queued for it
                 return
-            tqdm.write(f"trial {trial.params['trial']} again, seed {trial.params['seed']}: {outcome(trial)}")
+            tqdm.write(
+                f"trial {trial.params['trial']} again, seed {trial.params['seed']}: {outcome(trial, objective.measure)}"
+            )
             done = [other.params for other in storage.finished(finals)]
             progress.update(sum(pair in done for pair in wanted) - progress.n)
 
@@ -83,21 +86,22 @@ def hours(done: Iterable[FrozenTrial]) -> float:
     return sum(trial.duration.total_seconds() for trial in done) / 3600
 
 
-def line(trial: FrozenTrial) -> str:
+def line(trial: FrozenTrial, measure: Measure) -> str:
     """A trial in one line."""
     sample = trial.user_attrs.get(trials.SAMPLE, {})
-    return f"trial {trial.number}: {outcome(trial)}; {', '.join(f'{key} {value}' for key, value in sample.items())}"
+    values = ", ".join(f"{key} {value}" for key, value in sample.items())
+    return f"trial {trial.number}: {outcome(trial, measure)}; {values}"
 
 
-def outcome(trial: FrozenTrial) -> str:
+def outcome(trial: FrozenTrial, measure: Measure) -> str:
     """What became of a trial."""
     seconds = f"{trial.user_attrs.get(trials.SECONDS, 0):.1f} s"
     if trial.state == TrialState.COMPLETE:
         cost = f", cost {number(trial.values[1])}" if len(trial.values) > 1 else ""
-        return f"{trial.values[0]:.2%}{cost}, {seconds}"
+        return f"{measure.text(trial.values[0])}{cost}, {seconds}"
     if trial.state == TrialState.PRUNED:
         records = trial.user_attrs[trials.RECORDS]
-        return f"pruned at {records[-1]['val_accuracy']:.2%} after epoch {len(records)}, {seconds}"
+        return f"pruned at {measure.text(measure.score(records[-1]))} after epoch {len(records)}, {seconds}"
     return f"failed: {trial.user_attrs.get(storage.REASON, 'interrupted')}"
 
 

@@ -17,6 +17,7 @@ from darkroom.core.outputs import new_folder, write_json
 from darkroom.models import checkpoints
 from darkroom.search import exported, storage
 from darkroom.search.description import Search
+from darkroom.search.measure import Measure, of_kind
 from darkroom.search.space import Space
 from darkroom.train import augmented, curves, distillation
 from darkroom.train.processes import ALONE
@@ -45,13 +46,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Trials:
-    """The objective of a search: called with a trial, it trains and returns validation accuracy and, if any, cost."""
+    """The objective of a search: called with a trial, it trains and returns the score and, if any, the cost."""
 
     search: Search
     space: Space
     data: Data
     folder: Path  # of the search, for the models of the best trials
     origin: str  # a digest of the code and data, stored with these models
+
+    @property
+    def measure(self) -> Measure:
+        """What trials are compared by."""
+        return of_kind(self.data.manifest.kind)
 
     def __call__(self, trial: Trial) -> tuple[float, ...]:
         """Train one sample. Raises Failed, or TrialPruned if it fell behind."""
@@ -71,8 +77,8 @@ class Trials:
                 trial.set_user_attr(EXPORTED, found)
                 measured |= found
             self._keep(trial, trainer, description, summary)
-        accuracy = float(summary["val_accuracy"])
-        return (accuracy,) if self.search.cost == "none" else (accuracy, float(measured[self.search.cost]))
+        score = self.measure.score(summary)
+        return (score,) if self.search.cost == "none" else (score, float(measured[self.search.cost]))
 
     def finalist(self, samples: Mapping[int, Any]) -> Callable[[Trial], float]:
         """The objective of the finalists: train a trial of `samples` (by its number) with another seed."""
@@ -87,7 +93,7 @@ class Trials:
                 values = self.space.params(samples[number]) | {"seed": seed}
                 trainer = self._train(trial, schema.check(values, f"trial {number}"), None)
                 trial.set_user_attr(SUMMARY, trainer.summary())
-            return float(trainer.summary()["val_accuracy"])
+            return self.measure.score(trainer.summary())
 
         return objective
 
@@ -111,7 +117,7 @@ class Trials:
                 seconds += record.seconds
                 if prune_as is None or not self.search.prunes:
                     continue
-                trial.report(record.val_accuracy, record.epoch)
+                trial.report(self.measure.score(records[-1]), record.epoch)
                 if record.epoch < math.ceil(trainer.settings.epochs) and trial.should_prune():
                     raise optuna.TrialPruned
             return trainer
@@ -122,7 +128,7 @@ class Trials:
     def _keep(self, trial: Trial, trainer: Trainer, description: checkpoints.Description, summary: Mapping) -> None:
         """Keep model and metrics, as the stage train would write them, of a trial that is among the best so far."""
         count = max(1, self.search.finalists)
-        better = [other for other in leading(trial.study, count) if other.values[0] > summary["val_accuracy"]]
+        better = [other for other in leading(trial.study, count) if other.values[0] > self.measure.score(summary)]
         if self.search.cost == "none" and len(better) >= count:
             return
         costs = trainer.costs()
@@ -136,9 +142,9 @@ class Trials:
 
 
 def leading(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """The best complete trials, best accuracy first: `count`, or with two objectives those of the Pareto front.
+    """The best complete trials, best score first: `count`, or with two objectives those of the Pareto front.
 
-    Of a front with more than `count` trials, those are left out that lie closest to their neighbours in accuracy.
+    Of a front with more than `count` trials, those are left out that lie closest to their neighbours in score.
     """
     if len(study.directions) == 1:
         complete = storage.in_state(study, TrialState.COMPLETE)

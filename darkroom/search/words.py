@@ -8,7 +8,8 @@ import numpy as np
 from darkroom.core.spelling import counted
 from darkroom.search import running
 from darkroom.search.importance import LEAST
-from darkroom.search.results import COSTS, accuracy
+from darkroom.search.measure import NAMED, Measure
+from darkroom.search.results import COSTS, estimate
 from darkroom.statistics.intervals import mean_interval
 
 
@@ -30,7 +31,7 @@ def _effort(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _winner(found: Mapping[str, Any]) -> Iterator[str]:
-    number = found["winner"]
+    number, measure = found["winner"], NAMED[found["measure"]]
     if number is None:
         yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
         return
@@ -38,40 +39,41 @@ def _winner(found: Mapping[str, Any]) -> Iterator[str]:
     if number not in again:
         row = next(row for row in found["rows"] if row["trial"] == number)
         yield (
-            f"Trial {number} wins with {row['score']:.2%} validation accuracy in one training with the search's seed: "
-            "an optimistic figure, since it is the best of many."
+            f"Trial {number} wins with a {measure.name} of {measure.text(row['score'])} in one training with the "
+            "search's seed: an optimistic figure, since it is the best of many."
         )
         return
     row = again[number]
     yield (
-        f"Trial {number} wins: {row['mean']:.2%} validation accuracy, mean of {len(row['scores'])} new seeds "
-        f"(95 % interval: {row['low']:.2%} to {row['high']:.2%})."
+        f"Trial {number} wins with a {measure.name} of {measure.text(row['mean'])}, mean of {len(row['scores'])} new "
+        f"seeds (95 % interval: {measure.interval(row['low'], row['high'])})."
     )
     if row["gap"] > 0:
         is_luck = row["score"] > row["high"]
         yield (
-            f"In the search it scored {row['score']:.2%}, {100 * row['gap']:.2f} points more than with new seeds: "
+            f"In the search it reached {measure.text(row['score'])}, better than with new seeds by "
+            f"{measure.difference(row['gap'])} {measure.unit}: "
             + ("the search has overfitted validation by about that much." if is_luck else "no more than seeds vary.")
         )
     else:
-        yield f"In the search it scored {row['score']:.2%}, so the search has not overfitted validation."
+        yield f"In the search it reached {measure.text(row['score'])}, so the search has not overfitted validation."
     for other in found["finalists"]:
         if other["failed"]:
             failures = ", ".join(map(str, other["failed"]))
             yield f"Trial {other['trial']} cannot win: its training failed with {failures} as seed."
         elif other["trial"] != number and found["cost"] == "none":
-            yield _compared(row, other)
+            yield _compared(row, other, measure)
 
 
-def _compared(best: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _compared(best: Mapping[str, Any], other: Mapping[str, Any], measure: Measure) -> str:
     """A sentence on two finalists, by the differences of trainings with the same seed."""
     shared = [seed for seed in best["scores"] if seed in other["scores"]]
     differences = np.array([best["scores"][seed] - other["scores"][seed] for seed in shared])
-    low, high = mean_interval(differences)
+    low, high = mean_interval(differences).tolist()
     verdict = "is worse" if low > 0 else "is not clearly worse"
     return (
-        f"Trial {other['trial']} {verdict}: by {100 * differences.mean():.2f} points "
-        f"({100 * low:.2f} to {100 * high:.2f}) over {len(shared)} seeds."
+        f"Trial {other['trial']} {verdict}: by {measure.difference(differences.mean())} {measure.unit} "
+        f"({measure.difference(low)} to {measure.difference(high)}) over {len(shared)} seeds."
     )
 
 
@@ -96,27 +98,28 @@ def _parameters(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _size(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = {row["trial"]: row for row in found["rows"]}
+    rows, measure = {row["trial"]: row for row in found["rows"]}, NAMED[found["measure"]]
+    title = measure.name.capitalize()
     for cost, number in found["knees"].items():
         if found["cost"] == "none" and cost not in ("latency_ms", "latency_int8_ms"):
             continue  # the search was not for size
         if number is None:
-            yield f"Accuracy against {COSTS[cost]}: there is no knee."
+            yield f"{title} against {COSTS[cost]}: there is no knee."
             continue
         row = rows[number]
         yield (
-            f"Accuracy against {COSTS[cost]}: the knee is trial {number} with {running.number(row[cost])} and "
-            f"{accuracy(row, cost):.2%}. More brings little, less costs much."
+            f"{title} against {COSTS[cost]}: the knee is trial {number} with {running.number(row[cost])} and "
+            f"{measure.text(estimate(row, cost))}. More brings little, less costs much."
         )
-    complete = [row for row in found["rows"] if "accuracy" in row]
+    complete = [row for row in found["rows"] if "estimate" in row]
     if found["cost"] != "none" and complete:
-        best = max(complete, key=lambda row: row["accuracy"])
-        enough = [row for row in complete if row["high"] >= best["low"] and row["accuracy"] <= best["accuracy"]]
+        best = max(complete, key=lambda row: row["estimate"])
+        enough = [row for row in complete if row["high"] >= best["low"] and row["estimate"] <= best["estimate"]]
         least = min(enough, key=lambda row: (row.get(found["cost"], row["parameters"]), row["trial"]))
         if least is not best:
             yield (
-                f"The most accurate is trial {best['trial']} ({best['accuracy']:.2%}); the cheapest whose interval "
-                f"overlaps its own is trial {least['trial']} ({least['accuracy']:.2%})."
+                f"The best is trial {best['trial']} ({measure.text(best['estimate'])}); the cheapest whose interval "
+                f"overlaps its own is trial {least['trial']} ({measure.text(least['estimate'])})."
             )
 
 

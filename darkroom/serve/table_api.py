@@ -52,7 +52,7 @@ class RowPrediction(BaseModel):
     missing: list[str] = Field(description="Columns without a value.")
     unknown: list[str] = Field(description="Columns with a category that no training row had.")
     outside: list[str] = Field(description="Columns with a number outside of the range of the training rows.")
-    ignored: list[str] = Field(description="Names that are no columns of the table.")
+    ignored: list[str] = Field(description="Names that are not columns of the table.")
 
 
 class Prediction(RowPrediction):
@@ -97,7 +97,7 @@ def router(service: Service) -> APIRouter:
     ) -> Response:
         """Send one row as a JSON object by names of columns, several as an array, or CSV with a header.
 
-        A column that is not given, null or empty is missing. Names that are no columns are ignored, and listed.
+        A column that is not given, null or empty is missing. Names that are not columns are ignored, and listed.
         """
         media = media_type(request)
         if media not in (JSON, CSV):

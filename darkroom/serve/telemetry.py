@@ -141,7 +141,7 @@ class Telemetry:
         self._cut.inc(int(cut.sum()))
 
     def recommended(self, found: Sequence[Recommended]) -> None:
-        """Count recommendations. Items are no labels: they are too many."""
+        """Count recommendations. Items are not labels: they are too many."""
         for one in found:
             self._histories.labels("popularity" if one.popular else "history").inc()
             self._items.labels("known").inc(one.known)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit  # scipy.stats, with the same bits, takes half a second to import
+from scipy.special import ndtri, stdtrit  # scipy.stats, identical bit for bit, takes half a second to import
 
 PRIOR = 0.3  # intraclass correlation that counts as much as what one group shows: few errors in few groups show little
 

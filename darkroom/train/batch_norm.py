@@ -15,7 +15,7 @@ def in_parts(network: nn.Module, processes: Processes) -> Iterator[Callable[[], 
     """Yield a function to call after the forward pass of each part; at the end, update the running statistics.
 
     They are updated by the statistics of one part after the other, in the order of the parts: those of the first
-    process come first. So they have the same bits however many processes share the parts.
+    process come first. So they are identical bit for bit however many processes share the parts.
     """
     layers = [
         layer

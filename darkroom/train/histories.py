@@ -43,7 +43,7 @@ class NextItems(Objective):
 
     def loss(self, network: HistoryNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
         """See `Objective.loss`; the inputs are histories (N, L) int64, the targets (N,) their labels."""
-        inputs = sequences.trimmed(batch.inputs)  # a part of a batch may be shorter, and has the same bits in a process
+        inputs = sequences.trimmed(batch.inputs)  # a part of a batch may be shorter, as that of a process is
         mask = inputs != PADDING
         states = network.positions(network.embedding(inputs), mask)
         wanted = following(inputs, batch.targets)[mask]

@@ -1,4 +1,4 @@
-"""Measure a split after an epoch: the processes take turns by blocks, so that a block has the same bits in any."""
+"""Measure a split after an epoch: processes take turns by blocks, so that a block is identical bit for bit in any."""
 
 import math
 from collections.abc import Callable

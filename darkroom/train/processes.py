@@ -44,7 +44,8 @@ class Processes:
     def sum(self, tensors: Iterable[Tensor]) -> None:
         """Replace float32 tensors of one device by their sums over the processes.
 
-        The sums have the same bits in all processes. Those of two processes do not depend on the order of addition.
+        The sums are identical bit for bit in all processes. Those of two processes do not depend on the order of
+        addition.
         """
         if self.count == 1:
             return

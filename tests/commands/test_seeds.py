@@ -57,6 +57,14 @@ def test_each_seed_leaves_a_result_and_all_of_them_a_summary(trained: list[int],
     assert "92.00% ± 2.00% (n = 3)" in capsys.readouterr().out
 
 
+def test_hits_are_called_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.setattr(seeds, "train", lambda seed: {"val_accuracy": 0.1, "hr_at_10": 0.25})
+    seeds.main(["1"])
+    first, last = capsys.readouterr().out.splitlines()
+    assert "test HR@10 25.00%" in first and "test HR@10 25.00%" in last
+    assert result("metrics/seeds.json")["mean"] == 0.25
+
+
 def test_one_seed_has_no_deviation(trained: list[int]):
     seeds.main(["2"])
     assert result("metrics/seeds.json") == {"mean": 0.94, "std": None, "n": 1, "recipe": lock.recipe(WORKSPACE)}

@@ -83,7 +83,7 @@ def test_what_cannot_be_kept_changes_nothing(data: Manifest):
     before = contents()
     for name, add, fact in (
         ("big", False, r"data/teachers/big exists.*--add"),
-        ("other", True, r"data/teachers/other is no teacher yet"),
+        ("other", True, r"data/teachers/other is not a teacher yet"),
         ("big", True, r"has this network already"),
         ("none", False, r"NAME = 'none'"),
         ("../x", False, r"NAME = '\.\./x'"),

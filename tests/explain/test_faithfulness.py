@@ -36,7 +36,7 @@ def test_equal_pixels_are_in_a_random_order_by_the_seed():
     """The spot is as likely to be early as late, wherever it is: the map of zeros has no order of its own."""
     images, targets = np.repeat(spots()[:1], 300, 0), np.ones(300, np.int64)
     maps = {"constant": np.zeros((300, 14, 14), np.float32), "signs": np.full((300, 14, 14), -0.0, np.float32)}
-    maps["signs"][:, ::2] = 0.0  # negative zeros are no other value
+    maps["signs"][:, ::2] = 0.0  # negative zeros are not another value
     curves, again, other = (faithfulness.measure(Spot(), images, targets, maps, *UNSCALED, seed) for seed in (0, 0, 1))
     for name, found in faithfulness.areas(curves).items():
         assert np.array_equal(curves[name], again[name]) and not np.array_equal(curves[name], other[name])

@@ -7,6 +7,7 @@ from PIL import Image
 
 from darkroom.explain import figure
 from darkroom.explain.attribution import METHODS
+from darkroom.explain.selection import Shown
 from darkroom.figures import drawing
 from tests.explain.toys import noise, probabilities
 
@@ -20,7 +21,8 @@ def draw(images: np.ndarray, methods: list[str]) -> Figure:
     maps["occlusion"][0] = 0  # no window changes the prediction
     predicted = probabilities([0.9, 0.8, 0.4], [0, 2, 1])
     kinds = ["confident and correct", "confident and incorrect", "confident and incorrect"]
-    return figure.draw(images, np.array([0, 1, 1]), predicted, kinds, maps, scores(methods), STATEMENTS, CLASSES)
+    shown = Shown(np.arange(3), predicted, kinds, maps, scores(methods), STATEMENTS)
+    return figure.draw(images, np.array([0, 1, 1]), shown, CLASSES)
 
 
 def scores(methods: list[str], low: float | None = 0.2, high: float | None = 0.3) -> dict[str, float | None]:
@@ -28,6 +30,13 @@ def scores(methods: list[str], low: float | None = 0.2, high: float | None = 0.3
     bounds = {"": 0.25, "_low": low, "_high": high}
     names = (f"{method}_{curve}" for method in (*methods, "random") for curve in ("deletion", "insertion"))
     return {"faithfulness_images": 1200} | {name + end: value for name in names for end, value in bounds.items()}
+
+
+def draw_one(name: str, known: dict) -> Figure:
+    """One uncertain image of a class, without maps."""
+    return figure.draw(
+        noise(1), np.array([0]), Shown(np.array([0]), np.ones((1, 1)), ["uncertain"], {}, known, ()), (name,)
+    )
 
 
 def test_a_row_has_the_image_its_maps_and_the_prediction():
@@ -47,7 +56,7 @@ def test_a_row_has_the_image_its_maps_and_the_prediction():
 
 def test_unknown_intervals_are_left_out():
     unknown = scores([], None, None)
-    drawn = figure.draw(noise(1), np.array([0]), np.ones((1, 1)), ["uncertain"], {}, unknown, (), ("a",))
+    drawn = draw_one("a", unknown)
     assert "↓ 0.25 ↑ 0.25" in " ".join(drawn.texts[1].get_text().split())
 
 
@@ -83,7 +92,7 @@ def test_the_same_figure_has_the_same_bytes(tmp_path: Path):
 
 
 def test_a_wide_name_ends_before_the_image(tmp_path: Path):
-    drawn = figure.draw(noise(1), np.array([0]), np.ones((1, 1)), ["uncertain"], {}, scores([]), (), ("W" * 40,))
+    drawn = draw_one("W" * 40, scores([]))
     drawing.save(drawn, tmp_path / "a.png")
     below = round((1 - drawn.axes[0].get_position().y1) * drawn.bbox.height)
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("L"))[below:]  # below the titles

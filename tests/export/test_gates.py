@@ -8,7 +8,7 @@ from onnx import helper
 
 from darkroom.bundle import classifier
 from darkroom.core.errors import DarkroomError
-from darkroom.export import gates
+from darkroom.export import dynamic, gates
 from darkroom.export.config import Int8Config
 from darkroom.export.graph import contents
 from darkroom.export.resizing import RESIZED
@@ -261,6 +261,6 @@ def test_int8_that_must_fail_is_measured_on_some_large_images_only(monkeypatch):
 
 def test_the_speedup_is_the_median_ratio_of_thread_times(monkeypatch):
     ticks = iter(np.cumsum([0, 6, 1, 2] * 15).tolist())  # in each round, fp32 takes 6 and int8 takes 2
-    monkeypatch.setattr(gates.time, "thread_time", lambda: next(ticks))
+    monkeypatch.setattr(dynamic.time, "thread_time", lambda: next(ticks))
     model = bundles.model(3, 1)
     assert gates.measure_speedup({"fp32": model, "int8": model}, np.zeros((1, 4, 4, 1), np.uint8)) == 3.0

@@ -10,6 +10,7 @@ import pytest
 from darkroom.core.arrays import Split
 from darkroom.label import __main__ as command
 from darkroom.label import examples
+from tests import histories
 from tests.label import projects
 from tests.label.projects import answer
 
@@ -159,3 +160,10 @@ def test_a_packed_example_of_any_split_is_found(tmp_path: Path, monkeypatch: pyt
     assert (packed.label("cat/train0.png"), packed.label(projects.ids(1)[0]), packed.label("gone")) == ("cat", "", "")
     assert packed.pixels("dog/test1.png").shape == (*projects.SIZE, 3) and "gone" not in packed
     assert isinstance(packed.splits["unlabelled"], Split) and np.all(packed.splits["unlabelled"].labels == -1)
+
+
+def test_histories_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    histories.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"^label: the page shows images .* Films has histories: "):
+        command.main(["--by", "anna"])

@@ -10,7 +10,7 @@ LABELS, WANTED = np.array([10, 20, 40]), np.array([40.0, 400.0])
 
 def drawn(incorrect: list[int], a: float = 1.0, b: float = 0.5, c: float = 0.0, title: str = "Toy") -> Figure:
     found = Fit(Curve(a, b, c), *(np.array(values) for values in ([0.1, 0.05], [0.05, 0.0], [0.2, 0.2])))
-    return figure.draw(LABELS, np.array(incorrect), 100, WANTED, found, title)
+    return figure.draw(LABELS, np.array(incorrect), 100, WANTED, found, title, "accuracy")
 
 
 def legend(found: Figure) -> list[str]:

@@ -81,7 +81,7 @@ def test_rare_categories_are_unknown():
 
 def test_the_latest_rows_are_held_out_by_time():
     found = packed(rows(), time="t")
-    assert found.schema.names == ["x", "c"]  # the time is no input
+    assert found.schema.names == ["x", "c"]  # the time is not an input
     number = {
         split: [int(one.partition("/")[2]) for one in getattr(found, split).ids.tolist()]
         for split in ("train", "val", "test")

@@ -113,7 +113,7 @@ def test_rooms_import_one_way():
         used = {room(file) for name in imported_names(path) for file in files_of(name) - HARMLESS}
         graph.setdefault(room(path), set()).update(used - {room(path)})
     assert list(TopologicalSorter(graph).static_order())  # raises CycleError
-    assert sum(map(len, graph.values())) <= 172, graph  # each script and command counts as a room of its own
+    assert sum(map(len, graph.values())) <= 173, graph  # each script and command counts as a room of its own
 
 
 def _files(folder: str) -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from darkroom.core import arrays
 from darkroom.core.outputs import read_json
@@ -15,6 +16,7 @@ from darkroom.models.inference import predict
 from darkroom.recommend import histories, ranking
 from stages import evaluate, explain, robustness
 from tests.histories import make, train
+from tests.repository import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,13 @@ def test_the_metrics_are_those_of_the_ranks(project: Path):
         assert found[f"hr_at_{k}"] == pytest.approx((ranks <= k).mean())
         assert found[f"hr_at_{k}_low"] <= found[f"hr_at_{k}"] <= found[f"hr_at_{k}_high"]
     assert found["mrr"] == pytest.approx((1 / ranks).mean()) and found["samples"] == len(rows)
-    assert found["accuracy"] == np.mean([row["label"] == row["predicted"] for row in rows]) == found["hr_at_1"]
+    assert found["accuracy"] == np.mean([row["label"] == row["recommended"] for row in rows]) == found["hr_at_1"]
+
+
+def test_no_confusion_matrix_of_all_items_is_drawn(project: Path):
+    plots = [plot for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"] for plot in entry.values()]
+    confusions = [plot for plot in plots if plot["template"].startswith("confusion")]
+    assert confusions and not {plot["x"] for plot in confusions} & set(table("metrics/predictions.csv")[0])
 
 
 def test_the_baselines_are_measured_on_the_same_users(project: Path):
@@ -96,7 +104,7 @@ def test_explanations_are_of_items_that_may_be_recommended(project: Path):
     page = Path("metrics/explain/attributions.html").read_text(encoding="utf-8")
     assert "Which events the network uses" in page and "Title of film 3" in page
     answers = re.findall(r"recommended</th><td>Title of (.*?) → Title of (.*?), ", page)
-    expected = {(row["label"], row["predicted"]) for row in table("metrics/predictions.csv")}
+    expected = {(row["label"], row["recommended"]) for row in table("metrics/predictions.csv")}
     assert answers and set(answers) <= expected
     found = read_json("metrics/explain.json")
     assert 0 <= found["leave_one_out_deletion"] <= 1 and found["faithfulness_steps"] == 10

@@ -6,6 +6,7 @@ import numpy as np
 
 from darkroom.core import arrays
 from darkroom.recommend import histories
+from darkroom.recommend.ranking import SHOWN
 from tests.histories import events, write
 
 
@@ -42,3 +43,13 @@ def test_contents_of_padded_histories():
     assert histories.contents(inputs, 3).toarray().tolist() == [[True, False, True], [False] * 3]
     with_labels = histories.contents(inputs, 3, np.array([1, 0])).toarray().tolist()
     assert with_labels == [[True] * 3, [True, False, False]]
+
+
+def test_hits_are_counted_without_what_a_user_has_had(tmp_path: Path):
+    write(tmp_path, events(items=30))
+    test = arrays.read_split(tmp_path, "test")
+    scores = np.random.default_rng(0).random((len(test), 30)).astype(np.float32)
+    left_out = histories.seen(tmp_path, "test").toarray()
+    better = (scores > scores[np.arange(len(test)), test.labels][:, None]) & ~left_out
+    found = histories.hits(tmp_path, "test", lambda inputs: scores, "leave_out")
+    assert found.tolist() == (better.sum(1) < SHOWN).tolist() and 0 < found.mean() < 1

@@ -32,6 +32,8 @@ def write(folder: Path, ranks: Sequence[int], lr: float = 0.1, **columns: Sequen
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, OLD)
+    reviewed.edit(tmp_path / result.PREDICTIONS, "predicted", "recommended")  # an earlier version wrote the former
+    reviewed.lock(tmp_path)
     reviewed.commit(tmp_path, "old")
     write(tmp_path, NEW, lr=0.2)
     reviewed.commit(tmp_path, "new")

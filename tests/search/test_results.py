@@ -12,12 +12,13 @@ from darkroom.models import checkpoints
 from darkroom.search import exported, results, words
 from darkroom.search.description import Choices, Range, Search
 from darkroom.search.importance import importances
+from darkroom.search.measure import ACCURACY, LOSS
 from darkroom.search.space import Space
 from tests import trainings
 
 
 def row(trial: int, cost: float, accuracy: float) -> dict:
-    return {"trial": trial, "parameters": cost, "accuracy": accuracy}
+    return {"trial": trial, "parameters": cost, "estimate": accuracy}
 
 
 def test_the_front_has_no_row_that_a_cheaper_one_reaches():
@@ -35,8 +36,8 @@ def test_the_knee_is_farthest_above_the_line():
 
 def test_the_accuracy_of_the_int8_model_goes_with_its_latency():
     one = {**row(0, 1, 0.9), "int8_change": -0.02}
-    assert results.accuracy(one, "latency_int8_ms") == pytest.approx(0.88)
-    assert results.accuracy(one, "latency_ms") == 0.9
+    assert results.estimate(one, "latency_int8_ms") == pytest.approx(0.88)
+    assert results.estimate(one, "latency_ms") == 0.9
 
 
 def test_saved_seconds_are_those_of_the_epochs_not_trained():
@@ -67,7 +68,7 @@ def won(finals: optuna.Study) -> tuple[int | None, dict]:
     for score in (0.9, 0.8):
         study.add_trial(create_trial(value=score))
     search = Search(trials=2, finalists=2, seeds=[1, 2, 3], parameters={"train.lr": [0.1, 0.2]})
-    again = results.retrained(study, finals, search.seeds)
+    again = results.retrained(study, finals, search.seeds, ACCURACY)
     return results.winner(again, study, finals, search), again
 
 
@@ -85,7 +86,11 @@ def test_a_finalist_without_all_seeds_does_not_win():
 
 def test_a_failed_seed_is_told():
     _, again = won(finals_of(*((0, seed, 0.7) for seed in (1, 2, 3)), (1, 1, 0.9), (1, 2, 0.9), (1, 3, None)))
-    said = list(words._winner({"winner": 0, "finalists": list(again.values()), "rows": [], "cost": "none"}))
+    said = list(
+        words._winner(
+            {"winner": 0, "finalists": list(again.values()), "rows": [], "cost": "none", "measure": ACCURACY.name}
+        )
+    )
     assert any("Trial 1 cannot win" in sentence and "3" in sentence for sentence in said)
 
 
@@ -125,14 +130,14 @@ def study_of(count: int) -> tuple[optuna.Study, Space]:
 
 
 def test_the_parameter_that_matters_is_told_from_those_that_do_not():
-    found = {one.name: one for one in importances(*study_of(60))}
+    found = {one.name: one for one in importances(*study_of(60), ACCURACY)}
     assert next(iter(found)) == "lr" and found["lr"].matters and found["lr"].value > 0.7
     assert [found[name].matters for name in ("other", "name", "dropout")] == [False] * 3
     assert found["dropout"].trials == 30 and found["dropout"].when == {"name": ["b"]} and found["lr"].trials == 60
 
 
 def test_few_trials_say_nothing_of_parameters():
-    assert {one.matters for one in importances(*study_of(9))} == {None}
+    assert {one.matters for one in importances(*study_of(9), ACCURACY)} == {None}
 
 
 def test_the_sentences_name_what_matters_and_what_does_not():
@@ -177,3 +182,8 @@ def _normalised(split, description) -> torch.Tensor:
     images = torch.from_numpy(split.inputs).movedim(-1, 1).float() / 255
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (description.mean, description.std))
     return (images - mean) / std
+
+
+def test_a_lower_loss_is_a_better_score():
+    assert LOSS.score({"val_loss": 2.0}) > LOSS.score({"val_loss": 3.0}) and LOSS.text(-2.0) == "2.0000"
+    assert LOSS.interval(-3.0, -2.5) == "2.5000 to 3.0000" and ACCURACY.interval(0.5, 0.75) == "50.00% to 75.00%"
