@@ -43,7 +43,7 @@ def main() -> None:
         fold = folds.assign(train.ids, labels, None, chosen.folds, seed)
         for indices, found, _ in out_of_sample(mislabelled, val, manifest, *recipe_of, fold):
             logits[indices] = found
-        margins, suspected = label_errors.suspicion(probabilities(logits), labels)
+        margins, suspected, _ = label_errors.suspicion(probabilities(logits), labels)
         top = np.argsort(-margins, kind="stable")[: round(chosen.top * len(train))]
         recalls.append(np.isin(flipped, top).mean())
         precision = np.isin(np.flatnonzero(suspected), flipped).mean()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -43,12 +44,25 @@ def generate(folder: Path, start: int, count: int, side: int) -> None:
         image.save(folder / f"class_{number % CLASSES}" / f"{number:07}.jpg", quality=90)
 
 
-def stage(name: str, folder: Path) -> tuple[float, float]:
-    """Run a stage in `folder`; return its seconds and its peak memory in MB (10**6 bytes)."""
+class Cost(NamedTuple):
+    """What a process took."""
+
+    seconds: float
+    memory: float  # its peak, MB (10**6 bytes)
+    cpu: float  # seconds, user and system
+
+
+def stage(name: str, folder: Path) -> Cost:
+    """The cost of a stage that runs in `folder`."""
+    return command(f"stages.{name}", folder)
+
+
+def command(module: str, folder: Path, *arguments: str) -> Cost:
+    """The cost of a module that runs in `folder`."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", f"stages.{name}"],
+        [sys.executable, "-m", module, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
         stdout=subprocess.DEVNULL,
@@ -56,8 +70,8 @@ def stage(name: str, folder: Path) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)  # subprocess does not give the usage of one process
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"benchmarks.preprocess: {name} ended with exit code {process.returncode}.")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6
+        sys.exit(f"benchmarks.preprocess: {module} ended with exit code {process.returncode}.")
+    return Cost(time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6, usage.ru_utime + usage.ru_stime)
 
 
 def main() -> None:
@@ -80,7 +94,7 @@ def main() -> None:
         for count in sorted(set(chosen.counts)):
             generate(folder / "data/datasets/generated", existing, count, chosen.side)
             existing = count
-            measured.append((count, *stage("fetch", folder), *stage("preprocess", folder)))
+            measured.append((count, *stage("fetch", folder)[:2], *stage("preprocess", folder)[:2]))
 
     with_recipe = f", recipe {chosen.recipe}" if chosen.recipe else ""
     print(f"JPEGs of {chosen.side} x {chosen.side} RGB{with_recipe}; {processor.describe()}\n")

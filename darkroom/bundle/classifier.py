@@ -15,7 +15,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -171,13 +171,20 @@ def predict(bundle: Bundle, images: np.ndarray, batch_size: int = 500) -> tuple[
 
 def answers(session: InferenceSession, images: np.ndarray, batch_size: int = 500) -> tuple[np.ndarray, np.ndarray]:
     """As `predict`, for a model that is not in a bundle yet."""
+    found = [outputs for _, outputs in batches(session, images, batch_size)]
+    logits, probabilities = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return logits, probabilities
+
+
+def batches(
+    session: InferenceSession, images: np.ndarray, batch_size: int = 500
+) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """The parts of `answers`, one at a time: which of the images, and their logits and probabilities (n, K)."""
     batch_size = min(batch_size, max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
     starts = tqdm(range(0, len(images), batch_size), desc="exported model", unit="batch", leave=False, disable=None)
-    batches = [
-        session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images[start : start + batch_size])}) for start in starts
-    ]
-    logits, probabilities = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return logits, probabilities
+    for start in starts:
+        rows = slice(start, start + batch_size)
+        yield rows, session.run(OUTPUTS, {INPUT: np.ascontiguousarray(images[rows])})
 
 
 def decode_image(manifest: Manifest, contents: bytes) -> np.ndarray:

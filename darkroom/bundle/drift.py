@@ -58,12 +58,19 @@ def reference_by(features: Sequence[str], measured: np.ndarray, probabilities: n
 
     A value that is missing is -inf, and has a bin of its own if there are any.
     """
-    described, fixed = {}, {"class": np.arange(1, probabilities.shape[1]), "unknown": np.ones(1)}
-    for feature, values in _values(features, measured, probabilities).items():
+    return described(features, measured, probabilities.max(1), probabilities.argmax(1), probabilities.shape[1])
+
+
+def described(
+    features: Sequence[str], measured: np.ndarray, confidence: np.ndarray, predicted: np.ndarray, classes: int
+) -> dict[str, Any]:
+    """As `reference_by`, given the largest probability (N,) of each example and its class (N,), of so many classes."""
+    found, fixed = {SAMPLES: len(measured)}, {"class": np.arange(1, classes), "unknown": np.ones(1)}
+    for feature, values in _values(features, measured, confidence, predicted).items():
         edges = fixed[feature] if feature in fixed else _edges(values)
         counts = stability.binned(edges, values)
-        described[feature] = {"edges": edges.tolist(), "fractions": (counts / len(values)).tolist()}
-    return {SAMPLES: len(measured), **described}
+        found[feature] = {"edges": edges.tolist(), "fractions": (counts / len(values)).tolist()}
+    return found
 
 
 def require_reference(given: Mapping[str, Any], classes: int, kind: str = "image") -> None:
@@ -125,7 +132,8 @@ class Watch:
 
     def see(self, measured: np.ndarray, probabilities: np.ndarray) -> None:
         """Add n examples, oldest first: the features `measured` (n,) or (n, F), and probabilities (n, K)."""
-        size, values = len(self._window), _values(self.features, measured, probabilities)
+        size = len(self._window)
+        values = _values(self.features, measured, probabilities.max(1), probabilities.argmax(1))
         bins = [stability.bins(self._edges[feature], values[feature]) for feature in self.features]
         added = np.column_stack(bins) + self._starts
         with self._lock:
@@ -170,9 +178,11 @@ class Watch:
         return dict(zip(self.features, np.split(self._counts.copy(), self._starts[1:]), strict=True))
 
 
-def _values(features: Sequence[str], measured: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+def _values(
+    features: Sequence[str], measured: np.ndarray, confidence: np.ndarray, predicted: np.ndarray
+) -> dict[str, np.ndarray]:
     """One number per image, by feature. Confidence has four digits: further ones depend on the machine's rounding."""
-    confidence = probabilities.max(1).astype(np.float64).round(4)
+    confidence = confidence.astype(np.float64).round(4)
     columns = [measured] if measured.ndim == 1 else list(measured.T)
-    found = [*columns, confidence, probabilities.argmax(1)] if features[-1] == "class" else [*columns, confidence]
+    found = [*columns, confidence, predicted] if features[-1] == "class" else [*columns, confidence]
     return dict(zip(features, found, strict=True))

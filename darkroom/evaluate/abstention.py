@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import betainc
 
 from darkroom.core.spelling import counted
+from darkroom.evaluate.probabilities import Table, largest
 from darkroom.statistics.groups import independent_fraction
 from darkroom.statistics.intervals import fraction_interval
 
@@ -64,12 +65,12 @@ def threshold(
 
 
 def fit(
-    probabilities: np.ndarray, labels: np.ndarray, target: float, certainty: float, groups: np.ndarray | None = None
+    probabilities: Table, labels: np.ndarray, target: float, certainty: float, groups: np.ndarray | None = None
 ) -> dict[str, float | None]:
     """The `threshold` for probabilities (N, K) of labels (N,) int64 and groups (N,), and what it was fitted with."""
-    correct = probabilities.argmax(1) == labels
+    confidence, predicted = largest(probabilities)
     return {
-        "threshold": threshold(probabilities.max(1), correct, target, certainty, groups),
+        "threshold": threshold(confidence, predicted == labels, target, certainty, groups),
         "target_accuracy": target,
         "target_confidence": certainty,
         "validation_examples": len(labels),

@@ -8,16 +8,16 @@ import math
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import gammaincinv, log_softmax
+from scipy.special import gammaincinv
 
 from darkroom.evaluate import calibration_error
-from darkroom.models.inference import probabilities
+from darkroom.evaluate.probabilities import Probabilities, Table
+from darkroom.models.logits import by_rows
 
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 _PRECISION = {"xatol": 1e-6}
 # Of twice the logarithm of the likelihood ratio: the 95 % quantile of chi-squared with one degree of freedom
 _SIGNIFICANT = 2 * gammaincinv(0.5, 0.95)
-_VALUES = 2**20  # logits in memory at a time, as float64
 _ADDED = 2  # correct predictions, and as many incorrect ones
 
 
@@ -31,17 +31,12 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     added incorrect prediction, the second most probable class is the label. Fit it on examples outside the training and
     test sets. The temperature does not change the most probable class of any example.
     """
-    rows = max(1, _VALUES // logits.shape[1])
-    parts = [slice(start, start + rows) for start in range(0, len(logits), rows)]
-    classes = np.concatenate([np.column_stack([labels[part], _two_largest(logits[part])]) for part in parts])
+    classes = np.column_stack([labels, by_rows(_two_largest, logits)])
 
     def losses(temperature: float) -> np.ndarray:
         """The sums (2,) of the cross-entropies in nats: of the examples, and with those that are added."""
-        terms = [
-            np.take_along_axis(-log_softmax(logits[part].astype(np.float64) / temperature, axis=1), classes[part], 1)
-            for part in parts
-        ]
-        own, first, second = np.ascontiguousarray(np.concatenate(terms).T)
+        terms = by_rows(lambda block, of: _losses(block.astype(np.float64) / temperature, of), logits, classes)
+        own, first, second = np.ascontiguousarray(terms.T)
         return own.sum() + np.array([0, _ADDED * (first.mean() + second.mean())])
 
     bounds = (math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE))
@@ -59,14 +54,15 @@ def summary(
     the examples of the squared error summed over all K probabilities, so 0..2 (Brier, "Verification of forecasts
     expressed in terms of probability", 1950). The loss is the mean cross-entropy in nats.
     """
-    calibrated, uncalibrated = probabilities(logits / temperature), probabilities(logits)
+    calibrated, uncalibrated = Probabilities(logits, temperature), Probabilities(logits)
+    losses = by_rows(lambda block, of: _losses((block / temperature).astype(np.float64), of), logits, labels[:, None])
     return {
         "temperature": temperature,
         **calibration_error.summary(calibrated, labels, groups),
         "expected_calibration_error_uncalibrated": calibration_error.of_confidence(uncalibrated, labels),
         "brier_score": _brier_score(calibrated, labels),
         "brier_score_uncalibrated": _brier_score(uncalibrated, labels),
-        "loss_calibrated": _loss(logits / temperature, labels),
+        "loss_calibrated": float(losses[:, 0].mean()),
     }
 
 
@@ -75,10 +71,10 @@ def diagram(logits: np.ndarray, labels: np.ndarray, temperature: float) -> pd.Da
 
     The rows of `calibration_error.reliability`; the column `probabilities` is uncalibrated or calibrated.
     """
-    scaled = {"uncalibrated": logits, "calibrated": logits / temperature}
+    scaled = {"uncalibrated": 1.0, "calibrated": temperature}
     return pd.concat(
-        calibration_error.reliability(probabilities(some), labels).assign(probabilities=name)
-        for name, some in scaled.items()
+        calibration_error.reliability(Probabilities(logits, one), labels).assign(probabilities=name)
+        for name, one in scaled.items()
     )
 
 
@@ -89,10 +85,16 @@ def _two_largest(logits: np.ndarray) -> np.ndarray:
     return np.column_stack([first, others.argmax(1)])
 
 
-def _brier_score(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    of_label = probabilities[np.arange(len(labels)), labels]
-    return float(((probabilities**2).sum(1) - 2 * of_label + 1).mean())
+def _losses(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The cross-entropies (n, c) in nats of logits (n, K) float64 for classes (n, c) int64."""
+    shifted = logits - logits.max(1, keepdims=True)
+    return np.log(np.exp(shifted).sum(1, keepdims=True)) - np.take_along_axis(shifted, classes, 1)
 
 
-def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    return float(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+def _brier_score(probabilities: Table, labels: np.ndarray) -> float:
+    squares, of_label = by_rows(_squares, probabilities, labels)
+    return float((squares - 2 * of_label + 1).mean())
+
+
+def _squares(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (probabilities**2).sum(1), probabilities[np.arange(len(labels)), labels]

@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from darkroom.core.randomness import numpy_generator
+from darkroom.evaluate.probabilities import Table, largest
+from darkroom.models.logits import by_rows
 from darkroom.statistics.groups import independent_fraction
 
 BINS = 15  # as in the paper
 RESAMPLES = 2000
 
 
-def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
+def summary(probabilities: Table, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, float]:
     """The expected calibration error, its 95 % interval, its value by chance, and two other versions.
 
     `expected_calibration_error` is that of the paper, over bins of equal width. `_null` is what a calibrated classifier
@@ -29,7 +31,8 @@ def summary(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | 
     the bootstrap overestimates it where the classifier is nearly calibrated. Examples of groups (N,) text ("": in none)
     count as fewer independent ones in all draws.
     """
-    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
+    confidence, predicted = largest(probabilities)
+    correct = predicted == labels
     return {
         **of_predictions(confidence, correct, groups),
         "expected_calibration_error_equal_mass": _error(confidence, correct, _equal_mass(confidence)),
@@ -50,23 +53,31 @@ def of_predictions(confidence: np.ndarray, correct: np.ndarray, groups: np.ndarr
     }
 
 
-def of_confidence(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def of_confidence(probabilities: Table, labels: np.ndarray) -> float:
     """The expected calibration error over bins of equal width."""
-    confidence = probabilities.max(1)
-    return _error(confidence, probabilities.argmax(1) == labels, _equal_width(confidence))
+    confidence, predicted = largest(probabilities)
+    return _error(confidence, predicted == labels, _equal_width(confidence))
 
 
-def classwise(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def classwise(probabilities: Table, labels: np.ndarray) -> float:
     """The mean over the K classes of the calibration error of the class's probability, over bins of equal width."""
-    columns = probabilities.T
-    return float(
-        np.mean([_error(column, labels == index, _equal_width(column)) for index, column in enumerate(columns)])
-    )
+    classes = probabilities.shape[1]
+    predicted, first = np.zeros(classes * BINS), np.arange(classes) * BINS
+
+    def add(block: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """The cell (n,) of a class and a bin in which each label's probability is."""
+        cells = _equal_width(block) + first
+        np.add.at(predicted, cells.reshape(-1), block.reshape(-1))  # one after the other, whatever the blocks
+        return cells[np.arange(len(own)), own]
+
+    observed = np.bincount(by_rows(add, probabilities, labels), minlength=len(predicted))
+    return float(np.mean(np.abs(predicted - observed).reshape(classes, BINS).sum(1) / len(labels)))
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+def reliability(probabilities: Table, labels: np.ndarray) -> pd.DataFrame:
     """One row per non-empty bin of the confidence: mean confidence, accuracy, and number of images."""
-    return binned(probabilities.max(1), probabilities.argmax(1) == labels)
+    confidence, predicted = largest(probabilities)
+    return binned(confidence, predicted == labels)
 
 
 def binned(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:

@@ -18,8 +18,10 @@ from darkroom.evaluate import (
 )
 from darkroom.evaluate.config import EvaluateConfig
 from darkroom.evaluate.found import Found
+from darkroom.evaluate.probabilities import Probabilities
 from darkroom.models.checkpoints import Trained
-from darkroom.models.inference import predict, probabilities
+from darkroom.models.inference import predict
+from darkroom.models.logits import by_rows
 
 KINDS: dict[str, ModuleType] = {"image": image_examples, "text": text_examples, "table": table_examples}
 
@@ -38,7 +40,8 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
     summary = metrics.summary(logits, test.labels, settings.top_k, groups)
     if settings.test_time_flip and manifest.kind == "image":
         flipped = predict(network, test.inputs[:, :, ::-1], manifest.mean, manifest.std)
-        summary["accuracy_test_time_flip"] = metrics.accuracy(logits + flipped, test.labels)
+        predicted = by_rows(lambda some, others: (some + others).argmax(1), logits, flipped)
+        summary["accuracy_test_time_flip"] = float((predicted == test.labels).mean())
     fitted = confidence.fit(val_logits, val.labels, settings, arrays.read_columns("data/arrays", "val").get("group"))
     strange = kind.stand_ins(test.inputs)
     others = {name: predict(network, inputs, manifest.mean, manifest.std) for name, inputs in strange.items()}
@@ -47,7 +50,7 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
     unknown = predict(network, outside.inputs, manifest.mean, manifest.std) if outside else logits[:0]
     tables, found = out_of_scope.measure(logits, unknown, fitted["temperature"])
     summary |= found
-    calibrated = probabilities(logits / fitted["temperature"])
+    calibrated = Probabilities(logits, fitted["temperature"])
     risks = risk.measure(calibrated, test.labels, kind.positive(manifest.classes), settings.cost, sliced, groups)
     summary |= risks.summary
     fitted |= risks.decision

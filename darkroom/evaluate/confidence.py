@@ -13,7 +13,7 @@ import pandas as pd
 
 from darkroom.evaluate import abstention, calibration, conformal, out_of_distribution
 from darkroom.evaluate.config import EvaluateConfig
-from darkroom.models.inference import probabilities
+from darkroom.evaluate.probabilities import Probabilities
 
 
 def fit(
@@ -21,7 +21,7 @@ def fit(
 ) -> dict[str, Any]:
     """The contents of models/calibration.json, from the logits, labels and groups of the validation set."""
     temperature = calibration.fit_temperature(logits, labels)
-    calibrated = probabilities(logits / temperature)
+    calibrated = Probabilities(logits, temperature)
     return {
         "temperature": temperature,
         **abstention.fit(calibrated, labels, settings.target_accuracy, settings.confidence, groups),
@@ -38,9 +38,10 @@ def summary(
 ) -> dict[str, float | None]:
     """The metrics of the test set with what was `fitted`; `others` are the logits of the `stand_ins` by kind."""
     temperature, threshold = fitted["temperature"], fitted["threshold"]
-    calibrated = probabilities(logits / temperature)
-    confidence, correct = calibrated.max(1), calibrated.argmax(1) == labels
-    strange = {kind: probabilities(some / temperature).max(1) for kind, some in others.items()}
+    calibrated = Probabilities(logits, temperature)
+    confidence, predicted = calibrated.largest
+    correct = predicted == labels
+    strange = {kind: Probabilities(some, temperature).largest[0] for kind, some in others.items()}
     return {
         **calibration.summary(logits, labels, temperature, groups),
         **abstention.summary(confidence, correct, threshold, groups),
@@ -57,10 +58,11 @@ def tables(
     groups: np.ndarray | None = None,
 ) -> dict[str, pd.DataFrame]:
     """The tables of the test set by file name."""
-    calibrated = probabilities(logits / fitted["temperature"])
+    calibrated = Probabilities(logits, fitted["temperature"])
+    confidence, predicted = calibrated.largest
     return {
         "reliability.csv": calibration.diagram(logits, labels, fitted["temperature"]),
-        "risk_coverage.csv": abstention.curve(calibrated.max(1), calibrated.argmax(1) == labels),
+        "risk_coverage.csv": abstention.curve(confidence, predicted == labels),
         "conformal.csv": conformal.per_class(calibrated, labels, fitted["conformal"], classes, groups),
     }
 

@@ -20,12 +20,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import betainc
 
+from darkroom.evaluate.probabilities import Table, largest, of_labels
+from darkroom.models.logits import by_rows
 from darkroom.statistics.groups import independent_fraction, unit_sums
 from darkroom.statistics.intervals import clopper_pearson, fraction_interval
 
 
 def fit(
-    probabilities: np.ndarray, labels: np.ndarray, coverage: float, certainty: float, groups: np.ndarray | None = None
+    probabilities: Table, labels: np.ndarray, coverage: float, certainty: float, groups: np.ndarray | None = None
 ) -> dict[str, Any]:
     """The coverage, the threshold of marginal sets, and those of class-conditional sets, one per class.
 
@@ -33,7 +35,7 @@ def fit(
     coverage with the confidence `certainty`. A threshold is 0, so that the class is in every set, if there are too few
     examples: for a coverage and a confidence of 95 %, fewer than 19 in all, or 59 of a class.
     """
-    of_label, correct = probabilities[np.arange(len(labels)), labels], probabilities.argmax(1) == labels
+    of_label, correct = of_labels(probabilities, labels), largest(probabilities)[1] == labels
     classes = []
     for index in range(probabilities.shape[1]):
         own = labels == index
@@ -50,7 +52,7 @@ def sets(probabilities: np.ndarray, thresholds: np.ndarray | float) -> np.ndarra
 
 
 def summary(
-    probabilities: np.ndarray, labels: np.ndarray, fitted: Mapping[str, Any], groups: np.ndarray | None = None
+    probabilities: Table, labels: np.ndarray, fitted: Mapping[str, Any], groups: np.ndarray | None = None
 ) -> dict[str, float]:
     """Coverage and size of the sets of probabilities (N, K) for labels (N,) int64; `fitted` is from `fit`.
 
@@ -81,7 +83,7 @@ def summary(
 
 
 def per_class(
-    probabilities: np.ndarray,
+    probabilities: Table,
     labels: np.ndarray,
     fitted: Mapping[str, Any],
     classes: Sequence[str],
@@ -141,7 +143,11 @@ def _bounds(hits: np.ndarray, labels: np.ndarray, classes: int, groups: np.ndarr
     return np.transpose([fraction_interval(hits[one], groups[one] if groups is not None else None) for one in own])
 
 
-def _covered(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray | float) -> dict[str, np.ndarray]:
+def _covered(probabilities: Table, labels: np.ndarray, thresholds: np.ndarray | float) -> dict[str, np.ndarray]:
     """By example, whether its set contains the label, (N,) bool, and the size of the set, (N,) int64."""
-    inside = sets(probabilities, thresholds)
-    return {"hit": inside[np.arange(len(labels)), labels], "size": inside.sum(1)}
+
+    def of(block: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        inside = sets(block, thresholds)
+        return inside[np.arange(len(own)), own], inside.sum(1)
+
+    return dict(zip(("hit", "size"), by_rows(of, probabilities, labels), strict=True))

@@ -9,6 +9,8 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.evaluate import class_scores, ranking
 from darkroom.evaluate.class_scores import Counts
+from darkroom.evaluate.probabilities import Table, largest, of_labels
+from darkroom.models.logits import by_rows
 from darkroom.statistics.intervals import fraction_interval, mean_interval, wilson
 
 MAX_PAIRS = 50  # rows of the table of confused pairs
@@ -23,12 +25,8 @@ def summary(logits: np.ndarray, labels: np.ndarray, top_k: int, groups: np.ndarr
     confidence intervals, for examples that depend on each other within groups (N,) text, if given; that of the loss of
     one example or group has no upper bound, so both are missing. Raises DarkroomError if a logit is not finite.
     """
-    if not np.isfinite(logits).all():
-        raise DarkroomError(
-            "models/trained computes logits that are not finite on the test set: lower train.lr and run `dvc repro`."
-        )
-    ranks, predicted, normaliser = _ranks(logits, labels), logits.argmax(1), ranking.log_normaliser(logits)
-    correct, losses = ranks == 0, normaliser - logits[np.arange(len(labels)), labels]
+    ranks, predicted, normaliser, of_label = by_rows(_measured, logits, labels)
+    correct, losses = ranks == 0, normaliser - of_label
     recall = Counts.of(labels, predicted, logits.shape[1]).recall()[np.unique(labels)]
     return {
         **_with_interval("accuracy", correct.mean(), fraction_interval(correct, groups)),
@@ -50,13 +48,8 @@ def summary_line(summary: Mapping[str, float]) -> str:
     )
 
 
-def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction of logits (N, K) whose largest is that of the label (N,) int64."""
-    return float((logits.argmax(1) == labels).mean())
-
-
 def predictions(
-    probabilities: np.ndarray,
+    probabilities: Table,
     labels: np.ndarray,
     ids: np.ndarray,
     classes: Sequence[str],
@@ -66,9 +59,9 @@ def predictions(
 
     `probabilities` (N, K), `labels` (N,) int64, `ids` (N,) text; `more` columns (N,) follow.
     """
-    names, of_label = np.array(classes), probabilities[np.arange(len(labels)), labels]
-    columns = {"id": ids, "label": names[labels], "predicted": names[probabilities.argmax(1)]}
-    return pd.DataFrame({**columns, "confidence": probabilities.max(1), "label_probability": of_label, **(more or {})})
+    names, (confidence, predicted) = np.array(classes), largest(probabilities)
+    columns = {"id": ids, "label": names[labels], "predicted": names[predicted], "confidence": confidence}
+    return pd.DataFrame({**columns, "label_probability": of_labels(probabilities, labels), **(more or {})})
 
 
 def per_class(
@@ -80,7 +73,7 @@ def per_class(
     of a class that is never predicted is 0. `_low` and `_high` bound 95 % confidence intervals, for examples that
     depend on each other within groups (N,) text, if given.
     """
-    predicted = logits.argmax(1)
+    predicted = largest(logits)[1]
     counts = Counts.of(labels, predicted, len(classes))
     tested = counts.labels > 0
     columns = {
@@ -117,6 +110,16 @@ def _with_interval(name: str, value: float, bounds: np.ndarray) -> dict[str, flo
     if not np.isfinite(bounds).all():
         return {name: float(value)}
     return {name: float(value), f"{name}_low": float(bounds[0]), f"{name}_high": float(bounds[1])}
+
+
+def _measured(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """By example: `_ranks`, the predicted class, `ranking.log_normaliser` and the logit of the label, each (N,)."""
+    if not np.isfinite(logits).all():
+        raise DarkroomError(
+            "models/trained computes logits that are not finite on the test set: lower train.lr and run `dvc repro`."
+        )
+    of_label = logits[np.arange(len(labels)), labels]
+    return _ranks(logits, labels), logits.argmax(1), ranking.log_normaliser(logits), of_label
 
 
 def _ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

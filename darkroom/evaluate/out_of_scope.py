@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.special import logsumexp
 
 from darkroom.models.inference import probabilities
+from darkroom.models.logits import by_rows
 from darkroom.statistics.intervals import Z, wilson
 
 FALSE_ALARMS = 0.05  # fraction of the test examples that may be taken for out-of-scope ones
@@ -69,12 +70,13 @@ def summary(found: pd.DataFrame, samples: int) -> dict[str, float]:
 
 
 def _scores(logits: np.ndarray, others: np.ndarray, temperature: float) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    both = logits.astype(np.float64), others.astype(np.float64)
-    return {
-        "confidence": tuple(probabilities(some / temperature).max(1) for some in both),
-        "max_logit": tuple(some.max(1) for some in both),
-        "energy": tuple(logsumexp(some, axis=1) for some in both),
-    }
+
+    def of(block: np.ndarray) -> tuple[np.ndarray, ...]:
+        block = block.astype(np.float64)
+        return probabilities(block / temperature).max(1), block.max(1), logsumexp(block, axis=1)
+
+    names = ("confidence", "max_logit", "energy")
+    return dict(zip(names, zip(by_rows(of, logits), by_rows(of, others), strict=True), strict=True))
 
 
 def _auroc(known: np.ndarray, unknown: np.ndarray) -> tuple[float, float, float]:

@@ -11,7 +11,7 @@ import pandas as pd
 from darkroom.core.arrays import Split
 from darkroom.core.outputs import new_folder, write_csv
 from darkroom.evaluate import confidence, label_errors, metrics, slices
-from darkroom.models.inference import probabilities
+from darkroom.evaluate.probabilities import Probabilities, largest
 
 
 def write(
@@ -33,8 +33,8 @@ def write(
     `show` writes what is shown of the kind of example, as `image_examples.show` does, and
     `more` are tables by file name.
     """
-    predicted = logits.argmax(1)
-    suspects = label_errors.table(probabilities(logits), test.labels, test.ids, classes)
+    predicted = largest(logits)[1]
+    suspects = label_errors.table(Probabilities(logits), test.labels, test.ids, classes)
     tables = {
         "per_class.csv": metrics.per_class(logits, test.labels, classes, groups),
         "confused_pairs.csv": metrics.confused_pairs(test.labels, predicted, classes),

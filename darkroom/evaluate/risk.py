@@ -14,6 +14,8 @@ import pandas as pd
 from darkroom.core.randomness import numpy_generator
 from darkroom.evaluate import fairness
 from darkroom.evaluate.config import CostConfig
+from darkroom.evaluate.probabilities import Table
+from darkroom.models.logits import by_rows
 from darkroom.statistics.intervals import wilson
 
 DECILES = 10
@@ -76,7 +78,7 @@ class Risks:
 
 
 def measure(
-    probabilities: np.ndarray,
+    probabilities: Table,
     labels: np.ndarray,
     positive: int | None,
     cost: CostConfig,
@@ -86,7 +88,8 @@ def measure(
     """Measure calibrated probabilities (N, K) for labels (N,) int64 as risks of the class `positive`."""
     if positive is None:
         return Risks()
-    risk, is_positive, limit = probabilities[:, positive], labels == positive, threshold(cost)
+    risk = by_rows(lambda block: block[:, positive], probabilities)
+    is_positive, limit = labels == positive, threshold(cost)
     found = summary(risk, is_positive, cost, groups)
     tables = {"risk_deciles.csv": deciles(risk, is_positive)}
     if slices:

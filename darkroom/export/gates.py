@@ -24,6 +24,7 @@ from darkroom.export.graph import DENOISED
 from darkroom.export.resizing import RESIZED
 from darkroom.inputs import resizing
 from darkroom.inputs.denoising import denoise
+from darkroom.models.logits import release
 
 BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
 _MAX_PIXELS = 2**22  # of the images of checks that need not see every image: all of 5,000 small ones
@@ -41,10 +42,14 @@ def require_parity(
     All images are classified in batches of 64, or fewer if they are large, and those of `spread` in batches of 1 and 3.
     """
     few = spread(images)
-    found = [compare(expected, *classifier.answers(session, images, BATCHES[-1]), tolerance)]
-    found += [
-        compare(expected[few], *classifier.answers(session, images[few], size), tolerance) for size in BATCHES[:-1]
-    ]
+    tested = [(images, expected, BATCHES[-1]), *((images[few], expected[few], size) for size in BATCHES[:-1])]
+    found = []
+    for given, wanted, size in tested:
+        differences = []
+        for rows, outputs in classifier.batches(session, given, size):
+            differences.append(_differences(wanted[rows], *outputs))
+            release(wanted)
+        found.append(_judged(*map(np.concatenate, zip(*differences, strict=True)), tolerance))
     return max(found, key=lambda numbers: numbers["max_abs_difference"]) | {"samples": len(images)}
 
 
@@ -66,25 +71,48 @@ def compare(
     DarkroomError if a number is not finite, if a label differs whose expected logit is more than `tie` below that of
     the expected label, or if a logit differs by more than `tolerance`.
     """
-    for model, numbers, remedy in (
-        ("trained", expected, "train it again with a lower train.lr or with train.precision = fp32"),
-        ("exported", np.hstack([logits, probabilities]), "try another export.opset"),
+    return _judged(*_differences(expected, logits, probabilities), tolerance, tie)
+
+
+def _differences(expected: np.ndarray, logits: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What `compare` needs of each example, in the order of the arguments of `_judged`."""
+    finite = (np.isfinite(numbers).all(1) for numbers in (expected, np.hstack([logits, probabilities])))
+    labels = probabilities.argmax(1)
+    with np.errstate(invalid="ignore"):  # where a number is not finite
+        difference, margin = (
+            np.abs(logits - expected).max(1),
+            expected.max(1) - expected[np.arange(len(labels)), labels],
+        )
+    return *finite, difference, labels != expected.argmax(1), margin
+
+
+def _judged(
+    expected_finite: np.ndarray,
+    exported_finite: np.ndarray,
+    differences: np.ndarray,
+    differs: np.ndarray,
+    margins: np.ndarray,
+    tolerance: float,
+    tie: float = 0.0,
+) -> dict[str, float]:
+    """As `compare`, from numbers (N,) of each example.
+
+    They say whether the expected and the exported numbers are finite, how much a logit differs at most, whether the
+    label differs, and how far its expected logit is below the largest.
+    """
+    tested = counted(len(differs), "test example")
+    for model, finite, remedy in (
+        ("trained", expected_finite, "train it again with a lower train.lr or with train.precision = fp32"),
+        ("exported", exported_finite, "try another export.opset"),
     ):
-        broken = int((~np.isfinite(numbers)).any(axis=1).sum())
-        if broken:
-            raise DarkroomError(
-                f"The {model} model's output for {broken} of {counted(len(numbers), 'test example')} is infinite or "
-                f"NaN: {remedy}."
-            )
-    difference = float(np.abs(logits - expected).max())
-    labels = probabilities.argmax(axis=1)
-    disagreements = int((labels != expected.argmax(axis=1)).sum())
-    margin = float((expected.max(axis=1) - expected[np.arange(len(expected)), labels]).max())
+        if not finite.all():
+            broken = int((~finite).sum())
+            raise DarkroomError(f"The {model} model's output for {broken} of {tested} is infinite or NaN: {remedy}.")
+    difference, disagreements, margin = float(differences.max()), int(differs.sum()), float(margins.max())
     if (disagreements and margin >= tie) or difference > tolerance:
         message = (
-            f"The exported model differs from the trained model: {disagreements} of "
-            f"{counted(len(expected), 'test example')} got another label, and logits differ by up to {difference:.3g} "
-            f"(export.tolerance = {tolerance:g}). "
+            f"The exported model differs from the trained model: {disagreements} of {tested} got another label, and "
+            f"logits differ by up to {difference:.3g} (export.tolerance = {tolerance:g}). "
             "Try another export.opset. If only logits differ, you can raise export.tolerance."
         )
         if disagreements:
@@ -93,7 +121,7 @@ def compare(
                 "(about 1e-5), another seed helps."
             )
         raise DarkroomError(message)
-    return {"max_abs_difference": difference, "label_disagreements": disagreements, "samples": len(expected)}
+    return {"max_abs_difference": difference, "label_disagreements": disagreements, "samples": len(differs)}
 
 
 def require_accuracy(correct: np.ndarray, evaluated: float) -> None:
@@ -229,11 +257,16 @@ def classify_int8(
     differ in so many classes that the others cannot save the agreement.
     """
     few = spread(images)
-    found = classifier.answers(session, images[few])[1].argmax(1)
+    found = _classes(session, images[few])
     differing = int((found != fp32[few]).sum())
     if len(few) == len(images) or 1 - differing / len(images) < limits.min_agreement:
         return few, found
-    return np.arange(len(images)), classifier.answers(session, images)[1].argmax(1)
+    return np.arange(len(images)), _classes(session, images)
+
+
+def _classes(session: InferenceSession, images: np.ndarray) -> np.ndarray:
+    """The most probable class (N,) int64 of images (N, H, W, C) uint8."""
+    return np.concatenate([probabilities.argmax(1) for _, (_, probabilities) in classifier.batches(session, images)])
 
 
 def judge_int8(

@@ -12,6 +12,7 @@ from darkroom.export.config import ExportConfig, Int8Config
 from darkroom.export.graph import onnx_files, to_onnx
 from darkroom.inputs.config import ImageConfig
 from darkroom.models.checkpoints import Trained
+from darkroom.models.logits import by_rows
 
 
 class Images:
@@ -41,7 +42,9 @@ class Images:
         `predict` gives the trained network's logits.
         """
         expected = predict(self._test)
-        return expected.argmax(1), gates.require_parity(self._sessions["fp32"], self._test, expected, tolerance)
+        return by_rows(lambda block: block.argmax(1), expected), gates.require_parity(
+            self._sessions["fp32"], self._test, expected, tolerance
+        )
 
     def measure_speedup(self) -> float:
         """See `gates.measure_speedup`."""
@@ -61,7 +64,10 @@ class Images:
     def describe(self, evaluated: Mapping[str, Any], files: Mapping[str, bytes]) -> Manifest:
         """The manifest of the bundle; see `bundling.describe`."""
         val = self._trained.split("val").inputs
-        reference = drift.reference(val, classifier.answers(self._sessions["fp32"], val)[1])
+        answers = [(found.max(1), found.argmax(1)) for _, (_, found) in classifier.batches(self._sessions["fp32"], val)]
+        confidence, predicted = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+        classes = len(self._trained.description.classes)
+        reference = drift.described(drift.FEATURES, drift.brightness(val), confidence, predicted, classes)
         given = self._settings.opset, self._calibration, evaluated, reference, files
         return bundling.describe(self._trained, self._images, *given)
 

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from torch import nn
 from tqdm import tqdm
 
-from darkroom.models import sequences
+from darkroom.models import logits, sequences
 from darkroom.models.normalisation import normalise
 
 # Pixels of one batch. On a CPU its feature maps should stay in the cache, and below the 32 MB from which the C library
@@ -28,7 +28,7 @@ def predict(
     precision: torch.dtype = torch.float32,
     limit: int = 500,
 ) -> np.ndarray:
-    """Logits (N, K) float32 of inputs, on the network's device.
+    """Logits (N, K) float32 of N >= 1 inputs, on the network's device; see `logits.empty` for where many are kept.
 
     Inputs are (N, ..., C) uint8, sequences (N, L) int32, or rows (N, C) float32. Logits are computed in `precision`.
     `mean` and `std` are per channel, on the scale 0..1. A batch has at most `limit` inputs, fewer of large ones. Leaves
@@ -37,15 +37,17 @@ def predict(
     network.eval()
     device = next(network.parameters()).device
     parts = _batches(inputs, device, limit)
-    logits = []
+    found = None
     for part in tqdm(parts, desc="predict", unit="batch", leave=False, disable=None):
         batch = torch.from_numpy(np.array(inputs[part])).to(device)  # a copy: maps are read-only
         # By default a GPU rounds float32 convolutions to TF32, which has 10 bits of mantissa.
         exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with exact, torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits.append(network(normalise(batch, mean, std)).float().cpu())
-    found = torch.cat(logits).numpy()
-    return found[np.argsort(np.concatenate(parts))] if sequences.are(inputs) else found
+            answers = network(normalise(batch, mean, std)).float().cpu().numpy()
+        found = logits.empty((len(inputs), answers.shape[1])) if found is None else found
+        found[part] = answers
+        logits.release(found)
+    return found
 
 
 def _batches(inputs: np.ndarray, device: torch.device, limit: int) -> list[slice] | list[np.ndarray]:

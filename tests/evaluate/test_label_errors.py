@@ -16,7 +16,7 @@ def test_suspicion_by_hand():
             [0.0, 0.0, 1.0],  # an owl
         ]
     )
-    margins, suspected = label_errors.suspicion(probabilities, np.array([0, 0, 1, 1, 2]))
+    margins, suspected, _ = label_errors.suspicion(probabilities, np.array([0, 0, 1, 1, 2]))
     assert margins == pytest.approx([-0.8, -0.4, -0.6, 0.7, -1.0])
     assert suspected.tolist() == [False, False, False, True, False]
 
@@ -24,14 +24,14 @@ def test_suspicion_by_hand():
 def test_a_label_that_is_the_most_probable_is_not_suspected():
     """Although the threshold of dogs is 0.35, the image `a` is rather a cat, as its label says."""
     probabilities = np.array([[0.55, 0.45], [0.99, 0.01], [0.6, 0.4], [0.7, 0.3]])
-    margins, suspected = label_errors.suspicion(probabilities, np.array([0, 0, 1, 1]))
+    margins, suspected, _ = label_errors.suspicion(probabilities, np.array([0, 0, 1, 1]))
     assert margins[0] < 0 and not suspected[0]
     table = label_errors.table(probabilities, np.array([0, 0, 1, 1]), np.array(list("abcd")), ("cat", "dog"))
     assert (table["margin"] > 0).all()
 
 
 def test_a_class_without_examples_is_never_suggested():
-    _, suspected = label_errors.suspicion(np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([0, 0]))
+    _, suspected, _ = label_errors.suspicion(np.array([[0.1, 0.9], [0.2, 0.8]]), np.array([0, 0]))
     assert not suspected.any()
 
 
@@ -61,5 +61,5 @@ def test_flipped_labels_come_first(seed: int):
     labels = true_labels.copy()
     flipped = random.choice(300, 9, replace=False)
     labels[flipped] = (true_labels[flipped] + 1) % 3
-    margins, _ = label_errors.suspicion(probabilities, labels)
+    margins, _, _ = label_errors.suspicion(probabilities, labels)
     assert set(np.argsort(-margins)[:9].tolist()) == set(flipped.tolist())

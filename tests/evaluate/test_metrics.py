@@ -185,13 +185,6 @@ def test_order_of_examples_does_not_matter(case: tuple[np.ndarray, np.ndarray], 
         assert found[name] == pytest.approx(expected[name]) or name.startswith(drawn)
 
 
-def test_accuracy_of_sums_of_logits():
-    first, second = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 3.0], [0.0, 1.0]])
-    labels = np.array([1, 1])
-    assert metrics.accuracy(first, labels) == 0.5
-    assert metrics.accuracy(first + second, labels) == 1.0
-
-
 def test_summary_line_has_the_accuracy_and_its_interval():
     numbers = {"samples": 9, "accuracy": 0.5, "accuracy_low": 0.25, "accuracy_high": 0.75, "loss": 1.5, "macro_f1": 0.4}
     line = metrics.summary_line(numbers)

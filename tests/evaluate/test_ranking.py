@@ -26,10 +26,3 @@ def test_classes_without_examples_are_left_out():
     logits = np.array([[2, 1, 0], [1, 2, 0], [2, 0, 1]], np.float32)
     assert found(logits, np.array([0, 1, 0])) == {"roc_auc": 1, "average_precision": 1}
     assert found(logits, np.array([0, 0, 0])) == {}
-
-
-def test_rows_are_normalised_in_blocks(monkeypatch: pytest.MonkeyPatch):
-    logits = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
-    expected = ranking.log_normaliser(logits)
-    monkeypatch.setattr(ranking, "ROWS", 4)
-    assert ranking.log_normaliser(logits).tolist() == expected.tolist()

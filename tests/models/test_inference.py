@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from darkroom.models import inference
+from darkroom.models import inference, logits
 from darkroom.models.inference import predict
 
 
@@ -71,3 +73,12 @@ def test_logits_are_float32_in_any_precision(images: np.ndarray):
     )
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.05
+
+
+def test_many_logits_are_in_a_file(images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    expected = predict(Sums(), images, (0, 0), (1, 1), limit=3)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logits, "IN_MEMORY", 1)
+    found = predict(Sums(), images, (0, 0), (1, 1), limit=3)
+    assert isinstance(found.base, np.memmap)
+    np.testing.assert_array_equal(found, expected)

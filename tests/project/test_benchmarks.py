@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks import ablation, disk, duplicates, runs, tables
+from benchmarks import ablation, disk, duplicates, growth, runs, tables
 from darkroom import schema
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
+from darkroom.datasets import descriptions, formats, sources
 from tests.repository import ROOT
 
 PROGRAMS = sorted(
@@ -80,3 +81,18 @@ def test_altered_copies_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = duplicates.trial(images, 1, 0.15, flip=True)
     kinds = ("5 % darker", "15 levels brighter", "contrast 0.8", "mirrored", "precision")
     assert [found[kind] for kind in kinds] == [100.0] * 5
+
+
+@pytest.mark.parametrize(("text", "test"), [("5000,300,20", 1000), ("5000,300,20,0.9", 4500)])
+def test_generated_images_are_a_published_dataset(
+    text: str, test: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    descriptions.FOLDER.mkdir(parents=True)
+    growth.generate(descriptions.FOLDER / "photos", growth.parse(text))
+    dataset = descriptions.load("photos")
+    sources.fetch(dataset, "raw")
+    splits = formats.decode(dataset, Path("raw"))
+    assert [images.shape for images, _ in splits] == [(5000 - test, 20, 20, 1), (test, 20, 20, 1)]
+    for _, labels in splits:
+        assert np.ptp(np.bincount(labels, minlength=300)) <= 1
