@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.command import parser
 from benchmarks.preprocess import stage
-from benchmarks.runs import recipe
+from benchmarks.runs import merged, recipe
 from benchmarks.tables import markdown
 from darkroom import schema
 from darkroom.core import params, processor
@@ -41,13 +41,7 @@ def generate(folder: Path, count: int, side: int) -> None:
 
 def measure(photos: Path, changes: dict[str, object]) -> list[tuple[float, float]]:
     """Seconds and peak memory in MB of each of STAGES for a folder of `photos`, with `changes` of params.yaml."""
-    values = params.read(params.PATH)
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        section[last] = value
+    values = merged(changes)
     schema.check(values)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name:
         folder = Path(name)
