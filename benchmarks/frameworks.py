@@ -42,6 +42,7 @@ from benchmarks.peers.trainers import LIBRARIES, Library
 from benchmarks.runs import ARRAYS, merged, recipe
 from benchmarks.tables import markdown, median_range
 from darkroom.core import arrays, params, processor
+from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import TEMPORARY, new_file
 from darkroom.figures import drawing
 from darkroom.figures.images import to_pil
@@ -113,7 +114,12 @@ class Peer:
         """Cost of its training, and the predicted class by the stem of the test image's file."""
         with tempfile.TemporaryDirectory() as name:
             output = Path(name)
-            settings = {"YOLO_CONFIG_DIR": name, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+            settings = {
+                "YOLO_CONFIG_DIR": name,
+                "YOLO_OFFLINE": "true",
+                "HF_HUB_OFFLINE": "1",
+                "CUDA_VISIBLE_DEVICES": "",
+            }
             cost = timed(self.library.train(output, epochs, seed), output, **settings)
             timed(self.library.predict(output), output, **settings)
             return cost, self.library.read(output)
@@ -175,15 +181,14 @@ def find(library: Library) -> str:
     """Version of the library; if it cannot be used, an empty string, and a line says why."""
     try:
         return subprocess.run(library.version(), capture_output=True, text=True, check=True).stdout.strip()
-    except OSError as error:
-        print(f"{library.name} is skipped: {error}")
-    except subprocess.CalledProcessError as error:
-        print(f"{library.name} is skipped: {error.stderr.strip().splitlines()[-1]} ({library.python})")
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", "").strip() or str(error)
+        print(f"{library.name} is skipped: {reason.splitlines()[-1]} ({library.python})")
     return ""
 
 
 def timed(command: Sequence[object], folder: Path, **environment: str) -> Cost:
-    """Run a command with one thread per core; raise subprocess.CalledProcessError with its output if it fails."""
+    """Run a command with one thread per core; raise DarkroomError with the end of its output if it fails."""
     variables = {**os.environ, "OMP_NUM_THREADS": str(processor.cores()), **environment}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         started = time.perf_counter()
@@ -193,21 +198,22 @@ def timed(command: Sequence[object], folder: Path, **environment: str) -> Cost:
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)
-            raise subprocess.CalledProcessError(process.returncode, process.args, log.read())
+            raise DarkroomError(f"exit code {process.returncode} of {command}:\n{log.read()[-3000:]}")
     return Cost(seconds, usage.ru_utime + usage.ru_stime)
 
 
 def measure(budgets: Mapping[Darkroom | Peer, Sequence[float]], turns: int, folder: Path) -> Iterator[Training]:
-    """The trainings, in turns; one that fails is left out, and its output is printed."""
+    """The trainings, in turns, with their accuracy on the images in `folder`; one that fails is left out."""
     for turn, index in itertools.product(range(turns), range(max(map(len, budgets.values())))):
         for trainer, epochs in [(trainer, some[index]) for trainer, some in budgets.items() if index < len(some)]:
+            print(f"{trainer.name}, {epochs:g} epochs: ", end="", flush=True)
             try:
                 cost, predicted = trainer.train(epochs, turn)
-            except subprocess.CalledProcessError as error:
-                print(f"{trainer.name}, {epochs} epochs, failed:\n{error.output[-3000:]}")
+                done = Training(trainer.name, epochs, cost.seconds, cost.cpu_seconds, accuracy(folder, predicted))
+            except DarkroomError as error:
+                print(f"failed: {error}")
                 continue
-            done = Training(trainer.name, epochs, cost.seconds, cost.cpu_seconds, accuracy(folder, predicted))
-            print(done, flush=True)
+            print(f"{done.accuracy:.2%}, {done.seconds:.1f} s, {done.cpu_seconds:.1f} CPU seconds", flush=True)
             yield done
 
 
@@ -215,7 +221,7 @@ def accuracy(folder: Path, predicted: Mapping[str, str]) -> float:
     """Fraction of correct predictions, 0..1, by the stem of each file <class>/<number>.png in `folder`."""
     labels = {path.stem: path.parent.name for path in folder.glob("*/*.png")}
     if labels.keys() != predicted.keys():
-        sys.exit(f"benchmarks.frameworks: {len(predicted)} predictions for {len(labels)} test images.")
+        raise DarkroomError(f"{len(predicted)} predictions for {len(labels)} test images.")
     return statistics.mean(predicted[stem] == label for stem, label in labels.items())
 
 
