@@ -25,8 +25,8 @@ COLUMNS = {
     "seconds": "{seconds:.0f}",
     "test accuracy": "{accuracy:.2%}",
 }
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito's
-_MARKERS = "osD^vP*X"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito's
+MARKERS = "osD^vP*X"
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def draw(rows: list[dict], title: str) -> Figure:
     )
     for number, name in enumerate(dict.fromkeys(row["model"] for row in rows)):
         points = [(row["seconds"], 100 - 100 * row["accuracy"]) for row in rows if row["model"] == name]
-        style = {"marker": _MARKERS[number % len(_MARKERS)], "color": _COLOURS[number % len(_COLOURS)]}
+        style = {"marker": MARKERS[number % len(MARKERS)], "color": COLOURS[number % len(COLOURS)]}
         axes.plot(*zip(*points, strict=True), label=name, **style)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -49,6 +49,11 @@ def recipe(name: str) -> dict[str, object]:
 
 def changed(changes: Mapping[str, object]) -> schema.Params:
     """The checked parameters of params.yaml with `changes`, by dotted key."""
+    return schema.check(merged(changes))
+
+
+def merged(changes: Mapping[str, object]) -> dict[str, Any]:
+    """The values of params.yaml with `changes`, by dotted key."""
     values = params.read(params.PATH)
     for key, value in changes.items():
         *sections, last = key.split(".")
@@ -56,7 +61,7 @@ def changed(changes: Mapping[str, object]) -> schema.Params:
         for name in sections:
             section = section[name]
         section[last] = value
-    return schema.check(values)
+    return values
 
 
 def ours(changes: Mapping[str, str]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.command import parser
 from benchmarks.preprocess import Cost, command, stage
-from benchmarks.runs import recipe
+from benchmarks.runs import merged, recipe
 from benchmarks.tables import markdown
 from darkroom import schema
 from darkroom.core import params, processor
@@ -48,13 +48,7 @@ def measure(photos: Path, changes: dict[str, object], stages: Iterable[str] = ST
 
     The stage `review` is the review of the run against itself with other predictions for a few test examples.
     """
-    values = params.read(params.PATH)
-    for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = values
-        for name in sections:
-            section = section[name]
-        section[last] = value
+    values = merged(changes)
     schema.check(values)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name:
         folder = Path(name)

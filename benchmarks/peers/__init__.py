@@ -1,4 +1,4 @@
-"""Other servers for the same trained model, for comparison in benchmarks.serving.
+"""Other servers for the same trained model, for comparison in benchmarks.serving; trainers.py has other trainers.
 
 `python -m benchmarks.peers.plain --port 8001` or `.lit` starts one. Both decode with Pillow and run the network of
 models/trained with PyTorch, on one thread.
