@@ -6,8 +6,10 @@ ICLR 2017).
 """
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import distribution
 
 import numpy as np
+from PIL import Image
 
 from darkroom.core.randomness import numpy_generator
 
@@ -87,12 +89,11 @@ def _tiles(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def _photos(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    from PIL import Image
-    from sklearn.datasets import load_sample_image
-
     _, height, width, channels = images.shape
     mode = "L" if channels == 1 else "RGB"
-    photos = [Image.fromarray(load_sample_image(name)).convert(mode) for name in ("china.jpg", "flower.jpg")]
+    package = distribution("scikit-learn")  # not imported for two files: it takes half a second
+    files = (package.locate_file(f"sklearn/datasets/images/{name}") for name in ("china.jpg", "flower.jpg"))
+    photos = [Image.open(file).convert(mode) for file in files]
     made = np.empty_like(images)
     for number, image in enumerate(made):
         photo = photos[number % 2]

@@ -18,7 +18,7 @@ from darkroom.explain.budget import FINEST, Detail
 from darkroom.models.inference import batch_size
 from darkroom.models.normalisation import normalise
 
-_MAX_PIXELS = 2**19  # of a batch with gradients, over the steps of all its images
+_MAX_PIXELS = 2**18  # of a batch with gradients, over the steps of all its images; larger ones leave the cache
 
 
 class Calibrated(nn.Module):
@@ -69,10 +69,11 @@ def occlusion_map(network: nn.Module, inputs: Tensor, black: Tensor, targets: Te
     windows, fill = occlusion.windows(height, width, detail.windows_per_side), black[0, :, 0, 0].numpy()
     maps = []
     for image, target in zip(inputs.movedim(1, -1).numpy(), targets.tolist(), strict=True):
-        covered = torch.from_numpy(occlusion.covered(image, windows, fill)).movedim(-1, 1)
-        with torch.no_grad():
-            logits = torch.cat([network(part) for part in covered.split(_batch_size(inputs))])
-        maps.append(occlusion.score_drops(logits[:, target].numpy(), windows, height, width))
+        covered, indices = occlusion.distinct(occlusion.covered(image, windows, fill))
+        with torch.inference_mode():
+            parts = torch.from_numpy(covered).movedim(-1, 1).split(_batch_size(inputs))
+            logits = torch.cat([network(part) for part in parts])[indices, target]
+        maps.append(occlusion.score_drops(logits.numpy(), windows, height, width))
     return torch.from_numpy(np.stack(maps)).float()
 
 

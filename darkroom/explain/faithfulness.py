@@ -50,20 +50,27 @@ def measure(
     n, height, width, _ = images.shape
     steps = detail.curve_steps
     blurred = gaussian_filter(images, (0, height * _BLUR, width * _BLUR, 0), output=np.float32).round().astype(np.uint8)
-    counts = np.linspace(0, height * width, steps + 1).round()
+    counts = np.linspace(0, height * width, steps + 1).round()[1:-1]
     random = numpy_generator(seed, "order of equal pixels")
     orders = {**maps, RANDOM: np.zeros((n, height, width))}
+
+    def of_target(altered: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """The probabilities (m, ...) of `classes` (m,) for images (m, ..., H, W, C)."""
+        found = probabilities(predict(network, altered.reshape(-1, *images.shape[1:]), mean, std))
+        found = found.reshape(len(altered), -1, found.shape[1])[np.arange(len(altered)), :, classes]
+        return found.reshape(altered.shape[:-3])
+
+    ends = np.stack([of_target(images, targets), of_target(blurred, targets)])  # of every order
     found = {name: np.empty((2, n, steps + 1)) for name in orders}
     for name, values in tqdm(orders.items(), "faithfulness", unit="method", leave=False, disable=None):
         ranks = np.lexsort((random.random((n, height * width)), -values.reshape(n, -1))).argsort(1)
         for start in range(0, n, _BATCH):
             part = slice(start, start + _BATCH)
-            first = (ranks[part, None] < counts[:, None]).reshape(-1, steps + 1, height, width, 1)
-            shown = np.stack([~first, first])
-            altered = np.where(shown, images[part, None], blurred[part, None])
-            predicted = probabilities(predict(network, altered.reshape(-1, *images.shape[1:]), mean, std))
-            predicted = predicted.reshape(*shown.shape[:3], -1)
-            found[name][:, part] = np.take_along_axis(predicted, targets[None, part, None, None], 3)[..., 0]
+            first = (ranks[part, None] < counts[:, None]).reshape(-1, 1, steps - 1, height, width, 1)
+            shown = np.concatenate([~first, first], axis=1)
+            altered = np.where(shown, images[part, None, None], blurred[part, None, None])
+            found[name][:, part, 1:-1] = of_target(altered, targets[part]).swapaxes(0, 1)
+        found[name][..., 0], found[name][..., -1] = ends, ends[::-1]
     return found
 
 

@@ -30,6 +30,16 @@ def covered(image: np.ndarray, windows: Sequence[Window], fill: np.ndarray | int
     return images
 
 
+def distinct(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The images (m, H, W, C) of `covered` that differ from the first, after it, and the index (1 + n,) of each image.
+
+    A window of the colour that covers it changes nothing, as a black corner does: its answer is that of the whole.
+    """
+    changes = (images != images[0]).any((1, 2, 3))
+    changes[0] = True
+    return images[changes], (np.cumsum(changes) - 1) * changes
+
+
 def score_drops(scores: np.ndarray, windows: Sequence[Window], height: int, width: int) -> np.ndarray:
     """How much a score drops (H, W) float64 when a pixel is covered: the mean over the windows that contain it.
 

@@ -27,7 +27,7 @@ from darkroom.inputs.denoising import denoise
 from darkroom.models.logits import release
 
 BATCHES = (1, 3, 64)  # a prediction must not depend on the other images in its batch
-_MAX_PIXELS = 2**22  # of the images of checks that need not see every image: all of 5,000 small ones
+_MAX_IMAGES, _MAX_PIXELS = 1000, 2**22  # of the checks that need not see every image
 _RUNS = 40  # of each model in a round of the timing
 _TIMED_PIXELS = 2**18  # of these runs, which are fewer with a large image
 _BLOCK = 2**20  # pixel values that are preprocessed at a time
@@ -54,11 +54,11 @@ def require_parity(
 
 
 def spread(images: np.ndarray) -> np.ndarray:
-    """Increasing indices (n,) int64, evenly spaced, of as many images (N, H, W, C) as have _MAX_PIXELS; at least one.
+    """Increasing indices (n,) int64, evenly spaced, of _MAX_IMAGES images (N, H, W, C), or fewer if they are large.
 
     Images of one class often follow each other, so the first ones would not do.
     """
-    count = min(len(images), max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
+    count = min(len(images), _MAX_IMAGES, max(1, _MAX_PIXELS // math.prod(images.shape[1:3])))
     return np.linspace(0, len(images) - 1, count).round().astype(np.int64)
 
 
@@ -140,7 +140,7 @@ def require_preprocessing(manifest: Manifest, model: bytes, images: np.ndarray) 
     `classifier.decode_image` must read the same pixels from a PNG file, as the centre of an image if the network sees
     only that. The ONNX file `model` must denoise images of its own size exactly as `denoise` does. For images of other
     sizes it must equal `resizing.fit` and `denoise` within one grey level. Returns the maximum difference of the last.
-    Of many large images only those of `spread` are used. Raises DarkroomError if a check fails.
+    Only the images of `spread` are used. Raises DarkroomError if a check fails.
     """
     images = images[spread(images)]
     changed = sum(

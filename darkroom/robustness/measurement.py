@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from darkroom.core.arrays import Split
@@ -70,7 +71,8 @@ def measure(
 
     The network runs in the precision that `train.precision = auto` chooses on its device.
     """
-    network, manifest = trained.network.to(trained.device), trained.manifest
+    # channels_last: convolutions would turn the weights in every batch
+    network, manifest = trained.network.to(trained.device, memory_format=torch.channels_last), trained.manifest
     precision = hardware.PRECISIONS[hardware.choose_precision("auto", trained.device)]
     answer = partial(predict, network, mean=manifest.mean, std=manifest.std, precision=precision)
     given, score = kind.load(split), score or of_classes(split)

@@ -74,7 +74,8 @@ def _explained(service: Service, bundle: Bundle, contents: bytes) -> Response:
         raise predict_api.unusable(str(error)) from None
     height, width, _ = image.shape
     windows = occlusion.windows(height, width)
-    logits, probabilities = service.predict(bundle, occlusion.covered(image, windows))
+    covered, indices = occlusion.distinct(occlusion.covered(image, windows))
+    logits, probabilities = (answers[indices] for answers in service.predict(bundle, covered))
     best = int(probabilities[0].argmax())
     scores = occlusion.log_odds(logits / bundle.manifest.temperature, best)
     key = int(scores[1:].argmin())

@@ -39,6 +39,25 @@ def test_one_window_at_a_time_is_covered():
     assert occlusion.covered(image, windows, np.array([1, 2, 3]))[1, 0].tolist() == [[1, 2, 3], [1, 2, 3]]
 
 
+def test_windows_that_change_nothing_are_answered_once():
+    image = np.zeros((2, 4, 1), np.uint8)
+    image[0, 3] = 9
+    windows = [(slice(0, 2), slice(0, 2)), (slice(0, 1), slice(2, 4)), (slice(1, 2), slice(3, 4))]
+    images, indices = occlusion.distinct(occlusion.covered(image, windows))
+    assert images[..., 0].tolist() == [[[0, 0, 0, 9], [0, 0, 0, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]]
+    assert indices.tolist() == [0, 0, 1, 0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2))
+def test_distinct_images_give_back_all(seed: int, fill: int):
+    images = occlusion.covered(
+        np.random.default_rng(seed).integers(3, size=(3, 4, 1), dtype=np.uint8), occlusion.windows(3, 4), fill
+    )
+    found, indices = occlusion.distinct(images)
+    assert np.array_equal(found[indices], images)
+    assert all((one != images[0]).any() for one in found[1:])
+
+
 def test_a_pixel_has_the_mean_drop_of_its_windows():
     windows = [(slice(0, 1), slice(0, 2)), (slice(0, 1), slice(1, 3))]
     drops = occlusion.score_drops(np.array([5.0, 1.0, 7.0]), windows, 1, 3)  # drops by 4, and rises by 2

@@ -229,10 +229,11 @@ class Counting:
         return [logits, logits]
 
 
-def test_checks_of_large_images_see_some_in_small_batches_and_all_in_large_ones(monkeypatch):
+def test_checks_of_many_or_large_images_see_some_in_small_batches_and_all_in_large_ones(monkeypatch):
     images = np.zeros((100, 2, 3, 1), np.uint8)
     expected = np.tile(np.eye(4, dtype=np.float32)[0], (100, 1))
-    for pixels, few in ((600, 100), (599, 99), (60, 10), (5, 1)):
+    for limit, pixels, few in ((100, 600, 100), (99, 600, 99), (100, 599, 99), (100, 60, 10), (100, 5, 1)):
+        monkeypatch.setattr(gates, "_MAX_IMAGES", limit)
         monkeypatch.setattr(gates, "_MAX_PIXELS", pixels)
         session = Counting()
         assert gates.require_parity(session, images, expected, 1e-4)["samples"] == 100

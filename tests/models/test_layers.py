@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from darkroom.models import layers
-from darkroom.models.layers import WhiteningConv, convolution
+from darkroom.models.layers import MaxPool, WhiteningConv, convolution
 
 
 @pytest.mark.parametrize(("channels", "filters"), [(1, 18), (1, 8), (3, 16)])  # 18: all components of a grey patch
@@ -85,3 +85,18 @@ def test_convolution_keeps_or_halves_the_size(pool, size):
     output = convolution(2, 5, pool)(torch.randn(3, 2, 9, 7))
     assert output.shape == (3, 5, *size)
     assert output.min() == 0  # ReLU
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [(2, 2), (5, 6), (7, 3)])
+def test_max_pooling_has_the_same_bits_with_and_without_inference_mode(size: tuple[int, int], dtype: torch.dtype):
+    images = torch.randn(3, 20, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
+    images[0, 0, 0, 0] = torch.nan
+    for layout in (torch.contiguous_format, torch.channels_last):
+        given = images.contiguous(memory_format=layout)
+        expected = nn.functional.max_pool2d(given, 2)
+        with torch.inference_mode():
+            found = MaxPool()(given)
+        assert found.stride() == expected.stride() and found.dtype == dtype
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(MaxPool()(given), expected, rtol=0, atol=0, equal_nan=True)
