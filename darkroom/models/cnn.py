@@ -8,6 +8,8 @@ Fashion-MNIST, default recipe, 10 epochs, two cores of an AMD EPYC (Zen 4): 92.4
 
 from torch import Tensor, nn
 
+from darkroom.models.layers import MaxPool
+
 
 class Cnn(nn.Module):
     """Two 3 x 3 convolutions without padding, of `channels` and twice `channels` channels, and one hidden layer."""
@@ -22,11 +24,11 @@ class Cnn(nn.Module):
             raise ValueError("it needs at least 10 x 10")
         self.features = nn.Sequential(
             nn.Conv2d(input_channels, channels, 3),
+            MaxPool(),  # before ReLU, which then works on a quarter of the pixels and gives the same values
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Conv2d(channels, 2 * channels, 3),
+            MaxPool(),
             nn.ReLU(),
-            nn.MaxPool2d(2),
         )
         self.hidden = nn.Sequential(
             nn.Flatten(), nn.Linear(2 * channels * rows * columns, hidden_units), nn.ReLU(), nn.Dropout(dropout)

@@ -43,9 +43,27 @@ class WhiteningConv(nn.Conv2d):
         self.weight.copy_(torch.cat([filters, -filters]).reshape(self.weight.shape))
 
 
+class MaxPool(nn.MaxPool2d):
+    """2 x 2 max pooling, two to three times as fast as PyTorch's on a CPU where no gradient is needed.
+
+    PyTorch's kernel stores the index of each maximum in 8 bytes, for the backward pass. The outputs are the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) to (N, C, H // 2, W // 2)."""
+        needs_gradient = images.requires_grad and torch.is_grad_enabled()
+        if needs_gradient or images.device.type != "cpu" or torch.compiler.is_exporting():  # one node in the graph
+            return super().forward(images)
+        rows = torch.maximum(images[..., :-1:2], images[..., 1::2])
+        return torch.maximum(rows[..., :-1:2, :], rows[..., 1::2, :])
+
+
 def convolution(in_channels: int, out_channels: int, pool: bool = False) -> nn.Sequential:
     """A 3 x 3 convolution that keeps the size, optionally 2 x 2 max pooling, batch norm and ReLU."""
-    pooling = [nn.MaxPool2d(2)] if pool else []  # before batch norm, which then works on a quarter of the pixels
+    pooling = [MaxPool()] if pool else []  # before batch norm, which then works on a quarter of the pixels
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
         *pooling,

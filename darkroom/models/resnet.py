@@ -9,7 +9,7 @@ Fashion-MNIST, default recipe, two cores of an AMD EPYC (Zen 5): 93.81 % test ac
 
 from torch import Tensor, nn
 
-from darkroom.models.layers import WhiteningConv, convolution
+from darkroom.models.layers import MaxPool, WhiteningConv, convolution
 
 STEM_CHANNELS = 16
 
@@ -27,7 +27,7 @@ class Resnet(nn.Module):
             raise ValueError("it needs at least 8 x 8")
         self.stem = WhiteningConv(input_channels, STEM_CHANNELS)
         self.features = nn.Sequential(
-            nn.MaxPool2d(2),
+            MaxPool(),
             nn.ReLU(),
             convolution(STEM_CHANNELS, channels),
             convolution(channels, 2 * channels, pool=True),

@@ -9,7 +9,7 @@ Fashion-MNIST, recipe `sprint`, two cores of an AMD EPYC (Zen 4): 91.61 % ± 0.1
 
 from torch import Tensor, nn
 
-from darkroom.models.layers import WhiteningConv, convolution
+from darkroom.models.layers import MaxPool, WhiteningConv, convolution
 
 STEM_CHANNELS = 16
 
@@ -24,7 +24,7 @@ class Sprint(nn.Module):
             raise ValueError("it needs at least 8 x 8")
         self.stem = WhiteningConv(input_channels, STEM_CHANNELS)
         self.features = nn.Sequential(
-            nn.MaxPool2d(2),
+            MaxPool(),
             nn.ReLU(),
             convolution(STEM_CHANNELS, channels, pool=True),
             convolution(channels, 2 * channels, pool=True),
