@@ -24,11 +24,11 @@ class Cnn(nn.Module):
             raise ValueError("it needs at least 10 x 10")
         self.features = nn.Sequential(
             nn.Conv2d(input_channels, channels, 3),
+            MaxPool(),  # before ReLU, which then works on a quarter of the pixels and gives the same values
             nn.ReLU(),
-            MaxPool(),
             nn.Conv2d(channels, 2 * channels, 3),
-            nn.ReLU(),
             MaxPool(),
+            nn.ReLU(),
         )
         self.hidden = nn.Sequential(
             nn.Flatten(), nn.Linear(2 * channels * rows * columns, hidden_units), nn.ReLU(), nn.Dropout(dropout)

@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d
 
 MAX_PATCHES = 2_000 * 30 * 30  # to which a whitening stem is fitted: all of 2,000 images of 32 x 32
 
@@ -44,19 +43,22 @@ class WhiteningConv(nn.Conv2d):
         self.weight.copy_(torch.cat([filters, -filters]).reshape(self.weight.shape))
 
 
-class MaxPool(nn.Module):
-    """Max pooling of 2 x 2 pixels of images (N, C, H, W); an odd row or column at the end is left out.
+class MaxPool(nn.MaxPool2d):
+    """2 x 2 max pooling, two to three times as fast as PyTorch's on a CPU where no gradient is needed.
 
-    In PyTorch's inference mode without the indices for a backward pass, which take most of the time on a CPU.
+    PyTorch's kernel stores the index of each maximum in 8 bytes, for the backward pass. The outputs are the same.
     """
 
+    def __init__(self) -> None:
+        super().__init__(2)
+
     def forward(self, images: Tensor) -> Tensor:
-        """The maxima (N, C, H // 2, W // 2)."""
-        if not torch.is_inference_mode_enabled():
-            return max_pool2d(images, 2)
-        height, width = (size // 2 * 2 for size in images.shape[2:])
-        rows = torch.maximum(images[:, :, :height:2], images[:, :, 1:height:2])
-        return torch.maximum(rows[..., :width:2], rows[..., 1:width:2])
+        """Images (N, C, H, W) to (N, C, H // 2, W // 2)."""
+        needs_gradient = images.requires_grad and torch.is_grad_enabled()
+        if needs_gradient or images.device.type != "cpu" or torch.compiler.is_exporting():  # one node in the graph
+            return super().forward(images)
+        rows = torch.maximum(images[..., :-1:2], images[..., 1::2])
+        return torch.maximum(rows[..., :-1:2, :], rows[..., 1::2, :])
 
 
 def convolution(in_channels: int, out_channels: int, pool: bool = False) -> nn.Sequential:

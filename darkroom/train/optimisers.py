@@ -23,8 +23,9 @@ class Muon(torch.optim.Optimizer):
     al., "Muon is scalable for LLM training", arXiv 2502.16982. torch.optim.Muon takes only matrices.
     """
 
-    def __init__(self, parameters, lr: float, momentum: float, weight_decay: float):
+    def __init__(self, parameters, lr: float, momentum: float, weight_decay: float, dtype: torch.dtype = torch.float32):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype  # of the orthogonalisation
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -35,32 +36,42 @@ class Muon(torch.optim.Optimizer):
                     continue
                 average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 average.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalise(whole(weight.grad.lerp(average, group["momentum"])).flatten(1))
+                update = orthogonalise(whole(weight.grad.lerp(average, group["momentum"])).flatten(1), self.dtype)
                 weight.mul_(1 - group["lr"] * group["weight_decay"])
                 scale = -0.2 * math.sqrt(max(update.shape)) * group["lr"]
                 weight.add_(part_of(update.view(weight.shape), weight), alpha=scale)
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonalise(matrix: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
     """Approximate U V^T of the singular value decomposition U S V^T of `matrix` (R, C): (R, C) float32.
 
-    By Newton-Schulz iterations in bfloat16, which need only matrix products; the singular values end near 1.
+    By Newton-Schulz iterations, which need only matrix products; the singular values end near 1. In bfloat16 each
+    iteration multiplies the matrix. In float32 they multiply only its Gram matrix, which is a ninth as large for a
+    3 x 3 convolution; bfloat16 is not exact enough for that.
     """
     a, b, c = NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x = matrix.to(dtype)
     x = x / (x.norm() + 1e-7)
     if tall := x.shape[0] > x.shape[1]:
         x = x.T
-    for _ in range(steps):
+    if dtype == torch.bfloat16:
+        for _ in range(steps):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+    else:
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        product = identity = torch.eye(len(x), device=x.device)
+        for _ in range(steps):
+            factor = a * identity + b * gram + c * gram @ gram
+            product, gram = factor @ product, factor @ gram @ factor
+        x = product @ x
     return (x.T if tall else x).float()
 
 
 class Optimisers:
     """One or two optimisers that step together, with a learning rate that is set for each step."""
 
-    def __init__(self, network: nn.Module, settings: TrainConfig):
+    def __init__(self, network: nn.Module, settings: TrainConfig, precision: torch.dtype = torch.float32):
         trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         heads = layer_weights(last_layer(network))
         others = {id(weight) for weight in heads}
@@ -80,7 +91,8 @@ class Optimisers:
         else:
             self.members = [torch.optim.AdamW(groups(heads, vectors), settings.lr, betas=(0.9, 0.95))]
             if matrices:  # none if only the last layer is trained
-                self.members.insert(0, Muon(groups(matrices, []), settings.lr, settings.momentum, decay))
+                dtype = torch.bfloat16 if precision == torch.bfloat16 else torch.float32
+                self.members.insert(0, Muon(groups(matrices, []), settings.lr, settings.momentum, decay, dtype))
         self.parameters = trained
 
     def step(self, lr: float, scaler: torch.amp.GradScaler) -> bool:

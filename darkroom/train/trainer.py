@@ -88,7 +88,7 @@ class Trainer:
         self.ordinary = copy.deepcopy(network).to("meta") if self.is_sharded else network  # what this trains, unsharded
         if self.is_sharded:
             self._shard()
-        self.optimisers = Optimisers(network, settings)
+        self.optimisers = Optimisers(network, settings, self.dtype)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.monitor = GradientMonitor(network)
