@@ -103,6 +103,8 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     study, finals = opened.studies(manifest, write=True)
     study.sampler = sampling.Sampler(opened.search.sampler, opened.space.base["seed"])
     study.pruner = sampling.pruner(opened.search.prunes)
+    if not study.trials and opened.search.sampler != "grid" and (present := opened.space.present()):
+        study.enqueue_trial(present, skip_if_exists=True)  # so that the search is never behind what is there
     if opened.url is None and (count := storage.recover(study) + storage.recover(finals)):
         print(f"search: {count} interrupted before they had finished are tried again")
     splits = (arrays.read_split(ARRAYS, name) for name in ("train", "val"))

@@ -45,6 +45,16 @@ class Space:
                 sample[name] = self._suggest(trial, name, entry)
         return sample
 
+    def present(self) -> Sample | None:
+        """The values of the active parameters in `base`; None if one is outside of the space."""
+        given, sample = flat(self.base), {}
+        for name, entry in self.parameters.items():
+            if self.is_active(name, sample):
+                if not self._has(name, entry, given[name]):
+                    return None
+                sample[name] = given[name]
+        return sample
+
     def params(self, sample: Mapping[str, Scalar]) -> dict[str, Any]:
         """The values of the params.yaml that a sample stands for."""
         values = copy.deepcopy(dict(self.base))
@@ -130,6 +140,16 @@ class Space:
         if self._is_real(name):
             return rounded(trial.suggest_float(name, entry.low, entry.high, step=entry.step, log=entry.log), entry)
         return trial.suggest_int(name, entry.low, entry.high, step=entry.step or 1, log=entry.log)
+
+    def _has(self, name: str, entry: Range | Choices, value: Scalar) -> bool:
+        if isinstance(entry, Choices):
+            return value in entry.choices
+        if isinstance(value, str) or not entry.low <= value <= entry.high:
+            return False
+        if not (step := entry.step or (0 if self._is_real(name) else 1)):
+            return rounded(value, entry) == value
+        steps = (value - entry.low) / step
+        return abs(steps - round(steps)) < 1e-9 * max(1, steps)
 
     def _is_real(self, name: str) -> bool:
         return float in _types(name)

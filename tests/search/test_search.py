@@ -29,6 +29,16 @@ def test_the_known_best_point_is_found(sampler: str):
     assert found["training_seconds_saved"] > 0
 
 
+@pytest.mark.parametrize(("lr", "first"), [(toy.BEST_LR, True), (2.0, False)])
+def test_the_present_values_are_the_first_trial_if_the_space_has_them(lr: float, first: bool):
+    toy.change(train={"lr": lr, "optimizer": "adamw"})
+    command.main([toy.write(trials=3, finalists=0)])
+    command.main([toy.write(trials=5, finalists=0)])  # goes on, and does not try them again
+    samples = [trial.user_attrs["sample"] for trial in toy.stored().trials]
+    present = {"train.lr": toy.BEST_LR, "train.optimizer": "adamw"}
+    assert len(samples) == 5 and [sample == present for sample in samples] == [first, *[False] * 4]
+
+
 def test_a_grid_tries_every_active_combination_once():
     conditional = {"choices": [8, 16], "when": {"train.optimizer": "sgd"}}
     parameters = {

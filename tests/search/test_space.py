@@ -199,6 +199,38 @@ def test_every_sample_is_a_valid_params_file_with_only_active_parameters(seed: i
         assert ("model.vit.heads" in sample) == (sample["model.name"] == "vit") == ("model.vit.embed_dim" in sample)
 
 
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_present_values_are_those_of_a_sample_that_was_applied(seed: int):
+    parameters = {
+        "train.optimizer": ["muon", "sgd"],
+        "train.momentum": {"low": 0.1, "high": 0.9, "step": 0.1, "when": {"train.optimizer": ["sgd"]}},
+        "train.lr": {"low": 0.001, "high": 1.0, "log": True},
+        "train.augment.shift": {"low": 0, "high": 6, "step": 2},
+    }
+    found = made(parameters)
+    sample = found.suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask())
+    applied = space.build(found.parameters, found.params(sample))
+    assert applied.present() == sample
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("train.optimizer", "adamw"), ("train.lr", 0.002), ("train.lr", 0.0123456), ("train.augment.shift", 3)],
+)
+def test_present_values_outside_of_the_space_are_no_sample(name: str, value: object):
+    found = made(
+        {
+            "train.optimizer": ["muon", "sgd"],
+            "train.lr": {"low": 0.01, "high": 1.0},
+            "train.augment.shift": {"low": 0, "high": 6, "step": 2},
+        }
+    )
+    inside = {"train.optimizer": "muon", "train.lr": 0.5, "train.augment.shift": 2}
+    assert space.build(found.parameters, found.params(inside)).present() == inside
+    assert space.build(found.parameters, found.params({**inside, name: value})).present() is None
+
+
 def test_values_of_steps_are_exact():
     found = made({"train.momentum": {"low": 0.1, "high": 0.9, "step": 0.1}})
     assert found.values("train.momentum", 100) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
