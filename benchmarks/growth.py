@@ -1,8 +1,8 @@
 """Measure how time and memory of every stage grow with the images, the classes and the pixels.
 
-The images are generated, grey, in IDX files (`python -m benchmarks.preprocess` measures folders of files). `train` a
-few steps: its time then is the fixed cost. Each cost is appended to a file of results; the table and the plot show all
-that are in it. Linux only.
+The images are generated, grey, in IDX files (`python -m benchmarks.preprocess` measures folders of files). `train`
+takes a few steps: its time then is the fixed cost. Each cost is appended to a file of results; the table and the plot
+show all that are in it. Linux only.
 """
 
 import hashlib
