@@ -1,11 +1,12 @@
 """Measure how time and memory of every stage grow with the images, the classes and the pixels.
 
-The images are generated, grey, in IDX files (`python -m benchmarks.preprocess` measures folders of files). `train` a
-few steps: its time then is the fixed cost. Each case is appended to a file of results; the table and the plot show all
-that are in it. Linux only.
+The images are generated, grey, in IDX files (`python -m benchmarks.preprocess` measures folders of files). `train`
+takes a few steps: its time then is the fixed cost. Each cost is appended to a file of results; the table and the plot
+show all that are in it. Linux only.
 """
 
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from benchmarks.command import parser
 from benchmarks.preprocess import Cost
@@ -74,17 +76,18 @@ def generate(folder: Path, case: Case) -> None:
     (folder / "dataset.yaml").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 
-def run(case: Case) -> list[Cost]:
-    """The cost of each of STAGES with generated images."""
+def run(case: Case, results: Path) -> None:
+    """Append the cost of each of STAGES to the file of results, as soon as it is known."""
     changes = CHANGES | {"preprocess.image_size": case[2]}
+    stages = ("fetch", "preprocess", "pretrained", *STAGES[2:])
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name:
         generate(Path(name, "photos"), case)
-        stages = ("fetch", "preprocess", "pretrained", *STAGES[2:])
-        costs = dict(zip(stages, measure(Path(name, "photos"), changes, stages), strict=True))
-    return [costs[stage] for stage in STAGES]
+        for stage, cost in zip(stages, measure(Path(name, "photos"), changes, stages), strict=True):
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([case, stage, cost]) + "\n")
 
 
-def plot(path: Path, found: dict[Case, list[Cost]]) -> None:
+def plot(path: Path, found: dict[Case, dict[str, Cost]]) -> None:
     """Draw CPU seconds and peak memory of each stage by images, by classes and by pixels."""
     from matplotlib.figure import Figure
 
@@ -99,16 +102,23 @@ def plot(path: Path, found: dict[Case, list[Cost]]) -> None:
         for row, (label, value) in enumerate((("CPU seconds", "cpu"), ("peak memory, MB", "memory"))):
             axes = grid[row][column]
             cases = sorted(cases, key=lambda case, column=column: case[column])
-            for number, stage in enumerate(STAGES):
-                values = [getattr(found[case][number], value) for case in cases]
-                axes.plot([case[column] for case in cases], values, marker="o", ms=3, lw=1.2, label=stage)
-            axes.set(xscale="log", yscale="log", xlabel=name if row else None, ylabel=None if column else label)
+            for stage in STAGES:
+                points = [(case[column], getattr(found[case][stage], value)) for case in cases if stage in found[case]]
+                axes.plot(*zip(*points, strict=True), marker="o", ms=3, lw=1.2, label=stage)
+            axes.set(
+                xscale="log",
+                yscale="linear" if row else "log",
+                xlabel=name if row else None,
+                ylabel=None if column else label,
+            )
             axes.set_xticks([case[column] for case in cases], [f"{case[column]:,}" for case in cases])
             axes.minorticks_off()
             axes.grid(color="#dddddd", lw=0.6)
     handles = grid[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=len(STAGES), frameon=False)
-    figure.savefig(path)
+    contents = io.BytesIO()
+    figure.savefig(contents)
+    Image.open(contents).convert("RGB").quantize(64).save(path, optimize=True)  # a third of the bytes
 
 
 def parse(text: str) -> Case:
@@ -122,20 +132,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument(
         "--cases", nargs="*", metavar="IMAGES,CLASSES,SIDE[,TEST]", default=CASES, help="what to generate"
     )
-    options.add_argument("--results", type=Path, default=Path("growth.jsonl"), help="file with one line per case")
+    options.add_argument(
+        "--results", type=Path, default=Path("growth.jsonl"), help="file with one line per case and stage"
+    )
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw the results to a PNG file")
     chosen = options.parse_args(arguments)
     for case in map(parse, chosen.cases):
-        line = json.dumps([case, run(case)])
-        with chosen.results.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    lines = map(json.loads, chosen.results.read_text(encoding="utf-8").splitlines())
-    found = {tuple(case): [Cost(*cost) for cost in costs] for case, costs in lines}
+        run(case, chosen.results)
+    found: dict[Case, dict[str, Cost]] = {}
+    for case, stage, cost in map(json.loads, chosen.results.read_text(encoding="utf-8").splitlines()):
+        found.setdefault(tuple(case), {})[stage] = Cost(*cost)
 
     print(f"{processor.describe()}; CPU seconds (wall seconds; peak memory, MB)\n")
     rows = []
     for (count, classes, side, test), costs in found.items():
-        shown = [f"{one.cpu:.1f} ({one.seconds:.1f}; {one.memory:.0f})" for one in costs]
+        known = [costs.get(stage) for stage in STAGES]
+        shown = [f"{one.cpu:.1f} ({one.seconds:.1f}; {one.memory:.0f})" if one else "" for one in known]
         rows.append([f"{count:,}", f"{classes:,}", side, f"{round(count * test):,}", *shown])
     print(markdown(["images", "classes", "pixels", "test images", *STAGES], rows))
     if chosen.plot:

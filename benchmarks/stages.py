@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -43,8 +43,8 @@ def generate(folder: Path, count: int, side: int, classes: int = 10) -> None:
         image.save(folder / f"class_{number % classes}" / f"{number:07}.jpg", quality=90)
 
 
-def measure(photos: Path, changes: dict[str, object], stages: Iterable[str] = STAGES) -> list[Cost]:
-    """The cost of each of the `stages` for a folder of `photos`, with `changes` of params.yaml.
+def measure(photos: Path, changes: dict[str, object], stages: Iterable[str] = STAGES) -> Iterator[Cost]:
+    """Yield the cost of each of the `stages` for a folder of `photos`, with `changes` of params.yaml.
 
     The stage `review` is the review of the run against itself with other predictions for a few test examples.
     """
@@ -57,14 +57,17 @@ def measure(photos: Path, changes: dict[str, object], stages: Iterable[str] = ST
             shutil.copytree(needed, folder / needed)
         (folder / _PHOTOS).parent.mkdir(parents=True)
         (folder / _PHOTOS).symlink_to(photos.resolve(), target_is_directory=True)
-        return [review(folder) if name == "review" else stage(name, folder) for name in stages]
+        for name in stages:
+            yield review(folder) if name == "review" else stage(name, folder)
 
 
 def review(folder: Path) -> Cost:
     """The cost of a review of the results in `folder`, of which every hundredth prediction changes."""
     shell = partial(subprocess.run, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    for name, contents in (("dvc.yaml", "stages: {}"), ("dvc.lock", "{schema: '2.0', stages: {}}")):
+        (folder / name).write_text(contents, encoding="utf-8")
     shell(["git", "init", "--quiet"])
-    shell(["git", "add", "params.yaml", "metrics"])
+    shell(["git", "add", "params.yaml", "metrics", "dvc.yaml", "dvc.lock"])
     author = ("-c", "user.name=benchmark", "-c", "user.email=benchmark@example.com")
     shell(["git", *author, "commit", "--quiet", "--message", "results"])
     predictions, evaluated = (folder / "metrics" / name for name in ("predictions.csv", "evaluate.json"))
@@ -89,12 +92,12 @@ def main() -> None:
     changes["data.dataset"] = _PHOTOS.name
     measured = {}
     if chosen.folder:
-        measured[str(chosen.folder)] = measure(chosen.folder, changes)
+        measured[str(chosen.folder)] = list(measure(chosen.folder, changes))
     else:
         for count in chosen.counts:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=".") as name:
                 generate(Path(name), count, chosen.side)
-                measured[f"{count:,} photos"] = measure(Path(name), changes)
+                measured[f"{count:,} photos"] = list(measure(Path(name), changes))
 
     print(f"recipe {chosen.recipe}; {processor.describe()}; seconds (CPU seconds; peak memory, MB)\n")
     rows = [

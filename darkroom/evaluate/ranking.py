@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 
 from darkroom.models.logits import by_rows
 
-COLUMNS = 2**25  # logits of a block of classes that are in memory at a time
+COLUMNS = 2**24  # logits of a block of classes that are in memory at a time
 
 
 def log_normaliser(logits: np.ndarray) -> np.ndarray:
