@@ -22,7 +22,6 @@ from darkroom.preprocess.selection import Selection
 write_samples, facts, counts = history_report.write, history_report.facts, history_report.counts  # of the report
 
 
-
 class Histories:
     """See `selection.Examples`; nothing is cleaned, because events that are alike are not copies of each other."""
 
