@@ -104,7 +104,7 @@ def write_array(path: str | Path, count: int, blocks: Iterable[np.ndarray]) -> N
                 descr = np.lib.format.dtype_to_descr(block.dtype)
                 header = {"descr": descr, "fortran_order": False, "shape": (count, *block.shape[1:])}
                 np.lib.format.write_array_header_1_0(file, header)
-            file.write(block.tobytes())
+            file.write(np.ascontiguousarray(block))
 
 
 def remove_leftovers(path: str | Path) -> None:
