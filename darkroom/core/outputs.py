@@ -14,11 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from darkroom.core.errors import DarkroomError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 TEMPORARY = ".tmp-"  # prefix of files and folders that are still being written; git and DVC ignore it
@@ -93,11 +92,13 @@ def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
 
 
-def write_array(path: str | Path, count: int, blocks: Iterable[np.ndarray]) -> None:
+def write_array(path: str | Path, count: int, blocks: "Iterable[np.ndarray]") -> None:
     """Write a .npy file of `count` rows, which come in `blocks` (n, ...), at least one; not atomically.
 
     Raises OSError if the disk is full, where a mapped file would end the process, and `np.save` would not say why.
     """
+    import numpy as np
+
     with open(path, "wb") as file:
         for block in blocks:
             if not file.tell():
