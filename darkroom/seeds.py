@@ -50,10 +50,8 @@ def train(seed: int) -> dict[str, float]:
         print(f"seed {seed}, {record}", flush=True)
     logits = partial(predict, trainer.whole, mean=trainer.data.mean, std=trainer.data.std)
     if manifest.kind == "history":
-        key, found = (
-            recommended.KEY,
-            histories.hits("data/arrays", "test", logits, params.load(evaluate=RankingConfig).seen_items),
-        )
+        seen_items = params.load(evaluate=RankingConfig).seen_items
+        key, found = recommended.KEY, histories.hits("data/arrays", "test", logits, seen_items)
     else:
         key, found = "accuracy", logits(test.inputs).argmax(1) == np.asarray(test.labels)
     return {"val_accuracy": trainer.summary()["val_accuracy"], key: float(found.mean())}

@@ -39,7 +39,6 @@ _WHERE = {
     "text": "texts into unlabelled.csv",
     "table": "rows without a class into a table",
 }
-_NEXT = {"table": "Fill in the class of these rows in the table, and run `dvc repro`."}  # else the page
 _CLASSES = 20  # whose counts are printed
 _FEATURES = {
     "trained": "features of models/trained",
@@ -210,7 +209,10 @@ def _lines(about: Mapping[str, Any], manifest: Manifest) -> Iterator[str]:
         missing = [label for label, number in found if not number]
         none = f"; of {len(missing)} of the {len(manifest.classes)} classes none is predicted" if missing else ""
         yield f"predicted classes: {shown}{', ...' if len(balance) - len(missing) > _CLASSES else ''}{none}"
-    yield _NEXT.get(manifest.kind, "Label them: python -m darkroom.label")
+    if manifest.kind == "table":
+        yield "Fill in the class of these rows in the table, and run `dvc repro`."
+    else:
+        yield "Label them: python -m darkroom.label"
 
 
 def _answered(manifest: Manifest) -> set[str]:

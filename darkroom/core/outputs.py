@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from darkroom.core.errors import DarkroomError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 TEMPORARY = ".tmp-"  # prefix of files and folders that are still being written; git and DVC ignore it
@@ -89,6 +90,22 @@ def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write the table to `path` atomically, without its index; floats have six significant digits."""
     with new_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_array(path: str | Path, count: int, blocks: "Iterable[np.ndarray]") -> None:
+    """Write a .npy file of `count` rows, which come in `blocks` (n, ...), at least one; not atomically.
+
+    Raises OSError if the disk is full, where a mapped file would end the process, and `np.save` would not say why.
+    """
+    import numpy as np
+
+    with open(path, "wb") as file:
+        for block in blocks:
+            if not file.tell():
+                descr = np.lib.format.dtype_to_descr(block.dtype)
+                header = {"descr": descr, "fortran_order": False, "shape": (count, *block.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(block))
 
 
 def remove_leftovers(path: str | Path) -> None:

@@ -29,6 +29,7 @@ from darkroom.core.outputs import new_file, write_json
 SYSTEM_REMEDIES = {
     errno.ENOSPC: "The disk is full: free some space",
     errno.EDQUOT: "The disk quota is exceeded: free some space",
+    errno.EFBIG: "The file is too large for the disk or for `ulimit -f`: raise the limit",
     errno.EROFS: "The disk is read-only: remount it, or work in a writable folder",
     errno.EACCES: "Permission denied: give this user access to the file or folder",
     errno.EPERM: "Permission denied: give this user access to the file or folder",

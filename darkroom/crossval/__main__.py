@@ -60,6 +60,8 @@ def _run(count: int, output: str) -> None:
     )
     manifest = arrays.read_manifest("data/arrays")
     arrays.require_labels(manifest)
+    if manifest.kind == "history":
+        raise DarkroomError(f"{manifest.title} has histories, whose labels nobody gave: the next event is the label.")
     if notice := freshness.notice():
         print(f"crossval: {notice}", file=sys.stderr, flush=True)
     train, val = (arrays.read_split("data/arrays", name) for name in ("train", "val"))
@@ -84,7 +86,7 @@ def _run(count: int, output: str) -> None:
         ]
     for line in (*lines, *remarks(of_train.argmax(1) == train.labels, groups, learned, manifest.classes)):
         print(line)
-    print(f"Tables{'' if manifest.kind == 'text' else ' and images'}: {output}, most suspect first")
+    print(f"Tables{' and images' if manifest.kind == 'image' else ''}: {output}, most suspect first")
 
 
 def _write(
@@ -100,7 +102,7 @@ def _write(
     if manifest.kind == "text":
         texts = dict(zip(split.ids.tolist(), arrays.read_texts("data/arrays", name), strict=True))
         suspects = suspects.assign(text=suspects["id"].map(texts))
-    else:
+    elif manifest.kind == "image":
         drawing.save(plots.suspects(split.inputs, split.ids, suspects, limit), path.with_suffix(".png"))
     write_csv(path.with_suffix(".csv"), suspects)
     return f"{len(suspects)} of {counted(len(split), f'{_NAMES[name]} label')} are suspect ({path.name}.csv)"

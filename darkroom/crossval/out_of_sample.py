@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from darkroom.core.arrays import Manifest, Split, read_into
-from darkroom.core.outputs import TEMPORARY
+from darkroom.core.outputs import TEMPORARY, write_array
 from darkroom.models.config import ModelConfig
 from darkroom.models.inference import predict
 from darkroom.train.config import TrainConfig
@@ -56,10 +56,14 @@ def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
     """The examples at `indices` (n,) as a split, mapped from a temporary file, since they may not fit in memory."""
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
         path = Path(folder, "inputs.npy")
-        inputs = np.lib.format.open_memmap(
-            path, "w+", split.uncropped.dtype, (len(indices), *split.uncropped.shape[1:])
-        )
-        for start in range(0, len(indices), _BLOCK):
-            read_into(inputs[start : start + _BLOCK], split.uncropped, indices[start : start + _BLOCK])
-        inputs.flush()
+        write_array(path, len(indices), _blocks(split.uncropped, indices))
         yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices], split.size)
+
+
+def _blocks(inputs: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:
+    """The inputs (N, ...) at `indices` (n,) in parts."""
+    for start in range(0, len(indices), _BLOCK):
+        chosen = indices[start : start + _BLOCK]
+        block = np.empty((len(chosen), *inputs.shape[1:]), inputs.dtype)
+        read_into(block, inputs, chosen)
+        yield block

@@ -14,7 +14,7 @@ import numpy as np
 
 from darkroom.columns import values
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import new_folder, write_json
+from darkroom.core.outputs import new_folder, write_array, write_json
 from darkroom.core.spelling import counted, did_you_mean
 from darkroom.datasets import events
 from darkroom.datasets.descriptions import DESCRIPTION, HistoryFolder
@@ -53,7 +53,7 @@ def build(dataset: HistoryFolder, folder: str | Path) -> str:
         )
     names, listed = _items(about) if about else ([], {})
     with new_folder(folder) as raw:
-        np.save(raw / EVENTS, found.table, allow_pickle=False)
+        write_array(raw / EVENTS, len(found.table), [found.table])
         write_json(raw / NAMES, {"users": list(found.users), "items": list(found.items)})
         if about:
             with (raw / ITEMS).open("w", encoding="utf-8", newline="") as file:

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 
 SUFFIXES = (".csv", ".tsv")
 BLOCK = 10_000  # rows at a time
@@ -36,6 +37,8 @@ def _named(cells: Sequence[str], path: Path) -> list[str]:
         raise DarkroomError(f"{path} has no columns: its first line must name them.")
     if "" in names[1:]:
         raise DarkroomError(f"{path}: column {names.index('', 1) + 1} of {len(names)} has no name: give it one.")
+    if "\0" in "".join(names):
+        raise DarkroomError(f"{path} is not UTF-8: save it as CSV UTF-8.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DarkroomError(f"{path} has the column {twice!r} twice: rename or remove one.")
     return names
@@ -63,9 +66,8 @@ def _blocks(path: Path, rows: Iterator[list[str]], width: int, size: int) -> Ite
     while block := list(islice(rows, size)):
         for number, row in enumerate(block, first):
             if len(row) != width:
-                raise DarkroomError(
-                    f"{path}, row {number - 1}: {len(row)} values for {width} columns: quote values with separators."
-                )
+                given = f"{counted(len(row), 'value')} for {counted(width, 'column')}"
+                raise DarkroomError(f"{path}, row {number - 1}: {given}: quote values with separators.")
         first += len(block)
         yield block
 

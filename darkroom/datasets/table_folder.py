@@ -17,7 +17,7 @@ import numpy as np
 from darkroom.columns import schema, values
 from darkroom.columns.schema import Column, Schema
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import new_folder, write_json, write_text
+from darkroom.core.outputs import new_folder, write_array, write_json, write_text
 from darkroom.core.spelling import counted, did_you_mean
 from darkroom.datasets import index, listing, profiles, records
 from darkroom.datasets.descriptions import DESCRIPTION, TableFolder
@@ -239,21 +239,23 @@ def _write(
     raw: Path, rows: Any, files: Mapping[Path, str], roles: _Roles, columns: Sequence[Column], count: int
 ) -> list[Row]:
     """Write the values and the rows; return the rows."""
-    out = np.lib.format.open_memmap(raw / VALUES, "w+", np.float32, (count, len(columns)))
     listed: list[Row] = []
-    for path, split in files.items():
-        names, first = records.header(path), len(listed)
-        own = [name for name in names if name in roles.others()]
-        for block in records.blocks(path):
-            cells = dict(zip(names, records.columns_of(block), strict=True))
-            start = len(listed)
-            for place, column in enumerate(columns):
-                out[start : start + len(block), place] = _encoded(column, cells[column.name])
-            for number in range(len(block)):
-                of = {name: cells[name][number] for name in own}
-                listed.append(_row(roles, of, path, start - first + number + 1, split))
+
+    def blocks() -> Iterator[np.ndarray]:
+        for path, split in files.items():
+            names, first = records.header(path), len(listed)
+            own = [name for name in names if name in roles.others()]
+            for block in records.blocks(path):
+                cells = dict(zip(names, records.columns_of(block), strict=True))
+                start = len(listed) - first
+                for number in range(len(block)):
+                    of = {name: cells[name][number] for name in own}
+                    listed.append(_row(roles, of, path, start + number + 1, split))
+                encoded = [_encoded(column, cells[column.name]).astype(np.float32) for column in columns]
+                yield np.stack(encoded, 1)
+
+    write_array(raw / VALUES, count, blocks())
     rows.writerows(listed)
-    out.flush()
     return listed
 
 

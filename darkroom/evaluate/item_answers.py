@@ -42,14 +42,10 @@ def answer(network: nn.Module, split: Split, left_out: sparse.csr_array, tempera
         logits, labels = predict(network, split.inputs[part], (), ()), np.asarray(split.labels[part])
         ranked, rows = ranking.rank(logits, labels, left_out[part]), np.arange(len(labels))
         normaliser = log_normaliser(logits / np.float32(temperature))
-
-        def probability(
-            items: np.ndarray, logits=logits, normaliser=normaliser
-        ) -> np.ndarray:  # (n, m) of items (n, m)
-            return np.exp(np.take_along_axis(logits, items, 1) / temperature - normaliser[:, None])
-
-        of_best = np.where(ranked.best < 0, 0, probability(np.maximum(ranked.best, 0)))
-        of_label, loss = probability(labels[:, None])[:, 0], log_normaliser(logits) - logits[rows, labels]
+        asked = np.column_stack([labels, np.maximum(ranked.best, 0)])  # items (n, 1 + TOP)
+        found = np.exp(np.take_along_axis(logits, asked, 1) / temperature - normaliser[:, None])
+        of_label, of_best = found[:, 0], np.where(ranked.best < 0, 0, found[:, 1:])
+        loss = log_normaliser(logits) - logits[rows, labels]
         rankings.append(ranked)
         numbers.append((of_best[:, 0], of_label, of_best, loss))
     return Answers(ranking.joined(rankings), *map(np.concatenate, zip(*numbers, strict=True)))

@@ -31,10 +31,9 @@ def scores(found: Ranking) -> dict[str, np.ndarray]:
 def recommenders(rankings: Mapping[str, Ranking], train_events: np.ndarray) -> pd.DataFrame:
     """One row per recommender of the same histories: its metrics, and how much better the network is.
 
-    `_low` and `_high` bound 95 % intervals over users: Wilson's of hit rates, the
-    bootstrap-t of means. `coverage_at_10` is the fraction of the items that someone gets among the first 10, and
-    `popularity_at_10` the mean number of `train_events` (items,) of these 10. `_gain` is the paired difference, network
-    minus the recommender.
+    `_low` and `_high` bound 95 % intervals over users: Wilson's of hit rates, the bootstrap-t of means.
+    `coverage_at_10` is the fraction of the items that someone gets among the first 10, and `popularity_at_10` the mean
+    number of `train_events` (items,) of these 10. `_gain` is the paired difference, network minus the recommender.
     """
     own, rows = scores(rankings[NETWORK]), []
     for name, found in rankings.items():
@@ -144,9 +143,9 @@ def _of_slices(sliced: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.
     """Each slice: its column, its value, and which examples (N,) bool it has; examples without a value are in none."""
     for column, of in sliced.items():
         names, index = np.unique(of.astype(str), return_inverse=True)
-        for place in in_order(names):
-            if names[place]:
-                yield column, str(names[place]), index == place
+        for chosen in in_order(names):
+            if names[chosen]:
+                yield column, str(names[chosen]), index == chosen
 
 
 def _with_bounds(name: str, values: np.ndarray, bounds: np.ndarray) -> dict[str, float]:

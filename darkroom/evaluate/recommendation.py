@@ -126,7 +126,8 @@ def _lines(summary: Mapping[str, float], best: str, items: int) -> Iterator[str]
         f"{summary[hits]:.2%} (95 % interval {summary[f'{hits}_low']:.2%} to {summary[f'{hits}_high']:.2%}), "
         f"NDCG@{SHOWN} {summary[gain]:.4f}, MRR {summary['mrr']:.4f}"
     )
-    over, low, high = (
-        summary.get(f"{gain}_over_best_baseline{bound}", float("nan")) for bound in ("", "_low", "_high")
+    over, *interval = (summary.get(f"{gain}_over_best_baseline{bound}") for bound in ("", "_low", "_high"))
+    shown = (
+        "95 % interval {:+.4f} to {:+.4f}".format(*interval) if None not in interval else "its interval is not known"
     )
-    yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+    yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} ({shown})"

@@ -1,7 +1,7 @@
 """Write the folder data/arrays: what is the same for every kind of example; `darkroom/core/arrays.py` reads it."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import pandas as pd
 
 from darkroom.core import arrays
 from darkroom.core.arrays import SPLITS, UNLABELLED, Manifest
-from darkroom.core.outputs import new_folder, write_csv, write_json
+from darkroom.core.outputs import new_folder, write_array, write_csv, write_json
 from darkroom.datasets.descriptions import Dataset
 from darkroom.preprocess.samples import Samples
+
+_BLOCK = 16_384  # examples at a time
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def write(
             _write_columns(temporary / f"{name}.columns.csv", samples, chosen, digests[name])
             labels = b""
             if name != UNLABELLED:
-                np.save(temporary / f"{name}.labels.npy", samples.labels[chosen], allow_pickle=False)
+                write_array(temporary / f"{name}.labels.npy", len(chosen), [samples.labels[chosen]])
                 labels = samples.labels[chosen].tobytes()
             write_json(temporary / f"{name}.ids.json", samples.ids[chosen].tolist())
             ids = (temporary / f"{name}.ids.json").read_bytes()
@@ -68,6 +70,17 @@ def write(
         )
         write_json(temporary / "manifest.json", arrays.fields(written))
     return written
+
+
+def digested(chosen: np.ndarray, inputs: Callable[[np.ndarray], np.ndarray], digest: Any) -> Iterator[np.ndarray]:
+    """Blocks of the inputs of the examples at `chosen` (n,), at least one; the running `digest` gets each.
+
+    `inputs` gives those (m, ...) of some of the examples (m,).
+    """
+    for start in range(0, max(1, len(chosen)), _BLOCK):
+        block = inputs(chosen[start : start + _BLOCK])
+        digest.update(block.tobytes())
+        yield block
 
 
 def _ordered(samples: Samples) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from darkroom.core.arrays import SPLITS, TEXT, Manifest
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import write_csv, write_json
+from darkroom.core.outputs import write_array, write_csv, write_json
 from darkroom.core.spelling import counted
 from darkroom.datasets import histories as index
 from darkroom.datasets.histories import Index
@@ -20,8 +20,6 @@ from darkroom.preprocess.samples import Samples
 from darkroom.preprocess.selection import Selection
 
 write_samples, facts, counts = history_report.write, history_report.facts, history_report.counts  # of the report
-
-_BLOCK = 16_384  # examples at a time
 
 
 class Histories:
@@ -76,19 +74,14 @@ class Histories:
             write_csv(temporary / "items.csv", table)
             described = (temporary / "items.csv").read_bytes()
             if known:
-                np.save(temporary / "items.features.npy", given, allow_pickle=False)
+                write_array(temporary / "items.features.npy", len(given), [given])
                 write_json(temporary / "features.json", known)
                 described += given.tobytes()
             write_json(temporary / history_report.SUMMARY, self._summary | self._measured())
             digests = {name: hashlib.sha256(described) for name in indices}
             for name, chosen in indices.items():
-                size = len(chosen), self._settings.max_length
-                out = np.lib.format.open_memmap(temporary / f"{name}.inputs.npy", "w+", np.int32, size)
-                for start in range(0, len(chosen), _BLOCK):
-                    block = self._inputs(chosen[start : start + _BLOCK])
-                    out[start : start + _BLOCK] = block
-                    digests[name].update(block.tobytes())
-                out.flush()
+                blocks = arrays_folder.digested(chosen, self._inputs, digests[name])
+                write_array(temporary / f"{name}.inputs.npy", len(chosen), blocks)
             shape = self._settings.max_length, len(classes) + 1, len(known)
             unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
             return Packed(digests, {"kind": "history", "shape": shape, **unused})

@@ -13,7 +13,7 @@ from darkroom.columns import schema
 from darkroom.columns.schema import FIRST, MISSING, UNKNOWN, Column, Schema
 from darkroom.core.arrays import TEXT, UNLABELLED, Manifest
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import write_text
+from darkroom.core.outputs import write_array, write_text
 from darkroom.datasets import table_folder
 from darkroom.preprocess import arrays_folder, raw_data, report, selection, splits, table_report
 from darkroom.preprocess.arrays_folder import Packed
@@ -81,13 +81,8 @@ class Tables:
             digests = {}
             for name, chosen in indices.items():
                 digests[name] = hashlib.sha256(described.encode())
-                path, size = temporary / f"{name}.inputs.npy", (len(chosen), len(fitted.columns))
-                out = np.lib.format.open_memmap(path, "w+", np.float32, size)
-                for start in range(0, len(chosen), _BLOCK):
-                    block = recoded(self.values[chosen[start : start + _BLOCK]], found)
-                    out[start : start + _BLOCK] = block
-                    digests[name].update(block.tobytes())
-                out.flush()
+                blocks = arrays_folder.digested(chosen, lambda some: recoded(self.values[some], found), digests[name])
+                write_array(temporary / f"{name}.inputs.npy", len(chosen), blocks)
             unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
             return Packed(digests, {"kind": "table", "shape": fitted.shape, **unused})
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from darkroom.core.arrays import OUT_OF_SCOPE, TEXT, UNLABELLED, Manifest
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import write_json
+from darkroom.core.outputs import write_array, write_json
 from darkroom.core.params import read as read_yaml
 from darkroom.core.spelling import counted
 from darkroom.datasets import texts as index
@@ -86,7 +86,7 @@ class Texts:
             for name, own in parts.items():
                 write_json(temporary / f"{name}.texts.json", own)
                 ids, _ = tokenizer.ids(own)
-                np.save(temporary / f"{name}.inputs.npy", ids, allow_pickle=False)
+                write_array(temporary / f"{name}.inputs.npy", len(ids), [ids])
                 digests[name] = hashlib.sha256(str(ids.shape).encode() + ids.tobytes())
                 examples[name] = json.dumps(own).encode()
             shape = tokenizer.length, tokenizer.vocabulary

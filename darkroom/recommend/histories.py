@@ -40,8 +40,8 @@ def seen(folder: str | Path, split: str) -> sparse.csr_array:
     found = contents(arrays.read_split(folder, split).inputs, items)
     for earlier in SPLITS[: SPLITS.index(split)]:
         known, events = of_users(folder, earlier)
-        place = {name: number for number, name in enumerate(known.tolist())}
-        rows = np.array([place.get(name, -1) for name in names.tolist()], np.int64)
+        index = {name: number for number, name in enumerate(known.tolist())}
+        rows = np.array([index.get(name, -1) for name in names.tolist()], np.int64)
         of_row = np.flatnonzero(rows >= 0), rows[rows >= 0]
         found = found + sparse.csr_array((np.ones(len(of_row[0]), bool), of_row), (len(rows), len(known))) @ events
     return found.astype(bool)
@@ -63,8 +63,8 @@ def users(folder: str | Path, split: str) -> np.ndarray:
 
 def contents(inputs: np.ndarray, items: int, labels: np.ndarray | None = None) -> sparse.csr_array:
     """The items (N, items) bool of histories (N, L) int32, padded with 0; those of `labels` (N,) too."""
-    rows, places = np.nonzero(inputs)
-    columns = np.asarray(inputs)[rows, places].astype(np.int64) - 1
+    rows, positions = np.nonzero(inputs)
+    columns = np.asarray(inputs)[rows, positions].astype(np.int64) - 1
     if labels is not None:
         rows, columns = np.append(rows, np.arange(len(inputs))), np.append(columns, labels)
     found = sparse.coo_array((np.ones(len(rows), np.int32), (rows, columns)), (len(inputs), items)).tocsr()

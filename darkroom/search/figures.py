@@ -41,14 +41,8 @@ def history(rows: Sequence[Mapping[str, Any]], measure: Measure) -> Figure:
     best = np.maximum.accumulate([row["score"] for row in complete]).tolist()
     if complete:
         numbers = [*(row["trial"] for row in complete), rows[-1]["trial"]]
-        axes.step(
-            numbers,
-            [measure.value(score) for score in (*best, best[-1])],
-            where="post",
-            color=INK,
-            linewidth=1,
-            label="best so far",
-        )
+        reached = [measure.value(score) for score in (*best, best[-1])]
+        axes.step(numbers, reached, where="post", color=INK, linewidth=1, label="best so far")
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -107,7 +101,7 @@ def against_costs(
         bars = [
             [row["estimate"] - row["low"] for row in measured],
             [row["high"] - row["estimate"] for row in measured],
-        ][:: 1 if measure.is_fraction else -1]
+        ][:: 1 if measure.is_fraction else -1]  # the upper end of a score is the lower one of a loss
         axes.errorbar([row[cost] for row in measured], heights, bars, fmt="o", color=GREY, markersize=3, linewidth=1)
         front = pareto(rows, cost)
         reached = [measure.value(estimate(row, cost)) for row in front]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import TEMPORARY, new_file
+from darkroom.core.outputs import TEMPORARY, new_file, write_array
 from darkroom.models.inference import predict
 from darkroom.models.layers import last_layer, last_layer_name
 from darkroom.train.fingerprint import fingerprint
@@ -75,13 +75,10 @@ def compute(network: nn.Module, built: Mapping[str, Any], split: Split, manifest
 def _write(path: Path, network: nn.Module, split: Split, manifest: Manifest) -> None:
     """Write the features block by block, atomically: they may be larger than the memory."""
     extractor = _Features(network)
-    with new_file(path) as temporary, temporary.open("wb") as file:
-        for start in tqdm(range(0, len(split), _BLOCK), "features", unit="block", leave=False, disable=None):
-            block = predict(extractor, split.inputs[start : start + _BLOCK], manifest.mean, manifest.std)
-            if not start:
-                header = {"descr": block.dtype.str, "fortran_order": False, "shape": (len(split), *block.shape[1:])}
-                np.lib.format.write_array_header_1_0(file, header)
-            file.write(np.ascontiguousarray(block).data)
+    starts = tqdm(range(0, len(split), _BLOCK), "features", unit="block", leave=False, disable=None)
+    with new_file(path) as temporary:
+        parts = (split.inputs[start : start + _BLOCK] for start in starts)
+        write_array(temporary, len(split), (predict(extractor, part, manifest.mean, manifest.std) for part in parts))
 
 
 def _key(network: nn.Module, built: Mapping[str, Any], split: Split, manifest: Manifest) -> str:

@@ -1,10 +1,16 @@
+import io
 import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from darkroom.core import outputs
+from tests.repository import ROOT
 
 
 def test_a_new_file_replaces_the_old_one_only_when_whole(tmp_path: Path):
@@ -86,3 +92,25 @@ def test_json_is_strict(tmp_path: Path):
         with pytest.raises(ValueError, match="not JSON compliant"):
             outputs.write_json(path, {"a": value})
     assert json.loads(path.read_text(encoding="utf-8")) == {"b": 1, "a": "ü"}
+
+
+@given(
+    arrays.arrays(st.sampled_from([np.float32, np.int64, np.dtype([("a", "<i4"), ("b", "<f8")])]), (7, 3)),
+    st.integers(1, 8),
+)
+def test_an_array_in_blocks_has_the_bytes_of_a_saved_one(tmp_path_factory: pytest.TempPathFactory, values, size: int):
+    path, saved = tmp_path_factory.mktemp("array") / "a.npy", io.BytesIO()
+    outputs.write_array(path, len(values), (values[start : start + size] for start in range(0, 7, size)))
+    np.save(saved, values)
+    assert path.read_bytes() == saved.getvalue()
+
+
+def test_an_array_without_rows_can_be_read(tmp_path: Path):
+    outputs.write_array(tmp_path / "a.npy", 0, [np.empty((0, 3), np.float32)])
+    assert np.load(tmp_path / "a.npy").shape == (0, 3)
+
+
+def test_nothing_is_written_through_a_map():
+    """On a full disk, that ends the process with a signal: no message, and outputs are not restored."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "darkroom").rglob("*.py")]
+    assert sources and not any("open_memmap" in source for source in sources)

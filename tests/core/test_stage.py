@@ -51,6 +51,7 @@ def test_costs_are_written():
         (DarkroomError("The door is open: close it."), 1, "The door is open: close it."),
         (KeyboardInterrupt(), 130, "Interrupted"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "disk is full"),
+        (OSError(errno.EFBIG, "File too large"), 1, "ulimit -f"),
         (OSError(errno.EROFS, "Read-only file system"), 1, "read-only"),
         (MemoryError("4 GB"), 1, "Out of memory (4 GB)"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), 1, "Tried to allocate 2 GiB"),

@@ -48,6 +48,8 @@ def test_a_wrong_table_is_reported_with_its_place(tmp_path: Path, text: str, sai
 def test_a_table_in_another_encoding_is_reported(tmp_path: Path):
     with pytest.raises(DarkroomError, match="UTF-8"):
         records.header(table(tmp_path, "ä,b\n", "latin-1"))
+    with pytest.raises(DarkroomError, match="UTF-8"):
+        records.header(table(tmp_path, "a,b\n1,2\n", "utf-16-le"))  # without a byte order mark
 
 
 def test_a_table_in_memory():

@@ -11,7 +11,14 @@ from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import TEXT, Items
-from darkroom.evaluate import calibration_error, history_page, item_answers, item_tables, recommendation_plots
+from darkroom.evaluate import (
+    calibration_error,
+    history_page,
+    item_answers,
+    item_tables,
+    recommendation,
+    recommendation_plots,
+)
 from darkroom.evaluate.history_page import Example, Recommended
 from darkroom.models.checkpoints import open_trained
 from darkroom.recommend import ranking
@@ -28,6 +35,14 @@ TRAIN_EVENTS = np.array([50, 30, 10, 6, 4])
 GOOD = ranked([1, 2, 1, 30], [[0, 1], [1, 0], [2, 0], [0, 3]])
 WEAK = ranked([12, 2, 30, 30], [[1, 2], [1, 0], [0, 1], [0, 1]])
 RANKINGS = {"popularity": WEAK, "ease": WEAK, "model": GOOD}
+
+
+def test_one_user_has_no_interval():
+    found = {"samples": 1, "mrr": 1.0, "ndcg_at_10": 1.0, "ndcg_at_10_over_best_baseline": 0.5}
+    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0}
+    assert list(recommendation._lines(found, "ease", 9))[1].endswith("ease: +0.5000 (its interval is not known)")
+    found |= {"ndcg_at_10_over_best_baseline_low": 0.25, "ndcg_at_10_over_best_baseline_high": 0.75}
+    assert list(recommendation._lines(found, "ease", 9))[1].endswith("(95 % interval +0.2500 to +0.7500)")
 
 
 def test_the_table_has_the_metrics_of_each_recommender():

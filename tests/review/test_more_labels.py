@@ -37,6 +37,12 @@ def test_the_review_cites_the_learning_curve_of_the_same_data(project: Path):
     assert compare.as_json(compare.compare(*[result.read(find("weak"))] * 2))["more_labels"] is None
 
 
+def test_a_curve_of_hits_is_read_too(project: Path):
+    expected = {"labels": 2000, "hr_at_10": 0.25, "low": 0.2, "high": 0.3}
+    write_curve(project, expected={"2": expected})
+    assert more_labels.find(WORKSPACE) == more_labels.MoreLabels(2000, 0.25, 0.2, 0.3, same_recipe=True)
+
+
 def test_a_curve_of_another_recipe_is_named(project: Path):
     write_curve(project, recipe=None)
     assert "measured with another recipe on the same data" in text()
