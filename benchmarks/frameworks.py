@@ -146,13 +146,13 @@ def main() -> None:
         for needed in ("data/pretrained", "data/teachers"):
             (project / needed).symlink_to(Path(needed).resolve())
         packing = Darkroom(project, "default").pack()
+        print(f"fetch and preprocess: {packing.seconds:.1f} s, {packing.cpu_seconds:.1f} CPU seconds", flush=True)
         budgets = {Darkroom(project, name): epochs for name, epochs in EPOCHS.items()}
         budgets |= dict.fromkeys(peers, chosen.epochs)
         trainings = list(measure(budgets, chosen.turns, project / _IMAGES / "test"))
 
     print(f"\n{title}; {chosen.turns} trainings of each; means, ± standard deviations of several\n")
     print(markdown(("training", "epochs", *AXES.values(), "test accuracy, %"), rows(trainings)))
-    print(f"\nfetch and preprocess of Darkroom: {packing.seconds:.0f} s, {packing.cpu_seconds:.0f} CPU seconds")
     with new_file("docs/frameworks.png") as path:
         drawing.save(draw(trainings, packing, chosen.axis, title), path)
 
@@ -233,11 +233,10 @@ def rows(trainings: Sequence[Training]) -> Iterator[tuple[object, ...]]:
 
 
 def draw(trainings: Sequence[Training], packing: Cost, axis: str, title: str) -> Figure:
-    """Mean accuracy against mean time; dashed lines are those of Darkroom with the time of packing the folder."""
+    """Mean accuracy against mean time; dotted lines are those of Darkroom with the time of packing the folder."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot(
-        title=title, xlabel=f"{AXES[axis]} (logarithmic)", ylabel="test accuracy (%)", xscale="log"
-    )
+    label = f"{AXES[axis]} (logarithmic; dotted: with fetch and preprocess)"
+    axes = figure.add_subplot(title=title, xlabel=label, ylabel="test accuracy (%)", xscale="log")
     means = pd.DataFrame(trainings).groupby(["name", "epochs"]).mean().sort_values(axis)
     for number, name in enumerate(dict.fromkeys(training.name for training in trainings)):
         times, accuracies = means.loc[name][axis], 100 * means.loc[name]["accuracy"]
@@ -245,12 +244,12 @@ def draw(trainings: Sequence[Training], packing: Cost, axis: str, title: str) ->
         axes.plot(times, accuracies, label=name, **style)
         if name.startswith("Darkroom"):
             packed = times + getattr(packing, axis)
-            axes.plot(packed, accuracies, label=f"{name}, with packing", linestyle=":", fillstyle="none", **style)
+            axes.plot(packed, accuracies, linestyle=":", fillstyle="none", **style)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

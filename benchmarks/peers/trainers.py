@@ -1,8 +1,9 @@
 """Other libraries that train on a folder of images, for comparison in benchmarks.frameworks.
 
 Each is a program in an environment of its own: nothing of it is imported here. All train a small network from random
-weights in fp32, with the settings of the library's documentation or its defaults. Only the warm-up is shorter: by
-default it takes 3 epochs in Ultralytics and 5 in timm's script, longer than some of the trainings.
+weights in fp32, with the settings of the library's documentation or its defaults. The warm-up is shorter: by default it
+takes 3 epochs in Ultralytics and 5 in timm's script, longer than some of the trainings. timm's learning rate falls with
+every step instead of every epoch.
 """
 
 import csv

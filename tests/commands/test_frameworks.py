@@ -123,10 +123,6 @@ def test_the_plot_has_a_line_per_trainer_and_one_more_with_the_packing():
         Training("other", 1, 9.0, 9.0, 0.7),
         Training("other", 2, 8.0, 9.0, 0.6),
     ]
-    figure = frameworks.draw(trainings, Cost(10, 20), "seconds", "Toy")
-    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].get_lines()}
-    assert {name: [tuple(map(round, point)) for point in points] for name, points in lines.items()} == {
-        "Darkroom, recipe sprint": [(3, 85)],
-        "Darkroom, recipe sprint, with packing": [(13, 85)],
-        "other": [(8, 60), (9, 70)],
-    }
+    lines = frameworks.draw(trainings, Cost(10, 20), "seconds", "Toy").axes[0].get_lines()
+    points = [[tuple(map(round, point)) for point in line.get_xydata().tolist()] for line in lines]
+    assert points == [[(3, 85)], [(13, 85)], [(8, 60), (9, 70)]]
