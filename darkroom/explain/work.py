@@ -11,9 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom.models.sequences import example
-from darkroom.models.uncompiled import defer_compiler
 
-defer_compiler()
 # Per second, of two cores of an older server; an AMD EPYC (Zen 5) was twice as fast. Networks with depthwise
 # convolutions are limited by the second: efficientnet_lite0 writes 28 million values for 0.8 billion FLOPs.
 FLOPS = 2e11  # floating-point operations of convolutions and matrix products

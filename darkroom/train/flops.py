@@ -8,9 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom.models.sequences import example
-from darkroom.models.uncompiled import defer_compiler
 
-defer_compiler()
 _BATCH = 2  # batch norm needs more than one example in training mode
 
 

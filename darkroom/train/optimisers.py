@@ -8,12 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.models.layers import last_layer
-from darkroom.models.uncompiled import defer_compiler
 from darkroom.train.config import TrainConfig
 from darkroom.train.layers import decay_factors, layer_weights
 from darkroom.train.sharding import part_of, whole
 
-defer_compiler()
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
 
 

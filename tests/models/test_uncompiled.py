@@ -4,7 +4,8 @@ import sys
 CODE = """
 import sys, torch
 from torch import nn
-from darkroom.train import flops, optimisers
+from darkroom.models import registry
+from darkroom.train import flops
 
 def imported():
     return hasattr(sys.modules["torch._dynamo"], "__file__")
