@@ -15,12 +15,16 @@ _NAME = "torch._dynamo"
 
 
 class _Standin(ModuleType):
-    """Stands for the compiler as long as functions are only excluded; anything else imports the compiler itself."""
+    """Stands for the compiler as long as nothing is to be compiled; anything else imports the compiler itself."""
 
     @staticmethod
     def disable(function: Callable, *_: object, **__: object) -> Callable:
         """The function as it is: without the compiler, nothing compiles it."""
         return function
+
+    @staticmethod
+    def graph_break() -> None:
+        """Do nothing, as outside of a compilation; optimisers call it in every step."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name != "__path__":  # of every module, for whoever looks at all of them

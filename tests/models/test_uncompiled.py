@@ -12,7 +12,10 @@ def imported():
 
 network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
 assert flops.count(network, (4, 4, 1))[0] == 2 * (2 * 2 * 2 * 9 + 8 * 2)
-torch.optim.AdamW(network.parameters()).state_dict()
+for optimiser in (torch.optim.AdamW(network.parameters()), torch.optim.SGD(network.parameters())):
+    network(torch.ones(2, 1, 4, 4)).sum().backward()
+    optimiser.step()
+    optimiser.state_dict()
 assert not imported()
 assert torch.compile(lambda value: value + 1, backend="eager")(torch.ones(())) == 2
 assert imported() and torch._dynamo is sys.modules["torch._dynamo"]
