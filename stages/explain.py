@@ -37,12 +37,12 @@ def main() -> None:
     shown = np.concatenate(list(chosen.values()))
     kinds = [kind for kind, indices in chosen.items() for _ in indices]
     explained = KINDS[manifest.kind](network, manifest, len(shown), min(settings.faithfulness_samples, len(test)))
-    maps = explained.maps(test.inputs[shown], classes[shown])
-
     sample = faithfulness.sample(len(test), explained.count, seed)
+    maps, measured = selection.once(lambda rows: explained.maps(test.inputs[rows], classes[rows]), shown, sample)
+
     groups = arrays.read_columns("data/arrays", "test").get("group")
     groups = None if groups is None else groups[rows][sample]
-    curves = explained.measure(test.inputs[sample], classes[sample], seed)
+    curves = explained.measure(test.inputs[sample], classes[sample], measured, seed)
     comparisons = verdict.compare(areas := faithfulness.areas(curves), groups)
     scores = verdict.summary(areas, comparisons, groups)
     notes = [*verdict.statements(comparisons), *explained.notes]

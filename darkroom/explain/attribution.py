@@ -18,7 +18,7 @@ from darkroom.explain.budget import FINEST, Detail
 from darkroom.models.inference import batch_size
 from darkroom.models.normalisation import normalise
 
-_MAX_PIXELS = 2**18  # of a batch with gradients, over the steps of all its images; larger ones leave the cache
+_MAX_PIXELS = 2**19  # of a batch with gradients, over the steps of all its images
 
 
 class Calibrated(nn.Module):

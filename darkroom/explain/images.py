@@ -1,5 +1,6 @@
 """Explain predictions for images by maps of their pixels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ class Images:
         """See `attribution.attributions`."""
         return attribution.attributions(self._network, images, targets, *self._scale, self._detail)
 
-    def measure(self, images: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-        """The curves of the maps of the images; see `faithfulness.measure`."""
-        maps = self.maps(images, targets)
+    def measure(
+        self, images: np.ndarray, targets: np.ndarray, maps: Mapping[str, np.ndarray], seed: int
+    ) -> dict[str, np.ndarray]:
+        """The curves of the `maps` of the images; see `faithfulness.measure`."""
         return faithfulness.measure(self._network, images, targets, maps, *self._scale, seed, self._detail)
 
     def draw(self, folder: Path, test: Split, shown: Shown) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,7 @@ from darkroom.core.arrays import Split
 from darkroom.core.randomness import numpy_generator
 
 MAX_PROBABILITIES = 2**25  # in memory at a time: of 10,000 examples, up to 3,355 classes
+Maps = dict[str, np.ndarray]  # (n, ...) by method
 KINDS = ("confident and correct", "confident and incorrect", "uncertain")
 
 
@@ -48,3 +51,14 @@ def select(probabilities: np.ndarray, labels: np.ndarray, per_kind: int) -> dict
     correct, incorrect = correct[np.argsort(turns, kind="stable")][:per_kind], incorrect[:per_kind]
     uncertain = ranked[~np.isin(ranked, [*correct, *incorrect])][::-1][:per_kind]
     return dict(zip(KINDS, (correct, incorrect, uncertain), strict=True))
+
+
+def once(maps: Callable[[np.ndarray], Maps], first: np.ndarray, second: np.ndarray) -> tuple[Maps, Maps]:
+    """The maps of the examples at `first` (n,) and at `second` (m,), by method; of one that is in both only once.
+
+    In a small test set, most examples that are shown are measured too.
+    """
+    either, indices = np.unique(np.concatenate([first, second]), return_inverse=True)
+    found = maps(either)
+    of_first, of_second = np.split(indices, [len(first)])
+    return {name: found[name][of_first] for name in found}, {name: found[name][of_second] for name in found}

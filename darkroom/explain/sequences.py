@@ -4,7 +4,7 @@ Each method takes a calibrated network and one sequence of tokens (1, l) int64; 
 positive where it supports the class.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,14 +101,15 @@ class Sequences:
         special = np.isin(inputs, self._special)
         return {name: np.where(special, 0, values) for name, values in found.items()}
 
-    def measure(self, inputs: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def measure(
+        self, inputs: np.ndarray, targets: np.ndarray, maps: Mapping[str, np.ndarray], seed: int
+    ) -> dict[str, np.ndarray]:
         """The probability of the classes `targets` (n,) while tokens are deleted or inserted, by method.
 
         Tokens are taken in the order of each map, highest value first, in CURVE_STEPS steps; special ones stay. The
         arrays are those of `faithfulness.measure`.
         """
-        random, orders = numpy_generator(seed, "order of equal tokens"), self.maps(inputs, targets)
-        orders[RANDOM] = np.zeros(inputs.shape)
+        random, orders = numpy_generator(seed, "order of equal tokens"), {**maps, RANDOM: np.zeros(inputs.shape)}
         movable = ~np.isin(inputs, self._special)
         steps = np.linspace(0, 1, CURVE_STEPS + 1)
         found = {}

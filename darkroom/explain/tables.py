@@ -3,6 +3,7 @@
 A map of rows (n, C) has one value per column, positive where it supports the class.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +56,14 @@ class Tables:
             found["leave_one_out"][place] = odds[0] - odds[1:]
         return found
 
-    def measure(self, inputs: np.ndarray, targets: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def measure(
+        self, inputs: np.ndarray, targets: np.ndarray, maps: Mapping[str, np.ndarray], seed: int
+    ) -> dict[str, np.ndarray]:
         """The probability of the classes `targets` (n,) while columns are made missing, or all but some, by method.
 
         Columns are taken in the order of each map, highest value first. The arrays are those of `faithfulness.measure`.
         """
-        random, orders = numpy_generator(seed, "order of equal columns"), self.maps(inputs, targets)
-        orders[RANDOM] = np.zeros(inputs.shape)
+        random, orders = numpy_generator(seed, "order of equal columns"), {**maps, RANDOM: np.zeros(inputs.shape)}
         counts = np.linspace(0, inputs.shape[1], self._steps + 1).round()
         found = {}
         for name, values in orders.items():

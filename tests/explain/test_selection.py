@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from darkroom.explain.selection import KINDS, select
+from darkroom.explain.selection import KINDS, once, select
 from tests.explain.toys import probabilities
 
 
@@ -32,3 +32,16 @@ def test_no_index_is_repeated_if_there_are_too_few(predicted: list[int], selecte
 
 def test_equal_confidence_keeps_the_order():
     assert chosen(probabilities([0.9] * 4, [0, 0, 1, 1]), np.zeros(4, np.int64), 1) == [[0], [2], [3]]
+
+
+def test_maps_of_an_example_are_computed_once():
+    asked = []
+
+    def maps(rows: np.ndarray) -> dict[str, np.ndarray]:
+        asked.extend(rows.tolist())
+        return {"one": rows * 10, "two": rows[:, None] * np.array([1, 2])}
+
+    first, second = once(maps, np.array([7, 2, 5]), np.array([2, 3, 7]))
+    assert asked == [2, 3, 5, 7]
+    assert first["one"].tolist() == [70, 20, 50] and second["one"].tolist() == [20, 30, 70]
+    assert first["two"].tolist() == [[7, 14], [2, 4], [5, 10]] and second["two"].shape == (3, 2)

@@ -58,10 +58,11 @@ def test_gradients_add_up_to_the_difference_of_the_logits(explained: Histories):
 
 
 def test_blocks_of_altered_histories_change_nothing(explained: Histories, monkeypatch: pytest.MonkeyPatch):
-    inputs = np.array(arrays.read_split("data/arrays", "test").inputs[:3])
-    whole = explained.measure(inputs, np.array([1, 2, 3]), seed=0)
+    inputs, targets = np.array(arrays.read_split("data/arrays", "test").inputs[:3]), np.array([1, 2, 3])
+    maps = explained.maps(inputs, targets)
+    whole = explained.measure(inputs, targets, maps, seed=0)
     monkeypatch.setattr(sequences, "MAX_LOGITS", 9 * 20)
-    parts = explained.measure(inputs, np.array([1, 2, 3]), seed=0)
+    parts = explained.measure(inputs, targets, maps, seed=0)
     for name in whole:
         assert whole[name].shape == (2, 3, sequences.CURVE_STEPS + 1)
         np.testing.assert_allclose(whole[name], parts[name], atol=1e-6)
