@@ -1,10 +1,8 @@
 """Select the examples to explain."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from collections.abc import Callable
 
 import numpy as np
 import pandas as pd

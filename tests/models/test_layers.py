@@ -88,15 +88,29 @@ def test_convolution_keeps_or_halves_the_size(pool, size):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("size", [(2, 2), (5, 6), (7, 3)])
-def test_max_pooling_has_the_same_bits_with_and_without_inference_mode(size: tuple[int, int], dtype: torch.dtype):
-    images = torch.randn(3, 20, *size, generator=torch.Generator().manual_seed(0)).to(dtype)
-    images[0, 0, 0, 0] = torch.nan
-    for layout in (torch.contiguous_format, torch.channels_last):
-        given = images.contiguous(memory_format=layout)
-        expected = nn.functional.max_pool2d(given, 2)
-        with torch.inference_mode():
-            found = MaxPool()(given)
-        assert found.stride() == expected.stride() and found.dtype == dtype
-        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
-        torch.testing.assert_close(MaxPool()(given), expected, rtol=0, atol=0, equal_nan=True)
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [(2, 2), (6, 4), (7, 9), (2, 5)])
+def test_pooling_without_a_gradient_is_that_of_pytorch(
+    size: tuple[int, int], memory_format: torch.memory_format, dtype: torch.dtype
+):
+    images = torch.randn(3, 4, *size, generator=torch.Generator().manual_seed(0)).round(decimals=1)  # with ties
+    images[0, 0, 0, 0], images[1, 1, 1, 1] = torch.nan, -torch.inf
+    images = images.to(dtype, memory_format=memory_format)
+    expected, pooled = nn.functional.max_pool2d(images, 2), MaxPool()(images)
+    torch.testing.assert_close(pooled, expected, rtol=0, atol=0, equal_nan=True)
+    assert pooled.dtype == dtype
+    assert pooled.is_contiguous(memory_format=memory_format)
+
+
+def test_pooling_has_the_gradient_of_pytorch():
+    """That of the first maximum of a window; torch.maximum would share it between equal ones."""
+    images = torch.ones(1, 1, 2, 2, requires_grad=True)
+    MaxPool()(images).sum().backward()
+    assert images.grad.flatten().tolist() == [1, 0, 0, 0]
+
+
+def test_exported_pooling_is_one_node():
+    program = torch.export.export(MaxPool().eval(), (torch.randn(2, 1, 4, 4),))
+    assert [node.target for node in program.graph.nodes if node.op == "call_function"] == [
+        torch.ops.aten.max_pool2d.default
+    ]

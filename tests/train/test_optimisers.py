@@ -9,7 +9,8 @@ from torch import nn
 from darkroom.train import optimisers
 from darkroom.train.config import TrainConfig
 from tests.networks import small
-from tests.trainings import TRAIN
+from tests.trainings import TRAIN, trainer
+from tests.trainings import recipe as training_recipe
 
 
 def recipe(**changes: object) -> TrainConfig:
@@ -21,15 +22,37 @@ def scaler() -> torch.amp.GradScaler:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 1000))
-def test_orthogonalise_brings_all_singular_values_near_one(rows: int, columns: int, seed: int):
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(0, 1000), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_orthogonalise_brings_all_singular_values_near_one(rows: int, columns: int, seed: int, dtype: torch.dtype):
     left, _ = torch.linalg.qr(torch.randn(rows, rows, generator=torch.Generator().manual_seed(seed)))
     right, _ = torch.linalg.qr(torch.randn(columns, columns, generator=torch.Generator().manual_seed(seed + 1)))
     count = min(rows, columns)
     matrix = left[:, :count] @ torch.diag(torch.linspace(1, 3, count)) @ right[:count]
-    values = torch.linalg.svdvals(optimisers.orthogonalise(matrix))
+    values = torch.linalg.svdvals(optimisers.orthogonalise(matrix, dtype))
     assert values.min() > 0.6
     assert values.max() < 1.3
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(16, 144), (144, 16), (12, 12)])
+@pytest.mark.parametrize("rank", [1, 3, 12])
+def test_orthogonalise_in_float32_is_the_iteration_on_the_whole_matrix(rows: int, columns: int, rank: int):
+    """Also for a matrix whose singular values differ by 10 powers of ten, or that has few."""
+    random = torch.Generator().manual_seed(0)
+    scales = torch.logspace(0, -10, rows, dtype=torch.float64)[:, None]
+    matrix = scales * (torch.randn(rows, rank, generator=random) @ torch.randn(rank, columns, generator=random))
+    a, b, c = optimisers.NEWTON_SCHULZ
+    expected = matrix / matrix.norm()
+    for _ in range(5):
+        gram = expected @ expected.T
+        expected = a * expected + (b * gram + c * gram @ gram) @ expected
+    found = optimisers.orthogonalise(matrix.float(), torch.float32)
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_training_orthogonalises_in_its_precision(precision: str, dtype: torch.dtype):
+    run = trainer(training_recipe(optimizer="muon"), precision=precision)
+    assert run.optimisers.members[0].dtype == dtype
 
 
 def test_muon_steps_against_the_gradient_with_the_stated_size():
