@@ -28,11 +28,9 @@ from darkroom.models.sprint import Sprint
 from darkroom.models.tabm import TabM
 from darkroom.models.text_cnn import TextCnn
 from darkroom.models.transformer import Transformer
-from darkroom.models.uncompiled import defer_compiler
 from darkroom.models.vit import Vit
 from darkroom.models.wide_resnet import WideResnet
 
-defer_compiler()
 FAMILIES = {
     "cnn": Cnn,
     "sprint": Sprint,
