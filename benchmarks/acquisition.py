@@ -58,9 +58,8 @@ class Recipe:
         logits = predict(trainer.whole, self.measured.inputs, trainer.data.mean, trainer.data.std)
         built = {"family": self.settings.model.name, "arguments": self.settings.model.arguments()}
         source = Source(TRAINED, trainer.data, network=trainer.whole, built=built)
-        rows, everything = source.rows(self.pool), np.arange(len(self.pool))
         self.features = _everything(source, self.pool)
-        self.predictions = embedding.predict(trainer.whole, rows, everything, random)
+        self.predictions = embedding.summarised(source.probabilities(self.pool), np.arange(len(self.pool)), random)
         return float((logits.argmax(1) == self.measured.labels).mean())
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from benchmarks.command import parser
 from benchmarks.runs import changed, recipe
 from benchmarks.tables import markdown
-from darkroom.core import arrays, params, processor
+from darkroom.core import params, processor
 from darkroom.learning_curve import power_law, trainings
 
 PARTS = tuple(Fraction(1, 2**power) for power in range(4, -1, -1))
@@ -27,9 +27,8 @@ COLUMNS = ("trial", "labels", "measured, %", "expected, %", "95 % interval", "me
 def measure(changes: dict[str, object], factor: int, seeds: int) -> list[str]:
     """One row of COLUMNS, without the trial's name."""
     chosen = changed(changes)
-    one = trainings.find_recipe(chosen.model, chosen.train)
-    groups = arrays.read_columns("data/arrays", "train").get("group")
-    planned = trainings.plan(one.train, groups, [*(part / factor for part in PARTS), Fraction(1)], seeds)
+    one = trainings.find_recipe(chosen.model, chosen.train, chosen.evaluate.seen_items)
+    planned = trainings.plan(one, [*(part / factor for part in PARTS), Fraction(1)], seeds)
     done = tqdm(trainings.run(one, planned), total=len(planned), unit="training", leave=False, disable=None)
     found = [(len(training.indices), incorrect) for training, incorrect, _ in done]
     labels, incorrect = np.array(found).T

@@ -149,7 +149,7 @@ def _changes(committed: bytes, found: bytes) -> dict[str, Change]:
 def _differing(committed: bytes, found: bytes) -> int:
     """How many predictions differ between two tables."""
     tables = (csv.DictReader(io.StringIO(contents.decode(), newline="")) for contents in (committed, found))
-    old, new = ({row["id"]: row["predicted"] for row in table} for table in tables)
+    old, new = ({row["id"]: row.get("predicted", row.get("recommended")) for row in table} for table in tables)
     return sum(old.get(name) != new.get(name) for name in {**old, **new})
 
 

@@ -4,9 +4,9 @@
     python -m darkroom.acquire --count 200 --strategy badge
 
 Writes .darkroom/queue/: queue.csv (with the texts), sheet.png (the images), and queue.json for other tools. `python -m
-darkroom.label` then shows these examples first. Examples that labels.csv answers already are left out, and so are near
-duplicates of chosen ones. Features are those of models/trained; before the first training those of the pretrained
-weights, or of the images, texts or rows alone.
+darkroom.label` then shows these examples first, unless they are rows. Examples that labels.csv answers already are left
+out, and so are near duplicates of chosen ones. Features are those of models/trained; before the first training those of
+the pretrained weights, or of the images, texts or rows alone.
 """
 
 import argparse

@@ -35,7 +35,7 @@ ALONE = {"image": IMAGES, "text": TEXTS, "table": ROWS}  # by kind of example: t
 WIDTH = 128
 SAMPLE = 10_000  # examples that determine the principal directions
 CELLS = 16  # per side of an image without a network
-BUCKETS = 2048  # of the tokens of a text without a network
+BUCKETS = 2048  # of the tokens of a text, or the categories of a row, without a network
 _BLOCK = 2000  # examples at a time
 
 Rows = Callable[[np.ndarray], np.ndarray]  # indices (n,) int64 -> features (n, D) float32
@@ -191,13 +191,18 @@ def moments(rows: np.ndarray) -> np.ndarray:
 
 
 def standardised(rows: np.ndarray, shape: Sequence[int], fitted: np.ndarray) -> np.ndarray:
-    """Features (N, D) float32 of rows (N, C): numbers scaled by `moments`, missing ones 0; categories one-hot."""
-    columns = zip(rows.T, *fitted, shape, strict=True)
-    parts = [
-        np.eye(size)[column.astype(int)] if size else np.nan_to_num((column - mean) / std)[:, None]
-        for column, mean, std, size in columns
-    ]
-    return np.concatenate(parts, 1).astype(np.float32)
+    """Features (N, D) float32 of rows (N, C): numbers scaled by `moments`, missing ones 0; then categories one-hot.
+
+    More than BUCKETS categories share buckets.
+    """
+    sizes, (mean, std) = np.array(shape), fitted
+    numbers = np.nan_to_num((rows - mean) / std)[:, sizes == 0]
+    codes = rows[:, sizes > 0].astype(np.int64) + (sizes.cumsum() - sizes)[sizes > 0]  # unlike those of other columns
+    if (total := sizes.sum()) > BUCKETS:
+        codes = np.random.default_rng(0).integers(BUCKETS, size=total)[codes]
+    found = np.zeros((len(rows), min(total, BUCKETS)))
+    np.add.at(found, (np.arange(len(rows))[:, None], codes), 1)
+    return np.hstack([numbers, found]).astype(np.float32)
 
 
 def directions(rows: Rows, count: int, random: np.random.Generator) -> np.ndarray | None:

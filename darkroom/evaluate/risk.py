@@ -88,7 +88,7 @@ def measure(
     """Measure calibrated probabilities (N, K) for labels (N,) int64 as risks of the class `positive`."""
     if positive is None:
         return Risks()
-    risk = by_rows(lambda block: block[:, positive], probabilities)
+    risk = by_rows(lambda block: block[:, positive].copy(), probabilities)
     is_positive, limit = labels == positive, threshold(cost)
     found = summary(risk, is_positive, cost, groups)
     tables = {"risk_deciles.csv": deciles(risk, is_positive)}

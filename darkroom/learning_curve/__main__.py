@@ -1,4 +1,4 @@
-"""Measure accuracy by the number of labels, or HR@10 of recommendations, and extrapolate it.
+"""Measure accuracy or HR@10 by the number of labels, and extrapolate it.
 
     python -m darkroom.learning_curve
     python -m darkroom.learning_curve --fractions 1/64 1/32 1/16 1/8 1/4 --seeds 5

@@ -83,7 +83,7 @@ class Recipe:
             "data": self.manifest.sha256,
             "labelled": hashlib.blake2b(labelled, digest_size=16).hexdigest(),
             "seed": training.seed,
-            "seen_items": self.seen_items,
+            "seen_items": self.seen_items if self.manifest.kind == "history" else None,
         }
         return fingerprint(determinants, hardware.choose_device(self.settings.device), CODE)
 

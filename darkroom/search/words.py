@@ -33,7 +33,11 @@ def _effort(found: Mapping[str, Any]) -> Iterator[str]:
 def _winner(found: Mapping[str, Any]) -> Iterator[str]:
     number, measure = found["winner"], NAMED[found["measure"]]
     if number is None:
-        yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
+        are_trained = all(len(row["scores"]) + len(row["failed"]) == len(found["seeds"]) for row in found["finalists"])
+        if found["cost"] != "none" and are_trained:
+            yield "There is no winner: no trial is a knee of the Pareto front."
+        else:
+            yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
         return
     again = {row["trial"]: row for row in found["finalists"]}
     if number not in again:
@@ -111,11 +115,11 @@ def _size(found: Mapping[str, Any]) -> Iterator[str]:
             f"{title} against {COSTS[cost]}: the knee is trial {number} with {running.number(row[cost])} and "
             f"{measure.text(estimate(row, cost))}. More brings little, less costs much."
         )
-    complete = [row for row in found["rows"] if "estimate" in row]
+    complete = [row for row in found["rows"] if row.get("interval_of")]
     if found["cost"] != "none" and complete:
         best = max(complete, key=lambda row: row["estimate"])
         enough = [row for row in complete if row["high"] >= best["low"] and row["estimate"] <= best["estimate"]]
-        least = min(enough, key=lambda row: (row.get(found["cost"], row["parameters"]), row["trial"]))
+        least = min(enough, key=lambda row: (row.get(found["cost"], row["parameters"]), -row["estimate"]))
         if least is not best:
             yield (
                 f"The best is trial {best['trial']} ({measure.text(best['estimate'])}); the cheapest whose interval "

@@ -84,7 +84,14 @@ def test_columns_are_standardised_and_categories_one_hot():
     fitted = embedding.moments(rows)
     assert fitted.tolist() == [[2.0, 1.0, 0.0], [1.0, pytest.approx((2 / 3) ** 0.5), 1.0]]
     found = embedding.standardised(rows, (0, 3, 0), fitted)
-    assert found.tolist() == [[-1, 0, 0, 1, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert found.tolist() == [[-1, 0, 0, 0, 1], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
+
+
+def test_many_categories_share_buckets(monkeypatch: pytest.MonkeyPatch):
+    rows = np.array([[5000, 2, 1.0], [5000, 0, 1.0], [7, 0, 1.0]], np.float32)
+    found = embedding.standardised(rows, (10_000, 3, 0), embedding.moments(rows))
+    assert found.shape == (3, 1 + embedding.BUCKETS)
+    assert (found @ found.T).tolist() == [[2, 1, 0], [1, 2, 1], [0, 1, 2]]
 
 
 def test_equal_rows_are_chosen_once():

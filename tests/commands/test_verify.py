@@ -122,6 +122,12 @@ def test_an_identical_reproduction_is_attested(repository: Path, capfd: pytest.C
     assert run(capfd, "--check")[0] == 0
 
 
+@pytest.mark.parametrize("answer", ["predicted", "recommended"])
+def test_differing_predictions_are_counted(answer: str):
+    committed, found = f"id,{answer}\na,x\nb,y\n", f"id,{answer}\na,x\nb,z\nc,x\n"
+    assert verify._differing(committed.encode(), found.encode()) == 2
+
+
 def test_other_rounding_and_fewer_threads_are_measured(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture):
     monkeypatch.setenv("ROUNDING", "0.125")
     cores = os.sched_getaffinity(0)

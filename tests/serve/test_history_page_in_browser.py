@@ -83,6 +83,16 @@ def test_nothing_is_read_as_markup(opened: Browser):
     assert opened.script("return document.querySelectorAll('main img, main b:not(#target), main script').length") == 0
 
 
+def test_a_search_that_is_aborted_while_its_answer_is_read_is_no_error(opened: Browser):
+    opened.script(
+        """window.answers = 0;
+        const json = () => { window.answers += 1; return Promise.reject(new DOMException("aborted", "AbortError")); };
+        window.fetch = async () => ({ ok: true, json });"""
+    )
+    opened.type("#search", "al")
+    opened.until("window.answers === 2")  # one for each letter; the fixture looks at the console
+
+
 def test_a_long_history_is_cut(opened: Browser):
     for _ in range(LENGTH + 1):
         find(opened, "alien", ENTER)

@@ -21,7 +21,10 @@ export async function call(path, input, signal) {
   let response, answer;
   try {
     response = await fetch(path, { method: input ? "POST" : "GET", body: input, headers, signal });
-    answer = await response.json().catch(() => ({}));
+    answer = await response.json().catch((error) => {
+      if (error.name === "AbortError") throw error; // also while the answer is read
+      return {};
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Failure(0, "The service does not respond. It may have stopped, or the connection is lost.");
