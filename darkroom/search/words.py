@@ -9,8 +9,7 @@ from darkroom.core.spelling import counted
 from darkroom.search import running
 from darkroom.search.importance import LEAST
 from darkroom.search.measure import NAMED, Measure
-from darkroom.search.results import COSTS, estimate
-from darkroom.statistics.intervals import mean_interval
+from darkroom.search.results import COSTS, estimate, over_seeds
 
 
 def sentences(found: Mapping[str, Any]) -> list[str]:
@@ -73,7 +72,7 @@ def _compared(best: Mapping[str, Any], other: Mapping[str, Any], measure: Measur
     """A sentence on two finalists, by the differences of trainings with the same seed."""
     shared = [seed for seed in best["scores"] if seed in other["scores"]]
     differences = np.array([best["scores"][seed] - other["scores"][seed] for seed in shared])
-    low, high = mean_interval(differences).tolist()
+    low, high = over_seeds(differences).tolist()
     verdict = "is worse" if low > 0 else "is not clearly worse"
     return (
         f"Trial {other['trial']} {verdict}: by {measure.difference(differences.mean())} {measure.unit} "

@@ -187,3 +187,9 @@ def _normalised(split, description) -> torch.Tensor:
 def test_a_lower_loss_is_a_better_score():
     assert LOSS.score({"val_loss": 2.0}) > LOSS.score({"val_loss": 3.0}) and LOSS.text(-2.0) == "2.0000"
     assert LOSS.interval(-3.0, -2.5) == "2.5000 to 3.0000" and ACCURACY.interval(0.5, 0.75) == "50.00% to 75.00%"
+
+
+def test_the_interval_over_seeds_is_that_of_student():
+    values = np.array([0.9410, 0.9440, 0.9380])
+    assert results.over_seeds(values).tolist() == pytest.approx([0.941 - 0.0074524, 0.941 + 0.0074524], abs=1e-6)
+    assert results.over_seeds(np.array([0.5, 0.5])).tolist() == [0.5, 0.5]
