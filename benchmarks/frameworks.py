@@ -114,14 +114,8 @@ class Peer:
         """Cost of its training, and the predicted class by the stem of the test image's file."""
         with tempfile.TemporaryDirectory() as name:
             output = Path(name)
-            settings = {
-                "YOLO_CONFIG_DIR": name,
-                "YOLO_OFFLINE": "true",
-                "HF_HUB_OFFLINE": "1",
-                "CUDA_VISIBLE_DEVICES": "",
-            }
-            cost = timed(self.library.train(output, epochs, seed), output, **settings)
-            timed(self.library.predict(output), output, **settings)
+            cost = timed(self.library.train(output, epochs, seed), output, **_offline(output))
+            timed(self.library.predict(output), output, **_offline(output))
             return cost, self.library.read(output)
 
 
@@ -180,11 +174,20 @@ def write_folder(folder: Path) -> list[str]:
 def find(library: Library) -> str:
     """Version of the library; if it cannot be used, an empty string, and a line says why."""
     try:
-        return subprocess.run(library.version(), capture_output=True, text=True, check=True).stdout.strip()
+        with tempfile.TemporaryDirectory() as name:
+            environment = {**os.environ, **_offline(Path(name))}
+            done = subprocess.run(library.version(), env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]  # Ultralytics says first that it wrote its settings
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "").strip() or str(error)
         print(f"{library.name} is skipped: {reason.splitlines()[-1]} ({library.python})")
     return ""
+
+
+def _offline(folder: Path) -> dict[str, str]:
+    """Environment variables: no network, no GPU, and settings in `folder` instead of the user's."""
+    settings = {"YOLO_OFFLINE": "true", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {"YOLO_CONFIG_DIR": str(folder), **settings}
 
 
 def timed(command: Sequence[object], folder: Path, **environment: str) -> Cost:
@@ -237,7 +240,7 @@ def draw(trainings: Sequence[Training], packing: Cost, axis: str, title: str) ->
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     label = f"{AXES[axis]} (logarithmic; dotted: with fetch and preprocess)"
     axes = figure.add_subplot(title=title, xlabel=label, ylabel="test accuracy (%)", xscale="log")
-    means = pd.DataFrame(trainings).groupby(["name", "epochs"]).mean().sort_values(axis)
+    means = pd.DataFrame(trainings).groupby(["name", "epochs"]).mean()
     for number, name in enumerate(dict.fromkeys(training.name for training in trainings)):
         times, accuracies = means.loc[name][axis], 100 * means.loc[name]["accuracy"]
         style = {"marker": MARKERS[number], "color": COLOURS[number]}
