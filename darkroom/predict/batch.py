@@ -262,7 +262,7 @@ def _require_fitting(options: argparse.Namespace, kind: str) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     """Classify as the options say; returns the exit code."""
-    first = options.paths[0]  # in earlier versions, the bundle
+    first = options.paths[0]
     if all(Path(first, name).is_file() for name in (MANIFEST, VARIANTS["fp32"])):
         raise DarkroomError(f"{first} is a bundle, not a folder of images: use --bundle {first}.")
     paths = expand(options.paths)

@@ -54,7 +54,7 @@ class Pack:
         """The images (n, H, W, C) uint8 at `indices` (n,), in that order. Thread-safe."""
         images = np.empty((len(indices), *self.shape), np.uint8)
         pixels, size, file = images.reshape(-1).data, self._image_bytes, self._file.fileno()
-        starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1).tolist()  # images in a row are read at once
+        starts = np.flatnonzero(np.diff(indices, prepend=-2) != 1).tolist()  # consecutive images are read at once
         for start, end in pairwise([*starts, len(indices)]):
             os.preadv(file, [pixels[start * size : end * size]], int(indices[start]) * size)
         return images

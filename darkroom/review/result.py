@@ -139,7 +139,7 @@ def numbers(revision: Revision, path: str) -> dict[str, Any] | None:
 def _csv(
     revision: Revision, path: str, needed: Sequence[str], numeric: Sequence[str], optional: Sequence[str] = ()
 ) -> pd.DataFrame | None:
-    """All columns of a CSV file, those of `numeric` as numbers; None if there is no file.
+    """All columns of a CSV file, those of `numeric` as numbers; None if the file is missing.
 
     Raises DarkroomError if a column of `needed` is missing, a row has another length, or a number is not finite.
     """
@@ -153,7 +153,7 @@ def _csv(
     try:
         head, *rows = csv.reader(io.StringIO(contents.decode(), newline=""), strict=True)
         if RANK in head:
-            head = ["predicted" if name == FIRST else name for name in head]  # as earlier versions called it
+            head = ["predicted" if name == FIRST else name for name in head]
         lengths = {len(row) for row in rows if row} - {len(head)}
         if lengths or len(set(head)) < len(head):
             raise broken("has rows of different lengths" if lengths else "has a column twice")
