@@ -39,6 +39,7 @@ from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
 
 T = TypeVar("T")
+PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 _BATCH_VALUES = 2**20  # pixel values per model run: resizing takes about 33 bytes for each
 _DRIFT_BATCH = 64  # model runs that are passed to the drift watch together
 
@@ -52,11 +53,6 @@ class Outcome:
     error: str | None  # why the file is not a usable image
     decode_ms: float
     inference_ms: float
-
-    @property
-    def abstained(self) -> bool:
-        """Whether there is a prediction, but it should be withheld."""
-        return self.probabilities is not None and self.bundle.manifest.withholds(float(self.probabilities.max()))
 
 
 class Served:
@@ -139,6 +135,12 @@ class Service:
         if not compressed:
             return received
         return await self.run(lambda _: compression.decompress(received, limit), images=0, size=limit)
+
+    async def parsed(self, parse: Callable[[bytes], T], body: bytes) -> T:
+        """parse(body), in a worker thread if the body is long."""
+        if len(body) <= PARSE_INLINE:
+            return parse(body)
+        return await self.run(lambda _: parse(body), images=0, size=len(body))
 
     async def classify(self, contents: Sequence[bytes]) -> list[Outcome]:
         """Decode and classify image files, each on its own: an unusable file does not affect the others."""

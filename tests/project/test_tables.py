@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +23,10 @@ from darkroom.core.outputs import read_json
 from darkroom.models import hardware
 from darkroom.predict import batch
 from darkroom.reasons import shapley
-from darkroom.serve import app
+from darkroom.serve import app, table_api
 from darkroom.serve.access_log import AccessLog
-from darkroom.serve.service import Service
+from darkroom.serve.inference_protocol import JSON_LIMIT
+from darkroom.serve.service import PARSE_INLINE, Service
 from darkroom.serve.settings import Settings
 from stages import evaluate, explain, export, pretrained, robustness, train
 from stages import preprocess as preprocess_stage
@@ -260,11 +262,26 @@ def test_rows_as_csv(api: SimpleNamespace):
         (b'{"shoe": 1}', 422),
         (b"\xff", 400),
         (b"[" + b"{}," * 40 + b"{}]", 413),
+        (b" " * (JSON_LIMIT + 1), 413),
     ],
 )
 def test_a_wrong_body_is_refused(api: SimpleNamespace, body: bytes, code: int):
     response = api.post(content=body, headers={"content-type": "application/json"})
     assert response.status_code == code and response.json()["error"]
+
+
+@pytest.mark.parametrize("length", [PARSE_INLINE, PARSE_INLINE + 1])
+def test_a_long_body_is_parsed_in_a_worker(api: SimpleNamespace, length: int, monkeypatch: pytest.MonkeyPatch):
+    threads, parse = [], table_api._json
+
+    def recording(body: bytes) -> object:
+        threads.append(threading.current_thread().name)
+        return parse(body)
+
+    monkeypatch.setattr(table_api, "_json", recording)
+    body = json.dumps(DRIVER).ljust(length)
+    assert api.post(content=body, headers={"content-type": "application/json"}).status_code == 200
+    assert [name.startswith("worker") for name in threads] == [length > PARSE_INLINE]
 
 
 @pytest.mark.parametrize("body", [b"", b"job\n", b"job,job\na,b\n", b"job,income\na\n"])
