@@ -13,7 +13,7 @@ from tqdm import tqdm
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.manifest import SetKind
 from darkroom.core.spelling import counted
-from darkroom.predict.table import line, opened
+from darkroom.predict.table import line, opened, printable
 
 Example = tuple[str, Any]  # the name of its row, and what is classified
 
@@ -69,7 +69,7 @@ def write(
 
 def finish(bundle: Bundle, output: str, summary: str, rows: int, errors: int) -> int:
     """Print the summary, and that there is no threshold, if so; return the exit code: 1 if no row is usable."""
-    print(summary, file=sys.stderr if output == "-" else sys.stdout)
+    print(printable(summary), file=sys.stderr if output == "-" else sys.stdout)
     if bundle.manifest.threshold is None:
         print(f"{bundle.manifest.why_no_threshold()} So abstained is true in every row.", file=sys.stderr)
     return int(errors == rows)

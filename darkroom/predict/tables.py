@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,18 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
     if not files:
         raise DarkroomError(f"{', '.join(map(str, paths))}: no tables found ({', '.join(records.SUFFIXES)}).")
     header = classifications.columns(FIRST, options.top_k, options.sets)
-    classified = partial(_classified, TableClassifier(bundle), options, len(header) - 3)
-    return classifications.write(bundle, options, header, version, _rows(files), classified, BLOCK, "row")
+    classifier = TableClassifier(bundle)
+    rows, classified = _rows(files, classifier.schema.names), partial(_classified, classifier, options, len(header) - 3)
+    return classifications.write(bundle, options, header, version, rows, classified, BLOCK, "row")
 
 
-def _rows(files: Sequence[Path]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The name and the values of each row of all files; warns of columns that a file does not have."""
     for file in files:
         names = records.header(file)
+        if absent := [repr(name) for name in wanted if name not in names]:
+            shown = f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"
+            print(f"Warning: {file} has no column {shown}: the values count as missing.", file=sys.stderr)
         rows = (row for block in records.blocks(file, BLOCK) for row in block)
         for number, row in enumerate(rows, 1):
             yield f"{os.fspath(file)}:{number}", dict(zip(names, row, strict=True))

@@ -59,14 +59,12 @@ class Served:
     """A bundle and its drift watch, which are replaced together. Thread-safe."""
 
     def __init__(self, bundle: Bundle):
-        self.bundle = bundle
-        self.texts = TextClassifier(bundle) if bundle.manifest.kind == "text" else None
-        if self.texts:
-            self.texts.prepare()
-        self.tables = TableClassifier(bundle) if bundle.manifest.kind == "table" else None
-        self.histories = Recommender(bundle) if bundle.manifest.kind == "history" else None
-        if self.histories:
-            self.histories.prepare()
+        self.bundle, kind = bundle, bundle.manifest.kind
+        self.texts = TextClassifier(bundle) if kind == "text" else None
+        self.tables = TableClassifier(bundle) if kind == "table" else None
+        self.histories = Recommender(bundle) if kind == "history" else None
+        for reader in filter(None, (self.texts, self.tables, self.histories)):
+            reader.prepare()
         self._watch = Watch(bundle.manifest.reference)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # one call of the watch for many runs is much faster
         self._lock = Lock()

@@ -17,15 +17,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.datasets import records
 from darkroom.serve import predict_api, table_work
 from darkroom.serve.inference_protocol import JSON_LIMIT
-from darkroom.serve.predict_api import (
-    Answer,
-    ModelVersion,
-    TopK,
-    WantedSet,
-    json_response,
-    media_type,
-    unsupported,
-)
+from darkroom.serve.predict_api import Answer, ModelVersion, TopK, WantedSet, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Served, Service
 

@@ -9,15 +9,7 @@ from pydantic import BaseModel, Field
 from darkroom.bundle.manifest import SetKind
 from darkroom.serve import predict_api, text_work
 from darkroom.serve.inference_protocol import JSON_LIMIT
-from darkroom.serve.predict_api import (
-    Answer,
-    ModelVersion,
-    TopK,
-    WantedSet,
-    json_response,
-    media_type,
-    unsupported,
-)
+from darkroom.serve.predict_api import Answer, ModelVersion, TopK, WantedSet, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Served, Service
 from darkroom.serve.text_work import Outcome

@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import hashlib
 import json
 import shutil
 import threading
@@ -188,6 +189,18 @@ def test_a_bundle_with_other_columns_is_refused(project: Path, tmp_path: Path):
     (tmp_path / "bundle/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DarkroomError, match="other inputs"):
         classifier.read(tmp_path / "bundle", threads=1)
+
+
+@pytest.mark.parametrize("name", ["columns.json", "background.npy"])
+def test_a_bundle_with_a_file_that_is_not_valid_is_not_served(project: Path, tmp_path: Path, name: str):
+    folder = tmp_path / "bundle"
+    shutil.copytree("models/bundle", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / name).write_bytes(b"{}")
+    manifest["files"][name] = hashlib.sha256(b"{}").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DarkroomError, match=name):
+        Service(Settings(bundle=folder, threads=1))
 
 
 def test_the_model_card_names_the_columns_and_the_decision(project: Path):
