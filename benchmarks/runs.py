@@ -37,14 +37,7 @@ def run(name: str, **changes: Any) -> dict[str, float]:
 
 def recipe(name: str) -> dict[str, object]:
     """The parameters that a recipe sets, by dotted key."""
-
-    def flat(section: Mapping, prefix: str = "") -> dict[str, object]:
-        leaves: dict[str, object] = {}
-        for key, value in section.items():
-            leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-        return leaves
-
-    return flat(params.read(Path(f"recipes/{name}.yaml")))
+    return params.flat(params.read(Path(f"recipes/{name}.yaml")))
 
 
 def changed(changes: Mapping[str, object]) -> schema.Params:

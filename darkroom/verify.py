@@ -30,10 +30,11 @@ from typing import Any
 from darkroom.core import processor
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_json
+from darkroom.core.params import flat
 from darkroom.core.spelling import counted
 from darkroom.review import attestation, clone, lock, revision
 from darkroom.review.attestation import Attestation, Change, Machine, Output, State
-from darkroom.review.result import PREDICTIONS, flat
+from darkroom.review.result import PREDICTIONS
 from darkroom.review.revision import WORKSPACE, Revision
 
 SHOWN = 3  # differences per line

@@ -14,9 +14,10 @@ from functools import cached_property
 import numpy as np
 from onnxruntime import InferenceSession
 
-from darkroom.bundle.classifier import CATEGORIES, NUMBERS, OUTPUTS, Bundle
+from darkroom.bundle.classifier import CATEGORIES, NUMBERS, OUTPUTS, REMEDY, Bundle
 from darkroom.columns import schema
 from darkroom.columns.schema import Schema
+from darkroom.core.errors import DarkroomError
 from darkroom.reasons import shapley
 
 BATCH = 2048  # rows at a time
@@ -45,8 +46,18 @@ class TableClassifier:
 
     @cached_property
     def typical(self) -> np.ndarray:
-        """Typical rows (n, C) float32."""
-        return np.load(io.BytesIO(self.bundle.others[shapley.FILE]), allow_pickle=False)
+        """Typical rows (n, C) float32; raises DarkroomError if the file is not valid."""
+        try:
+            rows = np.load(io.BytesIO(self.bundle.others[shapley.FILE]), allow_pickle=False)
+            if rows.ndim != 2 or rows.shape[1] != len(self.schema.columns):
+                raise ValueError(f"shape {rows.shape}")
+            return rows
+        except (ValueError, EOFError) as error:
+            raise DarkroomError(f"{shapley.FILE} does not hold rows of the table ({error}): {REMEDY}.") from None
+
+    def prepare(self) -> None:
+        """Read all files now rather than with the first row; raises DarkroomError if one is invalid."""
+        len(self.typical)
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits and probabilities, each (N, K) float32, of rows (N, C) as of `Schema.row`, N at least 1."""

@@ -116,6 +116,14 @@ def read(path: Path) -> Any:
         raise DarkroomError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves
+
+
 def _messages(errors: Sequence[Mapping[str, Any]], kind: Any, prefix: Sequence[str]) -> Iterator[str]:
     """One line per key. The members of a union report an error each; these are joined by "or"."""
     lines: dict[str, str] = {}

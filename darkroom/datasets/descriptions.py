@@ -183,7 +183,10 @@ class Published(Dataset):
 
 
 AnyDataset = Published | ImageFolder | TextFolder | TableFolder | HistoryFolder
-_KINDS = {"images": ImageFolder, "idx": Published, "cifar_binary": Published}  # by format
+_CLASSES = {  # by kind, or by format if a description has none
+    "kind": {"text": TextFolder, "table": TableFolder, "history": HistoryFolder},
+    "format": {"images": ImageFolder, "idx": Published, "cifar_binary": Published},
+}
 
 
 def require_known(name: str) -> None:
@@ -233,14 +236,14 @@ def _holds_texts(folder: Path) -> bool:
 def parse(text: str, source: str | Path) -> AnyDataset:
     """Validate a JSON description; raise DarkroomError that names `source`, the key, its value and what is allowed."""
     values = json.loads(text)
-    described = {"text": TextFolder, "table": TableFolder, "history": HistoryFolder}.get(values.get("kind"))
-    kind = described or _KINDS.get(str(values.get("format", "images")))
-    if kind is None:
-        allowed = f"must be one of {', '.join(_KINDS)}"
-        raise DarkroomError(f"{source}: format = {values['format']!r}: {allowed}; {_REMEDY}.")
+    key = "kind" if "kind" in values else "format"
+    given, classes = values.get(key, "images"), _CLASSES[key]
+    if str(given) not in classes:
+        allowed = f"must be one of {', '.join(classes)}{' (images need none)' if key == 'kind' else ''}"
+        raise DarkroomError(f"{source}: {key} = {given!r}: {allowed}; {_REMEDY}.")
     try:
         # Validated as JSON: strict validation of Python values refuses a list for a tuple.
-        return kind.model_validate_json(json.dumps({"title": values.get("name"), **values}))
+        return classes[str(given)].model_validate_json(json.dumps({"title": values.get("name"), **values}))
     except ValidationError as error:
         raise DarkroomError(f"{source}: {_message(error.errors()[0])}; {_REMEDY}.") from None
 

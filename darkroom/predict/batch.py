@@ -20,6 +20,11 @@ has one row per text: row (file and number), label, confidence, abstained, answe
 is true: hand over to a person), with a table of questions also faq_question, faq_answer and faq_similarity of the most
 similar one, and further columns as above.
 
+With a bundle of rows of a table, a PATH is a .csv or .tsv file with the columns of the training rows, or a folder of
+such files. The table has one row per row: row (file and number), label, confidence, abstained, risk and decision (if
+there is a positive class), unknown and outside (columns with a category or number that no training row has), and
+further columns as above.
+
 With a bundle of histories, a PATH is a .csv, .tsv or .jsonl file of events with the columns user, item and timestamp,
 or a folder of such files. The table has --count rows per user, and replaces an earlier one:
 
@@ -34,7 +39,6 @@ even if the file has changed; new images are added. To classify images again, de
 """
 
 import argparse
-import json
 import os
 import stat
 import sys
@@ -55,7 +59,8 @@ from darkroom.core.processor import cores
 from darkroom.core.spelling import counted, plural
 from darkroom.inputs import formats
 from darkroom.inputs.image import Unusable
-from darkroom.predict.table import line, opened, printable
+from darkroom.predict import classifications
+from darkroom.predict.table import line, opened
 
 DEFAULT_BUNDLE = "models/bundle"
 # A file in a folder with such a name, in upper or lower case, has a row even if it is damaged
@@ -175,23 +180,15 @@ def _decoded(manifest: Manifest, path: str) -> np.ndarray | str:
 
 def columns(top_k: int, sets: SetKind | None = None) -> list[str]:
     """The header of the table with `top_k` classes per image and, if asked for, prediction sets."""
-    further = [f"{name}_{rank}" for rank in range(2, top_k + 1) for name in ("label", "confidence")]
-    return ["path", "label", "confidence", "abstained", *(["set"] if sets else []), *further, "error", "bundle"]
+    return classifications.columns(["path", "label", "confidence", "abstained"], top_k, sets)
 
 
 def row(bundle: Bundle, path: str, answer: np.ndarray | str, top_k: int, sets: SetKind | None = None) -> list[str]:
     """The row of the image at `path`; `answer` is its probabilities (K,), or the reason why it is not usable."""
     if isinstance(answer, str):
-        return [printable(path), *[""] * (len(columns(top_k, sets)) - 3), answer, _version(bundle)]
-    manifest, best = bundle.manifest, np.argsort(-answer, kind="stable")[:top_k]
-    label, confidence, *further = [text for index in best for text in (manifest.classes[index], f"{answer[index]:.6g}")]
-    abstained = str(manifest.withholds(float(answer[best[0]]))).lower()
-    chosen = [_names(manifest, manifest.conformal.prediction_set(answer, sets))] if sets else []
-    return [printable(path), label, confidence, abstained, *chosen, *further, "", _version(bundle)]
-
-
-def _names(manifest: Manifest, indices: np.ndarray) -> str:
-    return json.dumps([manifest.classes[index] for index in indices], ensure_ascii=False)
+        return [path, *[""] * (len(columns(top_k, sets)) - 3), answer, _version(bundle)]
+    best, further = classifications.cells(bundle, answer, top_k, sets)
+    return [path, *best, *further, "", _version(bundle)]
 
 
 def _version(bundle: Bundle) -> str:
@@ -299,7 +296,4 @@ def _run(options: argparse.Namespace) -> int:
         f"{options.output}: {counted(rows, 'image')}, {found['new']} new, {found['earlier']} classified earlier; "
         f"{errors} unusable (see column error); {counted(found['other'], 'other file')} skipped"
     )
-    print(summary, file=sys.stderr if options.output == "-" else sys.stdout)
-    if bundle.manifest.threshold is None:
-        print(f"{bundle.manifest.why_no_threshold()} So abstained is true in every row.", file=sys.stderr)
-    return int(errors == rows)
+    return classifications.finish(bundle, options.output, summary, rows, errors)

@@ -124,7 +124,7 @@ def printable(name: str) -> str:
 
 
 def line(fields: Sequence[str]) -> bytes:
-    """A row as bytes of the file."""
+    """A row as bytes of the file; its fields are `printable`."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(fields)  # fields with one of these characters are quoted
-    return text.getvalue().removesuffix("\r\n").encode() + b"\n"
+    return printable(text.getvalue().removesuffix("\r\n")).encode() + b"\n"

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -106,19 +107,8 @@ def _published(description: Published, folder: Path, settings: PreprocessConfig)
 
 
 def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], settings: PreprocessConfig) -> Raw:
-    # Entries take five times as much memory as columns, so only one block of them exists at a time.
-    blocks = iter(lambda: list(islice(entries, _BLOCK)), [])
-    parts, others = [], []
-    for block in blocks:
-        parts.append(_columns(block, description.classes))
-        others.append(_other_columns(block))
-    ids, labels, splits, groups, digests, problems, originals, depths = map(np.concatenate, zip(*parts, strict=True))
-    names = dict.fromkeys(name for other in others for name in other)
-    empty = [np.full(len(part[0]), "", dtype=TEXT) for part in parts]
-    more = {
-        name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
-        for name in names
-    }
+    columns, more = _table(entries, description.classes)
+    ids, labels, splits, groups, digests, problems, originals, depths = columns
     # Unlabelled images choose neither the size nor the channels: they must not change other splits.
     labelled = splits != UNLABELLED
     has_training = (splits == "train").any()
@@ -134,48 +124,61 @@ def _image_folder(description: ImageFolder, entries: Iterator[index.Entry], sett
     channels = _channels(settings, originals[usable, 2].max().item())
     shape = (*resizing.uncropped(size, settings.crop_fraction), channels)
 
-    def contents(number: int) -> bytes:
+    def read(decode: Callable[[bytes], np.ndarray], number: int) -> np.ndarray | str:
+        """What `decode` makes of a file, or why it is not usable."""
         if problems[number]:
-            raise image.Unusable(problems[number])
+            return problems[number]
         path = ids.item(number)
-        found = index.contents_of(description.folder, path)
-        if index.digest(found).encode() != digests[number]:
-            raise DarkroomError(f"{description.folder / path} was changed after it was indexed: run `dvc repro` again.")
-        return found
-
-    def counts(number: int) -> np.ndarray | None:
         try:
-            return image.count_values(contents(number), settings.max_pixels)
-        except image.Unusable:
-            return None
-
-    def measured() -> Iterator[np.ndarray]:
-        """How often each value occurs, in each training image of more than 8 bits."""
-        deep = np.flatnonzero(usable & (depths > 8) & np.isin(splits, ["train", UNLABELLED]))
-        bar = tqdm(total=len(deep), desc="measure", unit="image", leave=False, disable=None)
-        with ThreadPoolExecutor() as decoders, bar:
-            for start in range(0, len(deep), _COUNTED):
-                block = deep[start : start + _COUNTED].tolist()
-                yield from (found for found in decoders.map(counts, block) if found is not None)
-                bar.update(len(block))
-
-    found = intensities.measure(measured(), settings.intensity_range)
-
-    def pixels(number: int) -> np.ndarray | str:
-        """The image, or why it cannot be decoded."""
-        try:
-            options = shape[:2], channels, settings.resize, settings.max_pixels, found.range, settings.interpolation
-            return image.decode(contents(number), *options)
+            contents = index.contents_of(description.folder, path)
+            if index.digest(contents).encode() == digests[number]:
+                return decode(contents)
         except image.Unusable as reason:
             return str(reason)
+        raise DarkroomError(f"{description.folder / path} was changed after it was indexed: run `dvc repro` again.")
+
+    deep = np.flatnonzero(usable & (depths > 8) & np.isin(splits, ["train", UNLABELLED]))
+    counts = _counts(deep, partial(read, partial(image.count_values, max_pixels=settings.max_pixels)))
+    found = intensities.measure(counts, settings.intensity_range)
+    options = shape[:2], channels, settings.resize, settings.max_pixels, found.range, settings.interpolation
+    decoded = partial(read, lambda contents: image.decode(contents, *options))
 
     def take(indices: np.ndarray) -> list[np.ndarray | str]:
         with ThreadPoolExecutor() as decoders:
-            return list(decoders.map(pixels, indices.tolist()))
+            return list(decoders.map(decoded, indices.tolist()))
 
     aspects = originals[:, :2].max(1) / np.maximum(1, originals[:, :2].min(1))
     samples = Samples(ids, labels, splits, groups, more)
     return Raw(description, samples, shape, size, aspects, take, found, size_notice)
+
+
+def _counts(deep: np.ndarray, count: Callable[[int], np.ndarray | str]) -> Iterator[np.ndarray]:
+    """How often each value occurs in the images at `deep` (n,), one after the other; unusable ones are left out."""
+    bar = tqdm(total=len(deep), desc="measure", unit="image", leave=False, disable=None)
+    with ThreadPoolExecutor() as decoders, bar:
+        for start in range(0, len(deep), _COUNTED):
+            block = deep[start : start + _COUNTED].tolist()
+            yield from (found for found in decoders.map(count, block) if not isinstance(found, str))
+            bar.update(len(block))
+
+
+def _table(
+    entries: Iterator[index.Entry], classes: Sequence[str]
+) -> tuple[tuple[np.ndarray, ...], dict[str, np.ndarray]]:
+    """The result of `_columns` for all entries, and of `_other_columns`.
+
+    Entries take five times as much memory as columns, so only one block of them exists at a time.
+    """
+    parts, others = [], []
+    for block in iter(lambda: list(islice(entries, _BLOCK)), []):
+        parts.append(_columns(block, classes))
+        others.append(_other_columns(block))
+    empty = [np.full(len(part[0]), "", dtype=TEXT) for part in parts]
+    more = {
+        name: np.concatenate([other.get(name, none) for other, none in zip(others, empty, strict=True)])
+        for name in dict.fromkeys(chain.from_iterable(others))
+    }
+    return tuple(map(np.concatenate, zip(*parts, strict=True))), more
 
 
 def _columns(entries: Sequence[index.Entry], classes: Sequence[str]) -> tuple[np.ndarray, ...]:

@@ -80,14 +80,6 @@ def read(revision: Revision) -> Result:
     )
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested mappings, by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
-
-
 def _require_same_run(revision: Revision, metrics: Mapping[str, Mapping], predictions: pd.DataFrame) -> None:
     evaluated, rows = metrics[EVALUATE], len(predictions)
     if RANK in predictions:
@@ -124,7 +116,7 @@ def numbers(revision: Revision, path: str) -> dict[str, Any] | None:
     if contents is None:
         return None
     try:
-        leaves = flat(json.loads(contents))
+        leaves = params.flat(json.loads(contents))
     except (ValueError, AttributeError) as error:
         raise DarkroomError(
             f"{path} of {revision.name} is not a JSON object of numbers ({error}): run `dvc repro`."
@@ -173,7 +165,8 @@ def _csv(
 def parameters(revision: Revision) -> dict[str, Any]:
     """The leaves of params.yaml, by dotted key. Raises DarkroomError if it is not valid YAML."""
     try:
-        return flat(yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader))  # Loader is a SafeLoader
+        values = yaml.load(revision.read(str(params.PATH)) or b"{}", params.Loader)  # a SafeLoader
+        return params.flat(values)
     except (yaml.YAMLError, DarkroomError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DarkroomError(f"{params.PATH} of {revision.name} is not valid YAML: {reason}.") from None

@@ -49,7 +49,7 @@ class Opened:
             raise DarkroomError(f"recipe = {self.search.recipe!r}: must be none or one of {', '.join(known)}.")
         text = recipe.applied(recipe.RECIPES / f"{self.search.recipe}.yaml")
         now, then = (
-            space.flat(values["preprocess"]) for values in (params.read(params.PATH), yaml.load(text, params.Loader))
+            params.flat(values["preprocess"]) for values in (params.read(params.PATH), yaml.load(text, params.Loader))
         )
         if changed := [key for key in then if then[key] != now[key]]:
             raise DarkroomError(

@@ -13,7 +13,7 @@ from optuna.trial import Trial
 
 from darkroom import schema
 from darkroom.core.errors import DarkroomError
-from darkroom.core.params import Section
+from darkroom.core.params import Section, flat
 from darkroom.core.spelling import did_you_mean
 from darkroom.models.config import ModelConfig
 from darkroom.search.description import Choices, Range, Scalar
@@ -220,14 +220,6 @@ def rounded(value: float, entry: Range) -> float:
     """The value with few significant digits, within the range; on a step as exactly as decimals can."""
     digits = 12 if entry.step else _DIGITS
     return min(max(float(f"{value:.{digits}g}"), float(entry.low)), float(entry.high))
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested sections by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
 
 
 def _require_searchable(name: str) -> None:

@@ -18,7 +18,6 @@ import yaml
 from darkroom import recipe
 from darkroom.core import params
 from darkroom.core.outputs import TEMPORARY, write_text
-from darkroom.search import space
 from darkroom.search.trials import ORIGIN
 
 ARRAYS = "data/arrays"
@@ -104,7 +103,7 @@ def _commit(kept: Path, text: str) -> None:
 
 def _deps(values: Mapping[str, Any]) -> list[Path]:
     """What the stage train depends on, with the values of a params.yaml for `${key}`."""
-    leaves = space.flat(values)
+    leaves = params.flat(values)
     templates = params.read(Path("dvc.yaml"))["stages"]["train"]["deps"]
     return [Path(re.sub(r"\$\{\s*([\w.-]+)\s*\}", lambda key: str(leaves[key[1]]), dep)) for dep in templates]
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from darkroom.serve.history_work import MAX_ID, MAX_ITEMS
-from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
+from darkroom.serve.inference_protocol import JSON_LIMIT
 from darkroom.serve.predict_api import media_type, unsupported
 from darkroom.serve.problems import Problem
 from darkroom.serve.service import Service
@@ -75,10 +75,7 @@ async def read(service: Service, request: Request, parse: Callable[[Any], T]) ->
     """
     if (media := media_type(request)) != JSON:
         raise unsupported(media, f"a history as {JSON}")
-    body = await service.body(request, JSON_LIMIT)
-    if len(body) <= PARSE_INLINE:
-        return parse(_values(body))
-    return await service.run(lambda _: parse(_values(body)), images=0, size=len(body))
+    return await service.parsed(lambda body: parse(_values(body)), await service.body(request, JSON_LIMIT))
 
 
 def schema(*kinds: type[BaseModel]) -> dict[str, Any]:

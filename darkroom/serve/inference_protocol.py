@@ -26,7 +26,6 @@ from darkroom.serve.problems import Problem, responses
 from darkroom.serve.service import Service
 
 JSON_LIMIT = 2**20  # bytes: parsing takes up to 25 times as much memory; larger inputs must be binary
-PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 NOT_READY = 400  # the protocol: "a 4xx status code indicates false"
 KINDS = {"image": inference_images, "text": inference_texts, "history": inference_histories}
 _LENGTH = "Inference-Header-Content-Length"
@@ -153,9 +152,7 @@ def _parameter(name: str, location: str, required: bool, **schema: str) -> dict[
 async def _parsed(service: Service, request: Request) -> _Inference:
     """Parse an inference request; raises Problem if it is invalid or does not fit the model."""
     text, raw = await _parts(service, request)
-    if len(text) <= PARSE_INLINE:
-        return _read(service, text, raw)
-    return await service.run(lambda _: _read(service, text, raw), images=0, size=len(text))
+    return await service.parsed(lambda text: _read(service, text, raw), text)
 
 
 def _read(service: Service, text: bytes, raw: memoryview) -> _Inference:

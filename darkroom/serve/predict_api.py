@@ -23,6 +23,15 @@ IMAGE_CONTENT = {  # OpenAPI's description of a body with one image
         "application/octet-stream",
     )
 }
+TopK = Annotated[int, Query(ge=1, description="The number of classes to return.")]
+WantedSet = Annotated[
+    SetKind | None,
+    Query(
+        alias="set",
+        description="Also return the conformal prediction set. It contains the right class with the probability "
+        "`conformal.coverage` of /v1/model: in every class, or on average over them (marginal).",
+    ),
+]
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
@@ -38,8 +47,8 @@ class ClassProbability(BaseModel):
     probability: float
 
 
-class ImagePrediction(BaseModel):
-    """The prediction for one image."""
+class Answer(BaseModel):
+    """What the classifier says of one example."""
 
     label: str = Field(description="The most probable class.")
     confidence: float = Field(description="The probability of this class.")
@@ -49,6 +58,11 @@ class ImagePrediction(BaseModel):
     )
     classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
     set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
+
+
+class ImagePrediction(Answer):
+    """The prediction for one image."""
+
     decode_ms: float
     inference_ms: float
 
@@ -78,18 +92,7 @@ def router(service: Service) -> APIRouter:
         responses={200: {"model": Prediction | Predictions}, **responses(400, 408, 413, 415, 422, 429, 504)},
         openapi_extra={"requestBody": {"required": True, "content": IMAGE_CONTENT | {MULTIPART: {"schema": form}}}},
     )
-    async def predict(
-        request: Request,
-        top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5,
-        kind: Annotated[
-            SetKind | None,
-            Query(
-                alias="set",
-                description="Also return the conformal prediction set. It contains the right class with the "
-                "probability `conformal.coverage` of /v1/model: in every class, or on average over them (marginal).",
-            ),
-        ] = None,
-    ) -> Response:
+    async def predict(request: Request, top_k: TopK = 5, kind: WantedSet = None) -> Response:
         """Send one image as the body, or several as the files of a form.
 
         Supported formats: JPEG, PNG, WebP, BMP, TIFF and GIF. The content type of one image is any `image/*` or
@@ -141,27 +144,24 @@ def json_response(bundle: Bundle, fields: Mapping[str, Any]) -> Response:
     return Response(_ENCODER.encode({"model": model_version(bundle), **fields}), media_type="application/json")
 
 
+def answer(bundle: Bundle, probabilities: np.ndarray, top_k: int, kind: SetKind | None) -> dict[str, Any]:
+    """The fields of `Answer` for probabilities (K,)."""
+    manifest = bundle.manifest
+    best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
+    classes = [{"label": manifest.classes[k], "probability": float(probabilities[k])} for k in best]
+    label, confidence = classes[0].values()
+    found = {"label": label, "confidence": confidence, "abstained": manifest.withholds(confidence), "classes": classes}
+    if kind:
+        found["set"] = [manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, kind)]
+    return found
+
+
 def _result(outcome: Outcome, top_k: int, kind: SetKind | None) -> dict[str, Any]:
     """The fields of `ImagePrediction` or `Error`."""
     if outcome.probabilities is None:
         return {"error": outcome.error}
-    names, probabilities = outcome.bundle.manifest.classes, outcome.probabilities
-    best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
-    classes = [{"label": names[k], "probability": float(probabilities[k])} for k in best]
     return {
-        "label": names[best[0]],
-        "confidence": classes[0]["probability"],
-        "abstained": outcome.abstained,
-        "classes": classes,
-        **_set(outcome, kind),
+        **answer(outcome.bundle, outcome.probabilities, top_k, kind),
         "decode_ms": round(outcome.decode_ms, 3),
         "inference_ms": round(outcome.inference_ms, 3),
     }
-
-
-def _set(outcome: Outcome, kind: SetKind | None) -> dict[str, list[str]]:
-    """The field `set`, if one was asked for."""
-    if kind is None:
-        return {}
-    manifest = outcome.bundle.manifest
-    return {"set": [manifest.classes[k] for k in manifest.conformal.prediction_set(outcome.probabilities, kind)]}

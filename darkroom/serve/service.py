@@ -39,6 +39,7 @@ from darkroom.serve.settings import Settings
 from darkroom.serve.telemetry import Telemetry
 
 T = TypeVar("T")
+PARSE_INLINE = 2**14  # bytes: parsing longer JSON would block the event loop for more than a millisecond
 _BATCH_VALUES = 2**20  # pixel values per model run: resizing takes about 33 bytes for each
 _DRIFT_BATCH = 64  # model runs that are passed to the drift watch together
 
@@ -53,24 +54,17 @@ class Outcome:
     decode_ms: float
     inference_ms: float
 
-    @property
-    def abstained(self) -> bool:
-        """Whether there is a prediction, but it should be withheld."""
-        return self.probabilities is not None and self.bundle.manifest.withholds(float(self.probabilities.max()))
-
 
 class Served:
     """A bundle and its drift watch, which are replaced together. Thread-safe."""
 
     def __init__(self, bundle: Bundle):
-        self.bundle = bundle
-        self.texts = TextClassifier(bundle) if bundle.manifest.kind == "text" else None
-        if self.texts:
-            self.texts.prepare()
-        self.tables = TableClassifier(bundle) if bundle.manifest.kind == "table" else None
-        self.histories = Recommender(bundle) if bundle.manifest.kind == "history" else None
-        if self.histories:
-            self.histories.prepare()
+        self.bundle, kind = bundle, bundle.manifest.kind
+        self.texts = TextClassifier(bundle) if kind == "text" else None
+        self.tables = TableClassifier(bundle) if kind == "table" else None
+        self.histories = Recommender(bundle) if kind == "history" else None
+        for reader in filter(None, (self.texts, self.tables, self.histories)):
+            reader.prepare()
         self._watch = Watch(bundle.manifest.reference)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []  # one call of the watch for many runs is much faster
         self._lock = Lock()
@@ -139,6 +133,12 @@ class Service:
         if not compressed:
             return received
         return await self.run(lambda _: compression.decompress(received, limit), images=0, size=limit)
+
+    async def parsed(self, parse: Callable[[bytes], T], body: bytes) -> T:
+        """parse(body), in a worker thread if the body is long."""
+        if len(body) <= PARSE_INLINE:
+            return parse(body)
+        return await self.run(lambda _: parse(body), images=0, size=len(body))
 
     async def classify(self, contents: Sequence[bytes]) -> list[Outcome]:
         """Decode and classify image files, each on its own: an unusable file does not affect the others."""

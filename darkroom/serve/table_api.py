@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
@@ -16,8 +15,9 @@ from darkroom.bundle.tables import TableClassifier
 from darkroom.columns.schema import Column, Unusable
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import records
-from darkroom.serve import table_work
-from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
+from darkroom.serve import predict_api, table_work
+from darkroom.serve.inference_protocol import JSON_LIMIT
+from darkroom.serve.predict_api import Answer, ModelVersion, TopK, WantedSet, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Served, Service
 
@@ -33,20 +33,13 @@ class ColumnReason(BaseModel):
     contribution: float = Field(description="What it adds to the log-odds, relative to typical rows.")
 
 
-class RowPrediction(BaseModel):
+class RowPrediction(Answer):
     """The prediction for one row."""
 
-    label: str = Field(description="The most probable class.")
-    confidence: float = Field(description="The probability of this class.")
-    abstained: bool = Field(
-        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then."
-    )
     risk: float | None = Field(description="The probability of the positive class; null if no class is one.")
     decision: Literal["approve", "refuse"] | None = Field(
         description="Refuse if the risk reaches `decision.threshold` of /v1/model; null without a positive class."
     )
-    classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
-    set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
     reasons_for: str = Field(description="The class that the reasons speak for: the positive one, else the label.")
     reasons: list[ColumnReason] = Field(description="The columns that raise its probability most, the most first.")
     missing: list[str] = Field(description="Columns without a value.")
@@ -89,10 +82,8 @@ def router(service: Service) -> APIRouter:
     )
     async def predict(
         request: Request,
-        top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5,
-        kind: Annotated[
-            SetKind | None, Query(alias="set", description="Also return the conformal prediction set.")
-        ] = None,
+        top_k: TopK = 5,
+        kind: WantedSet = None,
         reasons: Annotated[int, Query(ge=0, le=100, description="The number of reasons to return at most.")] = 3,
     ) -> Response:
         """Send one row as a JSON object by names of columns, several as an array, or CSV with a header.
@@ -102,8 +93,8 @@ def router(service: Service) -> APIRouter:
         media = media_type(request)
         if media not in (JSON, CSV):
             raise unsupported(media, f"rows as {JSON} or {CSV}")
-        body = await service.body(request)
-        given = _csv(body) if media == CSV else _json(body)
+        body = await service.body(request, None if media == CSV else JSON_LIMIT)
+        given = await service.parsed(_csv if media == CSV else _json, body)
         rows = given if isinstance(given, list) else [given]
         if len(rows) > limit:
             raise Problem(413, f"The request has {len(rows):,} rows, more than {limit:,}.")
@@ -179,19 +170,13 @@ def _result(
     if isinstance(found, Unusable):
         return {"error": str(found)}
     (row, remarks, probabilities), manifest = found, classifier.bundle.manifest
-    best = np.argsort(-probabilities, kind="stable").tolist()
     decision = manifest.decision
-    explained = best[0] if decision is None else decision.positive
+    explained = int(probabilities.argmax()) if decision is None else decision.positive
     risk = None if decision is None else float(probabilities[decision.positive])
-    chosen = [manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, kind)] if kind else None
     return {
-        "label": manifest.classes[best[0]],
-        "confidence": float(probabilities[best[0]]),
-        "abstained": manifest.withholds(float(probabilities[best[0]])),
+        **predict_api.answer(classifier.bundle, probabilities, top_k, kind),
         "risk": risk,
         "decision": None if decision is None else "refuse" if risk >= decision.threshold else "approve",
-        "classes": [{"label": manifest.classes[k], "probability": float(probabilities[k])} for k in best[:top_k]],
-        **({"set": chosen} if kind else {}),
         "reasons_for": manifest.classes[explained],
         "reasons": [vars(reason) for reason in classifier.reasons(row, explained, reasons)] if reasons else [],
         **{name: list(names) for name, names in vars(remarks).items()},

@@ -3,14 +3,13 @@
 import json
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from darkroom.bundle.manifest import SetKind
-from darkroom.serve import text_work
-from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
-from darkroom.serve.predict_api import ClassProbability, ModelVersion, json_response, media_type, unsupported
+from darkroom.serve import predict_api, text_work
+from darkroom.serve.inference_protocol import JSON_LIMIT
+from darkroom.serve.predict_api import Answer, ModelVersion, TopK, WantedSet, json_response, media_type, unsupported
 from darkroom.serve.problems import Error, Problem, responses
 from darkroom.serve.service import Served, Service
 from darkroom.serve.text_work import Outcome
@@ -29,21 +28,14 @@ class SimilarQuestion(BaseModel):
     similarity: float = Field(description="Cosine similarity of the embeddings, -1 to 1.")
 
 
-class TextPrediction(BaseModel):
+class TextPrediction(Answer):
     """The prediction for one text."""
 
-    label: str = Field(description="The most probable class.")
-    confidence: float = Field(description="The probability of this class.")
-    abstained: bool = Field(
-        description="Whether the confidence is below the bundle's threshold: the prediction is not reliable then."
-    )
     answer: str | None = Field(
         description="The answer for this class; null if there is none, or if `handover` is true."
     )
     handover: bool = Field(description="Whether a person should answer, because the classifier abstains.")
     faq: SimilarQuestion | None = Field(description="Null if the bundle has no frequently asked questions.")
-    classes: list[ClassProbability] = Field(description="The `top_k` most probable classes, most probable first.")
-    set: list[str] = Field([], description="With `set`: the classes in the prediction set, most probable first.")
     tokens: int = Field(description="The number of tokens that the model read.")
     cut: bool = Field(description="Whether the text is longer, so that the model read only its beginning.")
     inference_ms: float = Field(description="Of the model run, which may be of several texts.")
@@ -79,10 +71,8 @@ def router(service: Service) -> APIRouter:
     )
     async def predict(
         request: Request,
-        top_k: Annotated[int, Query(ge=1, description="The number of classes to return.")] = 5,
-        kind: Annotated[
-            SetKind | None, Query(alias="set", description="Also return the conformal prediction set.")
-        ] = None,
+        top_k: TopK = 5,
+        kind: WantedSet = None,
         language: Annotated[
             str, Query(max_length=35, description="Of the answer, such as `de`; else one that the bundle has.")
         ] = "",
@@ -119,10 +109,7 @@ async def texts_of(service: Service, request: Request) -> str | list[str]:
         raise unsupported(found, f"a text as {PLAIN} in UTF-8, or {JSON}")
     if media == PLAIN:
         return _decoded(await service.body(request, PLAIN_LIMIT))
-    body = await service.body(request, JSON_LIMIT)
-    if len(body) <= PARSE_INLINE:
-        return _given(body)
-    return await service.run(lambda _: _given(body), images=0, size=len(body))
+    return await service.parsed(_given, await service.body(request, JSON_LIMIT))
 
 
 def unusable(reason: Unusable) -> Problem:
@@ -160,21 +147,12 @@ def _result(
     """The fields of `TextPrediction` or `Error`."""
     if isinstance(found, Unusable):
         return {"error": str(found)}
-    manifest, probabilities = served.bundle.manifest, found.probabilities
-    best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
-    classes = [{"label": manifest.classes[k], "probability": float(probabilities[k])} for k in best]
-    label, confidence = classes[0]["label"], classes[0]["probability"]
-    abstained = manifest.withholds(confidence)
-    chosen = [manifest.classes[k] for k in manifest.conformal.prediction_set(probabilities, kind)] if kind else None
+    about = predict_api.answer(served.bundle, found.probabilities, top_k, kind)
     return {
-        "label": label,
-        "confidence": confidence,
-        "abstained": abstained,
-        "answer": None if abstained else served.texts.answer(label, language),
-        "handover": abstained,
+        **about,
+        "answer": None if about["abstained"] else served.texts.answer(about["label"], language),
+        "handover": about["abstained"],
         "faq": found.faq,
-        "classes": classes,
-        **({"set": chosen} if kind else {}),
         "tokens": found.tokens,
         "cut": found.cut,
         "inference_ms": round(found.inference_ms, 3),

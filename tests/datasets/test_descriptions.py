@@ -108,6 +108,8 @@ FILES = idx.description(idx.contents())["files"]
         ({"title": 3}, "title = 3: must be text"),
         ({"licence": ""}, "licence = ''"),
         ({"colour": "red"}, "colour is not a key"),
+        ({"kind": "tabel"}, "kind = 'tabel': must be one of text, table, history"),
+        ({"kind": ["text"]}, "kind = ['text']: must be one of text, table, history"),
         ({"classes": ["one"]}, "classes: must have at least 2 items"),
         ({"classes": ["one", 2]}, "classes.1 = 2: must be text"),
         ({"classes": ["one", "one"]}, "duplicates, but contains 'one'"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,19 @@ def test_the_most_similar_question_stands_beside_the_intent(tmp_path: Path):
     assert [row["faq_answer"] for row in rows[:2]] == ["Post.", "App."]
     assert [float(row["faq_similarity"]) for row in rows[:3]] == pytest.approx([1, 1, np.sqrt(0.5)], abs=1e-5)
     assert json.loads(rows[2]["set"]) == ["card", "money"]
+
+
+def test_a_file_whose_name_is_not_unicode_has_rows_and_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    text_bundles.write("models/bundle")
+    name, output = map(os.fsdecode, (b"q\xff.jsonl", b"out\xff.csv"))
+    Path(name).write_text('{"text": "my card"}\n{"text": 7}\n', encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            batch.main([name, "--output", output])
+        with open(output, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["row"], row["error"]) for row in rows] == [("q\\udcff.jsonl:1", ""), ("q\\udcff.jsonl:2", "")]
 
 
 def test_an_interrupted_table_is_continued(tmp_path: Path):

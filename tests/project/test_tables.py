@@ -2,8 +2,10 @@
 
 import asyncio
 import csv
+import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,9 +24,10 @@ from darkroom.core.outputs import read_json
 from darkroom.models import hardware
 from darkroom.predict import batch
 from darkroom.reasons import shapley
-from darkroom.serve import app
+from darkroom.serve import app, table_api
 from darkroom.serve.access_log import AccessLog
-from darkroom.serve.service import Service
+from darkroom.serve.inference_protocol import JSON_LIMIT
+from darkroom.serve.service import PARSE_INLINE, Service
 from darkroom.serve.settings import Settings
 from stages import evaluate, explain, export, pretrained, robustness, train
 from stages import preprocess as preprocess_stage
@@ -188,6 +191,18 @@ def test_a_bundle_with_other_columns_is_refused(project: Path, tmp_path: Path):
         classifier.read(tmp_path / "bundle", threads=1)
 
 
+@pytest.mark.parametrize("name", ["columns.json", "background.npy"])
+def test_a_bundle_with_a_file_that_is_not_valid_is_not_served(project: Path, tmp_path: Path, name: str):
+    folder = tmp_path / "bundle"
+    shutil.copytree("models/bundle", folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / name).write_bytes(b"{}")
+    manifest["files"][name] = hashlib.sha256(b"{}").hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DarkroomError, match=name):
+        Service(Settings(bundle=folder, threads=1))
+
+
 def test_the_model_card_names_the_columns_and_the_decision(project: Path):
     card = Path("models/bundle/README.md").read_text(encoding="utf-8")
     assert "`numbers`" in card and "`categories`" in card and "ROC AUC" in card and "tabular-classification" in card
@@ -260,11 +275,26 @@ def test_rows_as_csv(api: SimpleNamespace):
         (b'{"shoe": 1}', 422),
         (b"\xff", 400),
         (b"[" + b"{}," * 40 + b"{}]", 413),
+        (b" " * (JSON_LIMIT + 1), 413),
     ],
 )
 def test_a_wrong_body_is_refused(api: SimpleNamespace, body: bytes, code: int):
     response = api.post(content=body, headers={"content-type": "application/json"})
     assert response.status_code == code and response.json()["error"]
+
+
+@pytest.mark.parametrize("length", [PARSE_INLINE, PARSE_INLINE + 1])
+def test_a_long_body_is_parsed_in_a_worker(api: SimpleNamespace, length: int, monkeypatch: pytest.MonkeyPatch):
+    threads, parse = [], table_api._json
+
+    def recording(body: bytes) -> object:
+        threads.append(threading.current_thread().name)
+        return parse(body)
+
+    monkeypatch.setattr(table_api, "_json", recording)
+    body = json.dumps(DRIVER).ljust(length)
+    assert api.post(content=body, headers={"content-type": "application/json"}).status_code == 200
+    assert [name.startswith("worker") for name in threads] == [length > PARSE_INLINE]
 
 
 @pytest.mark.parametrize("body", [b"", b"job\n", b"job,job\na,b\n", b"job,income\na\n"])

@@ -15,9 +15,9 @@ import pytest
 
 from darkroom.serve import inference_images
 from darkroom.serve import inference_messages as messages
-from darkroom.serve.inference_protocol import JSON_LIMIT, PARSE_INLINE
+from darkroom.serve.inference_protocol import JSON_LIMIT
 from darkroom.serve.problems import Problem
-from darkroom.serve.service import Service
+from darkroom.serve.service import PARSE_INLINE, Service
 from darkroom.serve.settings import Settings
 from tests import bundles
 from tests.serve.inference import INFER, INPUT, LENGTH, LOGITS, PIXELS, PROBABILITIES, infer
