@@ -82,6 +82,10 @@ class Histories:
             for name, chosen in indices.items():
                 blocks = arrays_folder.digested(chosen, self._inputs, digests[name])
                 write_array(temporary / f"{name}.inputs.npy", len(chosen), blocks)
+                if name != "train":
+                    seen = self._seen(chosen)
+                    write_array(temporary / f"{name}.seen.npy", len(seen), [seen])
+                    digests[name].update(seen.tobytes())
             shape = self._settings.max_length, len(classes) + 1, len(known)
             unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
             return Packed(digests, {"kind": "history", "shape": shape, **unused})
@@ -93,6 +97,17 @@ class Histories:
         start, label = self._windows.start[chosen, None], self._windows.label[chosen, None]
         place = start + np.arange(self._settings.max_length)
         return np.where(place < label, self._tokens[np.minimum(place, len(self._tokens) - 1)], 0).astype(np.int32)
+
+    def _seen(self, chosen: np.ndarray) -> np.ndarray:
+        """All events before those of the examples at `chosen` (n,), also of inputs that are cut.
+
+        They are (M, 2) int32: the number of the example, and the token of the item.
+        """
+        label = self._windows.label[chosen]
+        first = np.searchsorted(self._table["user"], self._table["user"][label])
+        rows = np.repeat(np.arange(len(chosen)), label - first)
+        place = np.arange(len(rows)) + np.repeat(label - np.cumsum(label - first), label - first)
+        return np.stack([rows, self._tokens[place]], 1).astype(np.int32)
 
     def _cut(self) -> int:
         """How many test histories are longer than what the network sees of them."""

@@ -17,6 +17,7 @@ from darkroom.preprocess import histories as packed
 from darkroom.preprocess import history_report, item_features
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from darkroom.preprocess.histories import Histories
+from darkroom.recommend import histories as recommended
 from tests import histories as toys
 from tests.preprocess.test_selection import RULES, SETTINGS
 
@@ -104,6 +105,18 @@ def test_a_cut_in_time(tmp_path: Path):
             assert any(low <= time < high for (owner, other), time in stamps.items() if (owner, other) == (user, item))
     items = arrays.read_items(tmp_path / "data/arrays")
     assert items.train_events.sum() == sum(time < summary["val_from"] for *_, time in found)
+
+
+def test_all_earlier_events_are_seen_also_those_between_the_cuts(tmp_path: Path):
+    times = {"ann": [*range(3), *range(60, 80)], "bob": [*range(60), *range(80, 100)]}  # of 72 to 76 none is packed
+    found = [(user, f"i{time}", time) for user in times for time in times[user]]
+    manifest, _ = pack(tmp_path, found, split="time", max_length=2)
+    for split in ("val", "test"):
+        ids = arrays.read_split(tmp_path / "data/arrays", split).ids.tolist()
+        seen = recommended.seen(tmp_path / "data/arrays", split).toarray()
+        for one, row, (_, label) in zip(ids, seen, shown(tmp_path, split).values(), strict=True):
+            own = [item for user, item, _ in sorted(found, key=lambda row: row[2]) if user == one.split("/")[0][5:]]
+            assert {manifest.classes[item] for item in np.flatnonzero(row)} == {*own[: own.index(label)]}
 
 
 def test_the_arrays_do_not_depend_on_the_order_of_the_rows(tmp_path: Path):
