@@ -134,6 +134,6 @@ def _lines(summary: Mapping[str, float], best: str, items: int) -> Iterator[str]
     yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} ({shown})"
     if repeated := summary["left_out_next_items"]:
         yield (
-            f"{repeated:.1%} of the next items are ones that the user has had, so they are not recommended and count as "
-            "missed: set evaluate.seen_items to keep if items are to be recommended again"
+            f"{repeated:.1%} of the next items are ones that the user has had, so they are not recommended and count "
+            "as missed: set evaluate.seen_items to keep if items are to be recommended again"
         )
