@@ -84,7 +84,7 @@ class ItemKnn:
 
 
 def similarities(events: sparse.csr_array) -> sparse.csr_array:
-    """The cosines (items, items) float32 of the NEIGHBOURS most similar items of each item, and 1 with itself.
+    """The cosines (items, items) float32 of the NEIGHBOURS most similar items of each item; 0 with itself.
 
     From events (U, items) bool; column j has the neighbours of item j.
     """
@@ -96,9 +96,7 @@ def similarities(events: sparse.csr_array) -> sparse.csr_array:
         found[np.arange(start, start + width), np.arange(width)] = 0
         most = min(NEIGHBOURS, len(found))
         limits = np.partition(found, len(found) - most, axis=0)[len(found) - most]
-        found[found < np.maximum(limits, 1e-12)] = 0
-        found[np.arange(start, start + width), np.arange(width)] = 1  # where users have the same items again
-        columns.append(sparse.csc_array(found))
+        columns.append(sparse.csc_array(np.where(found >= np.maximum(limits, 1e-12), found, 0)))
     return sparse.hstack(columns, format="csr")
 
 

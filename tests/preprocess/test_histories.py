@@ -96,7 +96,8 @@ def test_rare_users_and_items_single_events_and_copies_are_counted(tmp_path: Pat
 
 def test_a_cut_in_time(tmp_path: Path):
     found = [(f"u{user}", f"i{time % 7}", 10 * time + user) for user in range(3) for time in range(10)]
-    pack(tmp_path, found, split="time")
+    _, examples = pack(tmp_path, found, split="time")
+    assert examples.notices[-1].startswith("validation from 1970-01-01") and "3 users" in examples.notices[-1]
     summary = json.loads((tmp_path / "data/arrays" / history_report.SUMMARY).read_text())
     stamps = {(user, item): time for user, item, time in found}
     for name, low, high in (("val", summary["val_from"], summary["test_from"]), ("test", summary["test_from"], np.inf)):
@@ -140,17 +141,19 @@ def test_no_history_left_is_one_clear_line(tmp_path: Path):
 
 
 def test_items_with_features_are_classes_without_events(tmp_path: Path):
-    raw = tmp_path / "data/datasets/films"
-    toys.raw(raw)
+    raw = toys.raw(tmp_path / "data/datasets/films", [*toys.events(), ("rare", "lonely", 5)])
     with (raw / "items.csv").open("a", encoding="utf-8") as file:
         file.write("new,A new one,drama|war\n")
     with chdir(tmp_path):
         histories.build(descriptions.load("films"), "data/raw")
-        with Histories("data/raw", settings()) as examples:
+        with Histories("data/raw", settings(min_user_events=3)) as examples:
             manifest = examples.write("data/arrays", examples.samples, examples.classes)
-    items = arrays.read_items(tmp_path / "data/arrays")
-    assert manifest.classes[-1] == "new" and items.titles[-1] == "A new one" and not items.train_events[-1]
-    assert manifest.shape[2] == 0 or items.features[-1].any()
+        items = arrays.read_items("data/arrays")
+        assert manifest.classes[-2:] == ("lonely", "new") and items.titles[-1] == "A new one"
+        assert not items.train_events[-2:].any() and items.features[-1].any()
+        assert examples.notices[-1] == "the events of 1 item left out: of such users alone"
+        with Histories("data/raw", settings(min_user_events=3, min_item_events=2)) as examples:
+            assert not {"lonely", "new"} & {*examples.classes}
 
 
 def test_features_are_tags_categories_numbers_and_words():
