@@ -178,9 +178,7 @@ def _filtered(found: Index, settings: PreprocessConfig) -> tuple[np.ndarray, dic
     }
 
 
-def _catalogue(
-    found: Index, items: np.ndarray, trained: np.ndarray, least: int
-) -> tuple[tuple[str, ...], np.ndarray]:
+def _catalogue(found: Index, items: np.ndarray, trained: np.ndarray, least: int) -> tuple[tuple[str, ...], np.ndarray]:
     """The items that are classes, and the token (N,) int32 of each event.
 
     Those with most training events come first; of equally many, by their names. The others of items.csv are classes too
