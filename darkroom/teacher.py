@@ -35,8 +35,8 @@ def keep(name: str, add: bool, commit: str) -> Teacher:
     """Keep the network in models/trained as the teacher `name`, or `add` it to this teacher; return its description.
 
     `commit` is that of git whose dvc.lock describes the training, or "". Raises DarkroomError if the name is taken, or
-    with `add` unknown; if models/trained does not belong to data/arrays; or if the teacher has other classes, another
-    test split, or this network already. Nothing is changed then.
+    with `add` unknown; if models/trained does not belong to data/arrays, or is of histories; or if the teacher has
+    other classes, another test split, or this network already. Nothing is changed then.
     """
     folder = FOLDER / name
     if not re.fullmatch(descriptions.NAME, name) or name == descriptions.NONE:
@@ -47,6 +47,8 @@ def keep(name: str, add: bool, commit: str) -> Teacher:
         raise DarkroomError(f"{folder} is not a teacher yet: omit --add.")
     trained, earlier = open_trained(), descriptions.load(name) if add else None
     description, manifest = trained.description, trained.manifest
+    if manifest.kind == "history":
+        raise DarkroomError(f"{TRAINED} is of histories, which train.distill does not go with: it cannot be a teacher.")
     if earlier:
         earlier.require_same_task(manifest)
     with new_folder(folder) as temporary:

@@ -74,6 +74,8 @@ def write(
                 row[: len(latest)] = latest + 1
             np.save(temporary / f"{name}.inputs.npy", inputs)
             np.save(temporary / f"{name}.labels.npy", np.array([label for *_, label in rows], np.int64))
+            seen = [(number, item + 1) for number, row in enumerate(rows) for item in row[2]]
+            np.save(temporary / f"{name}.seen.npy", np.array(seen, np.int32))
             write_json(temporary / f"{name}.ids.json", [row[0] for row in rows])
             write_csv(temporary / f"{name}.columns.csv", pd.DataFrame({"user": [row[1] for row in rows]}))
         titles = [f"Title of {name}" for name in names]

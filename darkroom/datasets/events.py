@@ -154,7 +154,7 @@ def _numbers(path: Path, role: str, cells: Sequence[str], known: dict[str, int],
     for cell, name in plain.items():
         if not name or len(name) > MAX_NAME or _CONTROL.search(name) or not _is_unicode(name):
             row = before + cells.index(cell) + 1
-            odd = f"has more than {MAX_NAME} characters, or control characters" if name else "is empty"
+            odd = f"has more than {MAX_NAME} characters, or control characters" if name else f"is missing ({cell!r})"
             raise DarkroomError(f"{path}, row {row}: the {role} {odd}: correct or remove the row.")
     return np.fromiter((known.setdefault(plain[cell], len(known)) for cell in cells), np.int32, len(cells))
 

@@ -46,7 +46,7 @@ def build(dataset: HistoryFolder, folder: str | Path) -> str:
     about = _items_file(dataset, files)
     found = events.read(files, dataset.min_rating)
     if len(found.items) < _MIN_ITEMS or not len(found.table):
-        left = f", with a {counted(found.low, 'rating')} below min_rating left out" if found.low else ""
+        left = f", with {counted(found.low, 'rating')} below min_rating left out" if found.low else ""
         raise DarkroomError(
             f"{dataset.folder} has {counted(len(found.table), 'event')} of {counted(len(found.items), 'item')}{left}: "
             f"at least {_MIN_ITEMS} items are needed."

@@ -14,7 +14,8 @@ FORMATS = "seconds or milliseconds since 1970, or a date such as 2024-01-31 or 2
 
 # From these magnitudes on, a number counts milliseconds, microseconds and nanoseconds; as seconds, the first would be
 # in the year 5138, and as milliseconds it is in 1973.
-_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
+_UNITS = ((1e11, 1e-3), (1e14, 1e-6), (1e17, 1e-9))
+_FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000: others are not times
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(.+))?")
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(.+))?")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(.+))?")
@@ -65,11 +66,14 @@ class Times:
 
 
 def scaled(numbers: np.ndarray) -> np.ndarray:
-    """Seconds (N,) of numbers (N,) that count seconds, milliseconds, microseconds or nanoseconds, by their size."""
+    """Seconds (N,) of numbers (N,) that count seconds, milliseconds, microseconds or nanoseconds, by their size.
+
+    NaN for one that is not a time.
+    """
     found = numbers.astype(np.float64)
     for least, unit in _UNITS:
-        found = np.where(np.abs(numbers) >= least, np.minimum(found, numbers * unit), found)
-    return found
+        found = np.where(np.abs(numbers) >= least, numbers * unit, found)
+    return np.where((found >= _FIRST) & (found < _END), found, np.nan)
 
 
 def _are_days(numbers: np.ndarray) -> bool:
@@ -95,8 +99,8 @@ def _parsed(cell: str) -> tuple[float, float]:
     """Seconds since 1970 of a value, if a date with slashes has the day first, and if it has the month first."""
     text = cell.strip()
     try:
-        found = values.number(text)
-        return (float(scaled(np.array([found]))[0]),) * 2 if not math.isnan(found) else (math.nan, math.nan)
+        found = np.array([values.number(text)])
+        return (float((_of_days if _are_days(found) else scaled)(found)[0]),) * 2
     except ValueError:
         pass
     if slashed := _SLASHED.fullmatch(text):

@@ -98,7 +98,7 @@ def per_item(found: Ranking, labels: np.ndarray, items: Items, classes: Sequence
     """
     count, first = len(classes), found.best[:, 0]
     shown = found.best[:, :SHOWN]
-    support, predicted = np.bincount(labels, minlength=count), np.bincount(first, minlength=count)
+    support, predicted = np.bincount(labels, minlength=count), np.bincount(first[first >= 0], minlength=count)
     both, hits = (np.bincount(labels[found.hits(k)], minlength=count) for k in (1, SHOWN))
     some = np.lexsort((-predicted, -support))[:MAX_ITEMS]
     tested = np.where(support > 0, support, np.nan)
@@ -123,9 +123,10 @@ def predictions(
 ) -> pd.DataFrame:
     """One row per example: id, next item (label), first recommendation, its probability, rank, slices.
 
-    It has no column `predicted`, from which `dvc plots` would draw a confusion matrix of all items.
+    The first recommendation is "" if no item is left. It has no column `predicted`, from which `dvc plots` would draw a
+    confusion matrix of all items.
     """
-    names = np.array(classes, dtype=object)
+    names = np.array([*classes, ""], dtype=object)
     return pd.DataFrame(
         {
             "id": test.ids,

@@ -55,6 +55,7 @@ def measure(trained: Trained, settings: EvaluateConfig) -> Found:
     best, sliced = item_tables.best_baseline(table), _slices(labels, items, settings)
     summary = _summary(answers, table, best, fitted["temperature"])
     summary["popularity_of_next_items"] = float(items.train_events[labels].mean())
+    summary["left_out_next_items"] = float(left_out[np.arange(len(labels)), labels].mean())
     tables = {
         "baselines.csv": table,
         "slices.csv": item_tables.slices(sliced, rankings, best),
@@ -131,3 +132,8 @@ def _lines(summary: Mapping[str, float], best: str, items: int) -> Iterator[str]
         "95 % interval {:+.4f} to {:+.4f}".format(*interval) if None not in interval else "its interval is not known"
     )
     yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} ({shown})"
+    if repeated := summary["left_out_next_items"]:
+        yield (
+            f"{repeated:.1%} of the next items are ones that the user has had, so they are not recommended and count "
+            "as missed: set evaluate.seen_items to keep if items are to be recommended again"
+        )

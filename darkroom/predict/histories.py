@@ -29,9 +29,10 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
 
     It is 1 if no user has a known item. Raises DarkroomError if the events cannot be read.
     """
-    files = [file for path in paths for file in (events.tables(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (_tables(path) if path.is_dir() else [path])]
     if not files:
-        raise DarkroomError(f"{', '.join(map(str, paths))}: no tables found ({', '.join(events.SUFFIXES)}).")
+        kinds = ", ".join(events.SUFFIXES)
+        raise DarkroomError(f"{', '.join(map(str, paths))}: no tables with a column of users found ({kinds}).")
     recommender = Recommender(bundle)
     recommender.prepare()
     found = events.read({file: events.columns(file, {}) for file in files}, None)
@@ -53,6 +54,11 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
         file=where,
     )
     return int(popular == len(names))
+
+
+def _tables(folder: Path) -> list[Path]:
+    """The tables of events in a folder, which may be that of a dataset, with a table of items."""
+    return [path for path in events.tables(folder) if events.named(events.header(path), "user")]
 
 
 def _histories(found: Events, recommender: Recommender) -> list[tuple[np.ndarray, int]]:

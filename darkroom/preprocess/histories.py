@@ -38,7 +38,9 @@ class Histories:
         else:
             self._windows = event_splits.leave_one_out(users, length)
         self._require_splits()
-        self.classes, self._tokens = _catalogue(self._index, self._table["item"], self._windows.trained)
+        self.classes, self._tokens = _catalogue(
+            self._index, self._table["item"], self._windows.trained, self._settings.min_item_events
+        )
         labels = self._tokens[self._windows.label].astype(np.int64) - 1
         names = np.array(self._index.users, TEXT)[self._windows.user]
         self.samples = Samples(
@@ -46,6 +48,12 @@ class Histories:
         )
         self.unusable: dict[int, str] = {}
         self.notices = [*_notices(self._summary, self._settings.min_user_events, self._settings.min_item_events)]
+        if self._settings.split == "time":
+            later, tested = len(np.unique(users[times >= test])), int((self._windows.split == "test").sum())
+            self.notices.append(
+                f"validation from {_date(val)} and test from {_date(test)} on: of {counted(later, 'user')} with events "
+                f"since then, {tested:,} have earlier ones"
+            )
 
     def __enter__(self) -> "Histories":
         return self
@@ -82,6 +90,10 @@ class Histories:
             for name, chosen in indices.items():
                 blocks = arrays_folder.digested(chosen, self._inputs, digests[name])
                 write_array(temporary / f"{name}.inputs.npy", len(chosen), blocks)
+                if name != "train":
+                    seen = self._seen(chosen)
+                    write_array(temporary / f"{name}.seen.npy", len(seen), [seen])
+                    digests[name].update(seen.tobytes())
             shape = self._settings.max_length, len(classes) + 1, len(known)
             unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
             return Packed(digests, {"kind": "history", "shape": shape, **unused})
@@ -93,6 +105,17 @@ class Histories:
         start, label = self._windows.start[chosen, None], self._windows.label[chosen, None]
         place = start + np.arange(self._settings.max_length)
         return np.where(place < label, self._tokens[np.minimum(place, len(self._tokens) - 1)], 0).astype(np.int32)
+
+    def _seen(self, chosen: np.ndarray) -> np.ndarray:
+        """All events before those of the examples at `chosen` (n,), also of inputs that are cut.
+
+        They are (M, 2) int32: the number of the example, and the token of the item.
+        """
+        label = self._windows.label[chosen]
+        first = np.searchsorted(self._table["user"], self._table["user"][label])
+        rows = np.repeat(np.arange(len(chosen)), label - first)
+        place = np.arange(len(rows)) + np.repeat(label - np.cumsum(label - first), label - first)
+        return np.stack([rows, self._tokens[place]], 1).astype(np.int32)
 
     def _cut(self) -> int:
         """How many test histories are longer than what the network sees of them."""
@@ -155,11 +178,12 @@ def _filtered(found: Index, settings: PreprocessConfig) -> tuple[np.ndarray, dic
     }
 
 
-def _catalogue(found: Index, items: np.ndarray, trained: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+def _catalogue(found: Index, items: np.ndarray, trained: np.ndarray, least: int) -> tuple[tuple[str, ...], np.ndarray]:
     """The items that are classes, and the token (N,) int32 of each event.
 
-    Those with most training events come first; of equally many, by their names. Items that only items.csv lists are
-    classes too if items have features, from which a network can tell who would like them.
+    Those with most training events come first; of equally many, by their names. The others of items.csv are classes too
+    if no item is left out for having fewer than `least` events, and if items have features, from which a network can
+    tell who would like them.
     """
     names = np.array(found.items, TEXT)
     numbers = np.unique(items)
@@ -168,7 +192,7 @@ def _catalogue(found: Index, items: np.ndarray, trained: np.ndarray) -> tuple[tu
     tokens = np.zeros(len(names), np.int32)
     tokens[numbers[order]] = np.arange(1, len(numbers) + 1)
     used = names[numbers[order]].tolist()
-    new = sorted(found.titles.keys() - set(found.items)) if found.features else []
+    new = sorted(found.titles.keys() - set(used)) if found.features and least == 1 else []
     return (*used, *new), tokens[items]
 
 
@@ -184,6 +208,10 @@ def _ids(windows: event_splits.Windows, names: np.ndarray) -> np.ndarray:
     return np.array(found, TEXT)
 
 
+def _date(seconds: float) -> str:
+    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
 def _notices(summary: Mapping[str, float], least_of_user: int, least_of_item: int) -> list[str]:
     said = []
     if duplicated := summary["duplicate_events"]:
@@ -192,5 +220,6 @@ def _notices(summary: Mapping[str, float], least_of_user: int, least_of_item: in
         single = f", {summary['single_event_users']:,} of them with one" if summary["single_event_users"] else ""
         said.append(f"{counted(users, 'user')} left out: fewer than {least_of_user} events{single}")
     if items := summary["rare_items"]:
-        said.append(f"{counted(items, 'item')} left out: fewer than {least_of_item} events, or of such users alone")
+        few = f"fewer than {least_of_item} events, or " if least_of_item > 1 else ""
+        said.append(f"the events of {counted(items, 'item')} left out: {few}of such users alone")
     return said

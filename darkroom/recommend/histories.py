@@ -7,7 +7,6 @@ import numpy as np
 from scipy import sparse
 
 from darkroom.core import arrays
-from darkroom.core.arrays import SPLITS
 from darkroom.recommend import ranking
 from darkroom.recommend.ranking import SHOWN
 
@@ -31,20 +30,10 @@ def hits(folder: str | Path, split: str, scores: Callable[[np.ndarray], np.ndarr
 
 
 def seen(folder: str | Path, split: str) -> sparse.csr_array:
-    """The items (N, items) bool that a user has had before each example of a split.
-
-    They are those of its history, and of the user's examples in earlier splits, with their labels: a packed history has
-    the latest items only.
-    """
-    names, items = users(folder, split), len(arrays.read_manifest(folder).classes)
-    found = contents(arrays.read_split(folder, split).inputs, items)
-    for earlier in SPLITS[: SPLITS.index(split)]:
-        known, events = of_users(folder, earlier)
-        index = {name: number for number, name in enumerate(known.tolist())}
-        rows = np.array([index.get(name, -1) for name in names.tolist()], np.int64)
-        of_row = np.flatnonzero(rows >= 0), rows[rows >= 0]
-        found = found + sparse.csr_array((np.ones(len(of_row[0]), bool), of_row), (len(rows), len(known))) @ events
-    return found.astype(bool)
+    """The items (N, items) bool that a user has had before each example of a split: a packed history has the latest."""
+    rows, tokens = np.load(Path(folder) / f"{split}.seen.npy", allow_pickle=False).T
+    shape = len(arrays.read_split(folder, split)), len(arrays.read_manifest(folder).classes)
+    return sparse.coo_array((np.ones(len(rows), np.int32), (rows, tokens - 1)), shape).tocsr().astype(bool)
 
 
 def of_users(folder: str | Path, split: str) -> tuple[np.ndarray, sparse.csr_array]:

@@ -43,8 +43,10 @@ def blocks(histories: int, items: int) -> Iterator[slice]:
 def rank(scores: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array) -> Ranking:
     """Rank the items by scores (N, items) float; higher is better.
 
-    `labels` (N,) int64 are the next items. Items of `left_out` (N, items) are not ranked, but for the next item. Equal
-    scores are in the order of the items, the next item last. Raises DarkroomError if a score is not finite.
+    `labels` (N,) int64 are the next items. Items of `left_out` (N, items) come after all others and are in no list. If
+    the next item were ranked among the others all the same, it would be the only one of its kind there: a recommender
+    could find it by that. Equal scores are in the order of the items, the next item last. Raises DarkroomError if a
+    score is not finite.
     """
     if not np.isfinite(scores).all():
         raise DarkroomError(
@@ -52,10 +54,8 @@ def rank(scores: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array) -> 
         )
     rows, everyone = np.arange(len(labels)), scores.shape[1]
     known = np.array(scores, np.float32)
-    of_label = known[rows, labels]
     known[left_out.nonzero()] = -np.inf
-    known[rows, labels] = of_label
-    ranks = (known >= of_label[:, None]).sum(1)
+    ranks = (known >= known[rows, labels][:, None]).sum(1)
     limits = np.partition(known, everyone - min(TOP, everyone), axis=1)[:, everyone - min(TOP, everyone)]
     best = np.full((len(labels), TOP), -1)
     for row, (limit, label) in enumerate(zip(limits, labels.tolist(), strict=True)):

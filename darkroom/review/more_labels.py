@@ -15,6 +15,7 @@ FACTOR = "2"  # times the labels
 class MoreLabels:
     """The validation accuracy to expect, or HR@10 of recommendations."""
 
+    measure: str  # accuracy or HR@10
     labels: int
     accuracy: float
     low: float  # 95 % interval
@@ -32,6 +33,7 @@ def find(revision: Revision) -> MoreLabels | None:
         values = [numbers.get(f"expected.{FACTOR}.{name}") for name in ("labels", key, "low", "high")]
         if data is None or numbers.get("data_md5") != data or None in values:
             return None
-        return MoreLabels(*values, numbers.get("recipe") == lock.recipe(revision))
+        measure = "accuracy" if key == "accuracy" else recommended.NAME
+        return MoreLabels(measure, *values, numbers.get("recipe") == lock.recipe(revision))
     except DarkroomError:  # a broken file is not a reason to refuse the review
         return None

@@ -15,7 +15,7 @@ from darkroom.models.inference import predict, probabilities
 from darkroom.models.registry import build
 from darkroom.teachers import descriptions
 from stages import train
-from tests import packs
+from tests import histories, packs
 from tests.commands import toys
 from tests.networks import SMALL, small
 
@@ -114,6 +114,14 @@ def test_a_network_of_other_data_is_refused(data: Manifest):
     with pytest.raises(DarkroomError, match="another test split"):
         teacher.keep("big", add=True, commit="")
     assert contents() == before
+
+
+def test_a_network_of_histories_is_refused(tmp_path: Path):
+    histories.make(tmp_path)
+    histories.train()
+    with pytest.raises(DarkroomError, match=r"train\.distill does not go with"):
+        teacher.keep("films", add=False, commit="")
+    assert not Path("data/teachers").exists()
 
 
 def test_teachers_are_listed(data: Manifest, capsys: pytest.CaptureFixture):

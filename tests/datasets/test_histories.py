@@ -83,8 +83,9 @@ def test_items_have_titles_and_features():
         ([HEADER], "has no events"),
         ([HEADER, *ROWS, "u3,b"], "row 5: 2 values for 3 columns"),
         ([HEADER, *ROWS, "u3,b,now", "u3,b,"], "2 rows of 6 without a readable time, the first is row 5 with time"),
-        ([HEADER, *ROWS, ",b,50"], "row 5: the user is empty"),
-        ([HEADER, *ROWS, "u3,,50"], "row 5: the item is empty"),
+        ([HEADER, *ROWS, ",b,50"], "row 5: the user is missing ('')"),
+        ([HEADER, *ROWS, "NA,b,50"], "row 5: the user is missing ('NA')"),
+        ([HEADER, *ROWS, "u3,,50"], "row 5: the item is missing"),
         ([HEADER, "u1,a,1", "u2,a,2"], "at least 2 items are needed"),
         ([HEADER, "u1,a,03/04/2024", "u2,b,03/05/2024"], "may be day/month or month/day"),
         ([HEADER, "u1,a,1", f"u2,{'x' * 300},2"], "row 2: the item has more than 200 characters"),
@@ -106,6 +107,12 @@ def test_bad_json_lines_are_one_clear_line(lines: list[str], message: str):
     put("ratings.jsonl", *lines)
     with pytest.raises(DarkroomError, match=message):
         build()
+
+
+def test_ratings_that_leave_nothing_are_counted():
+    put("ratings.csv", f"{HEADER},stars", "u1,a,30,2", "u1,b,10,3")
+    with pytest.raises(DarkroomError, match="has 0 events of 2 items, with 2 ratings below min_rating left out"):
+        build("min_rating: 4")
 
 
 @pytest.mark.parametrize(

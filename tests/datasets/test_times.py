@@ -49,6 +49,8 @@ def test_three_forms_in_one_column_are_read_one_by_one():
 def test_numbers_that_are_all_dates_are_dates():
     assert seconds("20240131", "20240201") == [NOON - 12 * 3600, NOON + 12 * 3600]
     assert seconds("20240131", "20241399") == [20240131, 20241399]
+    assert seconds("-2e11") == [-2e8]
+    assert seconds("20240131", "2024-01-31", "1706659200") == [NOON - 12 * 3600] * 3
 
 
 @pytest.mark.parametrize(("other", "month"), [("31/05/2024", 4), ("04/30/2024", 3)])
@@ -65,9 +67,10 @@ def test_dates_that_may_mean_two_days_are_an_error():
     assert seconds("03/03/2024") == [datetime(2024, 3, 3, tzinfo=UTC).timestamp()]
 
 
-@pytest.mark.parametrize("cell", ["", "yesterday", "2024-13-31", "32.01.2024", "nan", "inf", "12:00"])
+@pytest.mark.parametrize("cell", ["", "yesterday", "2024-13-31", "32.01.2024", "nan", "inf", "12:00", "1e30", "-9e10"])
 def test_what_is_no_time_is_missing(cell: str):
     assert np.isnan(seconds(cell, "2024-01-31")[0])
+    assert np.isnan(seconds(cell)[0])
 
 
 @given(st.lists(st.integers(10**8, 4 * 10**9), min_size=1, max_size=20))

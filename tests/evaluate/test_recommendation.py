@@ -39,10 +39,13 @@ RANKINGS = {"popularity": WEAK, "ease": WEAK, "model": GOOD}
 
 def test_one_user_has_no_interval():
     found = {"samples": 1, "mrr": 1.0, "ndcg_at_10": 1.0, "ndcg_at_10_over_best_baseline": 0.5}
-    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0}
+    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0, "left_out_next_items": 0.0}
     assert list(recommendation._lines(found, "ease", 9))[1].endswith("ease: +0.5000 (its interval is not known)")
     found |= {"ndcg_at_10_over_best_baseline_low": 0.25, "ndcg_at_10_over_best_baseline_high": 0.75}
-    assert list(recommendation._lines(found, "ease", 9))[1].endswith("(95 % interval +0.2500 to +0.7500)")
+    assert list(recommendation._lines(found, "ease", 9))[-1].endswith("(95 % interval +0.2500 to +0.7500)")
+    found["left_out_next_items"] = 0.25
+    (line,) = list(recommendation._lines(found, "ease", 9))[2:]
+    assert line.startswith("25.0%") and "evaluate.seen_items" in line
 
 
 def test_the_table_has_the_metrics_of_each_recommender():

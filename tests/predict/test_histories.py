@@ -67,6 +67,15 @@ def test_the_latest_events_count_in_the_order_of_their_times():
     assert items("eve")[:3] == ["a b", "0", "7"]  # as after four times 12
 
 
+def test_the_table_of_items_in_a_folder_is_skipped():
+    os.mkdir("films")
+    os.rename("events.csv", "films/events.csv")
+    Path("films/items.csv").write_text("item,title\n7,Seven\n", encoding="utf-8")
+    assert run("films", "--count", "1") == 0 and items("cleo") == ["7"]
+    os.remove("films/events.csv")
+    assert "no tables with a column of users" in run("films")
+
+
 def test_events_of_a_user_may_be_in_several_files_and_blocks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(histories, "BLOCK", 2)
     os.mkdir("many")

@@ -17,6 +17,7 @@ from darkroom.preprocess import histories as packed
 from darkroom.preprocess import history_report, item_features
 from darkroom.preprocess.config import CleanConfig, PreprocessConfig
 from darkroom.preprocess.histories import Histories
+from darkroom.recommend import histories as recommended
 from tests import histories as toys
 from tests.preprocess.test_selection import RULES, SETTINGS
 
@@ -95,7 +96,8 @@ def test_rare_users_and_items_single_events_and_copies_are_counted(tmp_path: Pat
 
 def test_a_cut_in_time(tmp_path: Path):
     found = [(f"u{user}", f"i{time % 7}", 10 * time + user) for user in range(3) for time in range(10)]
-    pack(tmp_path, found, split="time")
+    _, examples = pack(tmp_path, found, split="time")
+    assert examples.notices[-1].startswith("validation from 1970-01-01") and "3 users" in examples.notices[-1]
     summary = json.loads((tmp_path / "data/arrays" / history_report.SUMMARY).read_text())
     stamps = {(user, item): time for user, item, time in found}
     for name, low, high in (("val", summary["val_from"], summary["test_from"]), ("test", summary["test_from"], np.inf)):
@@ -104,6 +106,18 @@ def test_a_cut_in_time(tmp_path: Path):
             assert any(low <= time < high for (owner, other), time in stamps.items() if (owner, other) == (user, item))
     items = arrays.read_items(tmp_path / "data/arrays")
     assert items.train_events.sum() == sum(time < summary["val_from"] for *_, time in found)
+
+
+def test_all_earlier_events_are_seen_also_those_between_the_cuts(tmp_path: Path):
+    times = {"ann": [*range(3), *range(60, 80)], "bob": [*range(60), *range(80, 100)]}  # of 72 to 76 none is packed
+    found = [(user, f"i{time}", time) for user in times for time in times[user]]
+    manifest, _ = pack(tmp_path, found, split="time", max_length=2)
+    for split in ("val", "test"):
+        ids = arrays.read_split(tmp_path / "data/arrays", split).ids.tolist()
+        seen = recommended.seen(tmp_path / "data/arrays", split).toarray()
+        for one, row, (_, label) in zip(ids, seen, shown(tmp_path, split).values(), strict=True):
+            own = [item for user, item, _ in sorted(found, key=lambda row: row[2]) if user == one.split("/")[0][5:]]
+            assert {manifest.classes[item] for item in np.flatnonzero(row)} == {*own[: own.index(label)]}
 
 
 def test_the_arrays_do_not_depend_on_the_order_of_the_rows(tmp_path: Path):
@@ -127,17 +141,19 @@ def test_no_history_left_is_one_clear_line(tmp_path: Path):
 
 
 def test_items_with_features_are_classes_without_events(tmp_path: Path):
-    raw = tmp_path / "data/datasets/films"
-    toys.raw(raw)
+    raw = toys.raw(tmp_path / "data/datasets/films", [*toys.events(), ("rare", "lonely", 5)])
     with (raw / "items.csv").open("a", encoding="utf-8") as file:
         file.write("new,A new one,drama|war\n")
     with chdir(tmp_path):
         histories.build(descriptions.load("films"), "data/raw")
-        with Histories("data/raw", settings()) as examples:
+        with Histories("data/raw", settings(min_user_events=3)) as examples:
             manifest = examples.write("data/arrays", examples.samples, examples.classes)
-    items = arrays.read_items(tmp_path / "data/arrays")
-    assert manifest.classes[-1] == "new" and items.titles[-1] == "A new one" and not items.train_events[-1]
-    assert manifest.shape[2] == 0 or items.features[-1].any()
+        items = arrays.read_items("data/arrays")
+        assert manifest.classes[-2:] == ("lonely", "new") and items.titles[-1] == "A new one"
+        assert not items.train_events[-2:].any() and items.features[-1].any()
+        assert examples.notices[-1] == "the events of 1 item left out: of such users alone"
+        with Histories("data/raw", settings(min_user_events=3, min_item_events=2)) as examples:
+            assert not {"lonely", "new"} & {*examples.classes}
 
 
 def test_features_are_tags_categories_numbers_and_words():

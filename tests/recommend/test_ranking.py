@@ -29,12 +29,14 @@ def test_ranks_by_hand():
         assert found.best[0].tolist() == [3, 1, 2, 4, 0] + [-1] * 15
 
 
-def test_seen_items_are_not_ranked_but_for_the_next_one():
+def test_seen_items_are_not_recommended_even_if_one_comes_next():
     scores = np.array([[0.1, 0.5, 0.3, 0.9, 0.2]])
     found = ranking.rank(scores, np.array([2]), seen(1, 3))
     assert found.ranks.tolist() == [1] and found.best[0, :4].tolist() == [2, 4, 0, -1]
-    again = ranking.rank(scores, np.array([3]), seen(1, 3))
-    assert again.ranks.tolist() == [1] and again.best[0, :5].tolist() == [3, 2, 4, 0, -1]
+    again = ranking.rank(scores, np.array([3]), seen(1, 3))  # what scores seen items highest finds nothing by that
+    assert again.ranks.tolist() == [5] and again.best[0, :4].tolist() == [2, 4, 0, -1]
+    nothing = ranking.rank(scores, np.array([3]), seen(0, 1, 2, 3, 4))
+    assert nothing.ranks.tolist() == [5] and nothing.best.max() == -1
 
 
 def test_ties_are_ranked_pessimistically():
@@ -60,13 +62,16 @@ def test_rules_of_every_ranking(random: np.random.Generator):
     assert (found.ranks >= 1).all() and (found.ranks <= items).all()
     for row, (label, rank) in enumerate(zip(labels, found.ranks, strict=True)):
         best = found.best[row][found.best[row] >= 0].tolist()
-        allowed = set(range(items)) - set(left_out[[row]].nonzero()[1].tolist()) | {label}
+        allowed = set(range(items)) - set(left_out[[row]].nonzero()[1].tolist())
         assert len(best) == len(set(best)) == min(len(allowed), ranking.TOP) and set(best) <= allowed
-        assert (best[rank - 1] == label) if rank <= ranking.TOP else (label not in best)
+        assert (label in best) == (label in allowed and rank <= ranking.TOP)
+        assert best[rank - 1] == label if label in best else label in allowed or rank == items
         listed = scores[row, best]
         assert (np.diff(listed) <= 0).all()
     # An item that the user has had as well takes nothing away from the next one
-    more = sparse.csr_array(left_out.toarray() | (random.random((count, items)) < 0.3))
+    others = random.random((count, items)) < 0.3
+    others[np.arange(count), labels] = False
+    more = sparse.csr_array(left_out.toarray() | others)
     assert (ranking.rank(scores, labels, more).ranks <= found.ranks).all()
 
 

@@ -26,21 +26,22 @@ def text(new: str = "") -> str:
 def test_the_review_cites_the_learning_curve_of_the_same_data(project: Path):
     assert more_labels.find(WORKSPACE) is None and "More labels" not in text()
     write_curve(project)
-    assert more_labels.find(WORKSPACE) == more_labels.MoreLabels(**EXPECTED, same_recipe=True)
+    assert more_labels.find(WORKSPACE) == more_labels.MoreLabels("accuracy", **EXPECTED, same_recipe=True)
     (line,) = [line for line in text().splitlines() if "More labels" in line]
     assert all(fact in line for fact in ("(2,000)", "94.10 %", "93.60 % to 94.50 %"))
     assert "another recipe" not in line
     reviewed.commit(project, "measured")
     assert line.replace("the workspace", "measured") in text("measured")
     found = compare.compare(result.read(find("weak")), result.read(WORKSPACE))
-    assert compare.as_json(found)["more_labels"] == {**EXPECTED, "same_recipe": True}
+    assert compare.as_json(found)["more_labels"] == {"measure": "accuracy", **EXPECTED, "same_recipe": True}
     assert compare.as_json(compare.compare(*[result.read(find("weak"))] * 2))["more_labels"] is None
 
 
 def test_a_curve_of_hits_is_read_too(project: Path):
     expected = {"labels": 2000, "hr_at_10": 0.25, "low": 0.2, "high": 0.3}
     write_curve(project, expected={"2": expected})
-    assert more_labels.find(WORKSPACE) == more_labels.MoreLabels(2000, 0.25, 0.2, 0.3, same_recipe=True)
+    assert more_labels.find(WORKSPACE) == more_labels.MoreLabels("HR@10", 2000, 0.25, 0.2, 0.3, same_recipe=True)
+    assert "a validation HR@10 of 25.00 %" in text()
 
 
 def test_a_curve_of_another_recipe_is_named(project: Path):
