@@ -1,5 +1,6 @@
 """The columns of a table, typed by their values, in one pass over the rows."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 
 from darkroom.columns import values
 
+_NUMBER_OR_DATE = re.compile(r"\W{0,2}\d[\d.,' /-]*\D{0,8}")  # such as 1.234,50 €, 12%, 36 months or 01/31/2024
 Kind = Literal["number", "date", "category"]
 MAX_CATEGORIES = 10_000  # that are kept of a column; the others are unknown
 MIN_FITTING = 0.95  # fraction of the values of a column of numbers or dates that are such; the others are missing ones
@@ -77,6 +79,12 @@ class Profile:
     def digest(self) -> str:
         """Equal for columns with the same texts."""
         return self._digest.hexdigest()
+
+    @property
+    def resembles(self) -> str:
+        """One of the categories if nearly all look like numbers or dates in another notation; else ""."""
+        alike = [name for name in self.categories if _NUMBER_OR_DATE.fullmatch(name)]
+        return alike[0] if alike and len(alike) >= MIN_FITTING * len(self.categories) else ""
 
     def fits(self, kind: str) -> bool:
         """Whether the values are numbers or dates."""

@@ -1,6 +1,7 @@
 """Read a table in blocks of rows: CSV with commas, semicolons, tabs or vertical bars, in UTF-8."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -104,8 +105,8 @@ def _joined(first: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _delimiter(line: str) -> str:
-    """The most frequent separator of the first line; of equally frequent ones the first of these."""
-    return max(",;\t|", key=line.count)
+    """The most frequent separator of the first line, outside of quotes; of equally frequent ones the first of these."""
+    return max(",;\t|", key=re.sub('"[^"]*"', "", line).count)
 
 
 def columns_of(block: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

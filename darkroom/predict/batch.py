@@ -20,6 +20,11 @@ has one row per text: row (file and number), label, confidence, abstained, answe
 is true: hand over to a person), with a table of questions also faq_question, faq_answer and faq_similarity of the most
 similar one, and further columns as above.
 
+With a bundle of rows of a table, a PATH is a .csv or .tsv file with the columns of the training rows, or a folder of
+such files. The table has one row per row: row (file and number), label, confidence, abstained, risk and decision (if
+there is a positive class), unknown and outside (columns with a category or number that no training row has), and
+further columns as above.
+
 With a bundle of histories, a PATH is a .csv, .tsv or .jsonl file of events with the columns user, item and timestamp,
 or a folder of such files. The table has --count rows per user, and replaces an earlier one:
 

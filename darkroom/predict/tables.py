@@ -33,7 +33,7 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
     with opened(options.output, header, version) as (table, earlier):
         rows, errors = len(earlier.hashes), earlier.errors
         with tqdm(desc="predict", unit="row", disable=None) as bar:
-            for block in _blocks(files):
+            for block in _blocks(files, classifier.schema.names):
                 new = [(name, row) for name, row in block if name not in earlier]
                 for found in _classified(classifier, new, options.top_k, options.sets):
                     table.write(line([*found, version]))
@@ -55,9 +55,13 @@ def columns(top_k: int, sets: SetKind | None) -> list[str]:
     return [*first, *(["set"] if sets else []), *further, "error", "bundle"]
 
 
-def _blocks(files: Sequence[Path]) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+def _blocks(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+    """The rows of all files and their names; warns of columns that a file does not have."""
     for file in files:
         names, number = records.header(file), 1
+        if absent := [repr(name) for name in wanted if name not in names]:
+            shown = f"{', '.join(absent[:5])}{', ...' if len(absent) > 5 else ''}"
+            print(f"Warning: {file} has no column {shown}: the values count as missing.", file=sys.stderr)
         for block in records.blocks(file, BLOCK):
             rows = (dict(zip(names, row, strict=True)) for row in block)
             yield [(f"{os.fspath(file)}:{place}", row) for place, row in enumerate(rows, number)]

@@ -17,6 +17,10 @@ def test_the_separator_is_found(tmp_path: Path, separator: str):
     assert records.header(path) == ["a", "b"] and list(records.blocks(path)) == [[["1", "x"]]]
 
 
+def test_separators_in_quoted_names_do_not_count(tmp_path: Path):
+    assert records.header(table(tmp_path, 'a;"b, c, d"\n1;2\n')) == ["a", "b, c, d"]
+
+
 def test_quotes_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path):
     path = table(tmp_path, '\ufeffa,b\r\n"1,5","x\r\ny"\r\n\r\n2,z\r\n')
     assert records.header(path) == ["a", "b"] and list(records.blocks(path)) == [[["1,5", "x\r\ny"], ["2", "z"]]]
