@@ -4,7 +4,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
@@ -31,12 +30,10 @@ class Profile:
     categories: dict[str, int] = field(default_factory=dict)
     rising: bool = True  # whether each number is the one before it and 1
     _last: float | None = None
-    _digest: "blake2b" = field(default_factory=lambda: blake2b(digest_size=16))
 
     def see(self, cells: Sequence[str]) -> None:
         """Add the values of further rows."""
         self.rows += len(cells)
-        self._digest.update("\0".join(cells).encode())
         full = len(self.categories) > MAX_CATEGORIES and len(self.others["date"]) > MAX_ABSENT
         if full and (found := values.plain(cells)) is not None:  # numbers of which no names are kept
             self.fitting["number"] += len(cells)
@@ -74,11 +71,6 @@ class Profile:
     def held(self) -> int:
         """The number of values that are not missing."""
         return self.rows - self.missing
-
-    @property
-    def digest(self) -> str:
-        """Equal for columns with the same texts."""
-        return self._digest.hexdigest()
 
     @property
     def resembles(self) -> str:

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
@@ -38,8 +38,6 @@ def _named(cells: Sequence[str], path: Path) -> list[str]:
         raise DarkroomError(f"{path} has no columns: its first line must name them.")
     if "" in names[1:]:
         raise DarkroomError(f"{path}: column {names.index('', 1) + 1} of {len(names)} has no name: give it one.")
-    if "\0" in "".join(names):
-        raise DarkroomError(f"{path} is not UTF-8: save it as CSV UTF-8.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DarkroomError(f"{path} has the column {twice!r} twice: rename or remove one.")
     return names
@@ -87,7 +85,7 @@ def _cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
     """The cells of each line that is not blank."""
     lines = iter(lines)
     first = next(lines, "")
-    reader = csv.reader(_joined(first, lines), delimiter=_delimiter(first), strict=True)
+    reader = csv.reader(_checked(chain([first], lines), path), delimiter=_delimiter(first), strict=True)
     limit = csv.field_size_limit(MAX_CELL)
     try:
         for row in reader:
@@ -99,9 +97,11 @@ def _cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
         csv.field_size_limit(limit)
 
 
-def _joined(first: str, lines: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from lines
+def _checked(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise DarkroomError(f"{path}, line {number} has a NUL character: save it as CSV UTF-8, or remove it.")
+        yield line
 
 
 def _delimiter(line: str) -> str:

@@ -53,7 +53,6 @@ class Found:
     infinite: int
     distinct: int  # at most profiles.MAX_CATEGORIES + 1
     resembles: str  # a text that may be a number or date in another notation, or ""
-    same_as: str  # an earlier column with the same values, or ""
     numbers_rows: bool  # whether each value is the one before it and 1
 
 
@@ -222,9 +221,7 @@ def _column(profile: Profile, wanted: Mapping[str, Any]) -> Column:
 
 
 def _described(found: Sequence[Profile], wanted: Mapping[str, Any]) -> Iterator[Found]:
-    first: dict[str, str] = {}
     for profile in found:
-        same = first.setdefault(profile.digest, profile.name)
         yield Found(
             profile.name,
             *profiles.typed(profile, wanted),
@@ -232,7 +229,6 @@ def _described(found: Sequence[Profile], wanted: Mapping[str, Any]) -> Iterator[
             infinite=profile.infinite,
             distinct=len(profile.categories),
             resembles="" if profile.name in wanted else profile.resembles,
-            same_as="" if same == profile.name else same,
             numbers_rows=profile.rising,
         )
 

@@ -1,5 +1,6 @@
 """What the report on the data says of the columns of a table: their kinds, values, and what is odd about them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -117,8 +118,6 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
         said.append(f"{rare} rare categories are unknown")
     if rare and found.resembles:
         said.append(f"looks like numbers or dates, such as {found.resembles!r}: write 1234.5 or 2024-01-31 instead")
-    if found.same_as:
-        said.append(f"same as {found.same_as}")
     if auc >= LEAKING:
         said.append(LEAKS)
     if column.absent:
@@ -129,15 +128,19 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
 
 
 def _all_notes(splits: Mapping[str, Split]) -> dict[str, list[str]]:
-    """The notes on each column."""
+    """The notes on each column, and whether an earlier one that is not constant has the same values."""
     found = {one.name: one for one in table_folder.read_profiles(RAW)}
     rows = sum(len(split) for split in splits.values())
-    return {
-        column.name: notes(
-            found[column.name], column, splits["train"].inputs[:, index], alone(column, splits, index), rows
-        )
-        for index, column in enumerate(_columns())
-    }
+    said, first = {}, {}
+    for index, column in enumerate(_columns()):
+        own = {name: split.inputs[:, index] for name, split in splits.items()}
+        auc = alone(column, splits, index)
+        said[column.name] = notes(found[column.name], column, own["train"], auc, rows)
+        digest = hashlib.blake2b(b"".join(values.tobytes() for values in own.values())).digest()
+        same = first.setdefault((column.kind, digest), column.name)
+        if same != column.name and len(np.unique(own["train"])) > 1:
+            said[column.name].append(f"same as {same}")
+    return said
 
 
 def _columns() -> Sequence[Column]:

@@ -62,10 +62,6 @@ def test_numbers_and_dates_in_another_notation(cells: list[str], found: str):
     assert seen(cells).resembles == found
 
 
-def test_equal_columns_have_one_digest():
-    assert seen(["1", "2"]).digest == seen(["1", "2"], name="b").digest != seen(["12", ""]).digest
-
-
 def test_the_number_of_names_in_memory_is_bounded():
     profile = seen([f"x{number}" for number in range(3 * profiles.MAX_CATEGORIES)])
     assert len(profile.categories) == profiles.MAX_CATEGORIES + 1

@@ -40,6 +40,7 @@ def test_rows_come_in_blocks(tmp_path: Path):
         ("a,b\n1,2\n1,2,3\n", "row 2"),
         ("a,b\n1\n", "row 1"),
         ('a,b\n"1,2\n', "line"),
+        ("a,b\n1,2\n1,\0\n", "line 3 has a NUL"),
     ],
 )
 def test_a_wrong_table_is_reported_with_its_place(tmp_path: Path, text: str, said: str):

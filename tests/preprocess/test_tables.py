@@ -2,6 +2,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from darkroom.columns import schema
@@ -170,13 +171,12 @@ def test_a_column_that_leaks_the_target_is_found_and_noise_is_not():
     [
         ({}, [1, 2], []),
         ({}, [1, 1], ["constant"]),
-        ({"same_as": "b"}, [1, 2], ["same as b"]),
         ({"numbers_rows": True}, [1, 2], ["looks like an id"]),
         ({"infinite": 2}, [1, np.nan], ["2 infinite values count as missing"]),
     ],
 )
 def test_what_is_odd_about_a_column(changes: dict, values: list[float], said: list[str]):
-    found = Found("a", "number", "", 0, 0, 2, "", "", False)
+    found = Found("a", "number", "", 0, 0, 2, "", False)
     found = Found(**(vars(found) | changes))
     assert table_report.notes(found, Column("a", "number"), np.array(values), 0.5, 100) == said
     assert table_report.LEAKS in table_report.notes(found, Column("a", "number"), np.array(values), 0.995, 100)
@@ -199,7 +199,7 @@ ID = ["looks like an id"]
 def test_what_is_odd_about_texts(
     distinct: int, missing: int, categories: tuple[str, ...], resembles: str, said: list[str]
 ):
-    found = Found("a", "category", "", missing, 0, distinct, resembles, "", False)
+    found = Found("a", "category", "", missing, 0, distinct, resembles, False)
     values = np.array([1] * 9 + [2] * 9 + [0]) if categories or distinct == 60 else np.ones(9)
     notes = table_report.notes(found, Column("a", "category", categories), values, 0.5, 100)
     assert [note.partition(": write")[0] for note in notes] == said
@@ -216,10 +216,19 @@ def test_what_is_odd_about_texts(
     ],
 )
 def test_whole_numbers_that_are_all_different_may_be_ids(values: np.ndarray, said: list[str]):
-    found = Found("a", "number", "", 0, 0, len(values), "", "", False)
+    found = Found("a", "number", "", 0, 0, len(values), "", False)
     given = values.astype(np.float32)
     assert table_report.notes(found, Column("a", "number"), given, 0.5, len(values)) == said
     assert table_report.notes(found, Column("a", "date"), given, 0.5, len(values)) == []
+
+
+def test_columns_with_the_same_values_are_said():
+    given = [{**row, "u": f"{row['t']}.0", "d": {"a": "x", "b": "y"}[row["c"]], "z": "1"} for row in rows()]
+    found = packed(given)
+    table_report.write(Path(), {name: getattr(found, name) for name in ("train", "val", "test")}, found.manifest, 0)
+    notes = pd.read_csv("columns.csv", keep_default_na=False).set_index("column")["notes"]
+    assert notes[["x", "c", "t"]].str.contains("same").sum() == 0 and notes["z"] == "constant"
+    assert "same as t" in notes["u"] and notes["d"] == "same as c"
 
 
 def test_a_leaking_column_is_said_on_the_terminal(capsys: pytest.CaptureFixture):
