@@ -32,8 +32,13 @@ def main() -> None:
     baseline = measurement.read_baseline(path, settings.severities)  # before the work: it may have an error
 
     kind = trained.manifest.kind
-    score = scores.of_items(test, items.seen_items) if kind == "history" else scores.of_classes(test)
-    table = measurement.measure(trained, test, settings.severities, seed, KINDS[kind], score)
+    score, names = scores.of_classes(test), None
+    if kind == "history":
+        score = scores.of_items(test, items.seen_items)
+    elif kind == "table":
+        names = table_corruptions.applicable(trained.manifest.shape)
+        score = scores.of_risks(test) if len(trained.manifest.classes) == 2 else score
+    table = measurement.measure(trained, test, settings.severities, seed, KINDS[kind], score, names)
     with new_folder("metrics/robustness") as folder:
         write_csv(folder / "corruptions.csv", measurement.with_baseline(table, baseline))
     write_json("metrics/robustness.json", {**measurement.summary(table, baseline), "samples": len(test)})

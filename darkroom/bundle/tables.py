@@ -21,7 +21,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.reasons import shapley
 
 BATCH = 2048  # rows at a time
-_UNKNOWN = "\0unknown"  # a name that no category has
+_UNKNOWN = " unknown"  # no category begins with a blank; a NUL would end the text where an array holds its characters
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """The columns of a table, typed by their values, in one pass over the rows."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Literal
 
 import numpy as np
 
 from darkroom.columns import values
 
+_NUMBER_OR_DATE = re.compile(r"\W{0,2}\d[\d.,' /-]*\D{0,8}")  # such as 1.234,50 €, 12%, 36 months or 01/31/2024
 Kind = Literal["number", "date", "category"]
 MAX_CATEGORIES = 10_000  # that are kept of a column; the others are unknown
 MIN_FITTING = 0.95  # fraction of the values of a column of numbers or dates that are such; the others are missing ones
@@ -29,12 +30,10 @@ class Profile:
     categories: dict[str, int] = field(default_factory=dict)
     rising: bool = True  # whether each number is the one before it and 1
     _last: float | None = None
-    _digest: "blake2b" = field(default_factory=lambda: blake2b(digest_size=16))
 
     def see(self, cells: Sequence[str]) -> None:
         """Add the values of further rows."""
         self.rows += len(cells)
-        self._digest.update("\0".join(cells).encode())
         full = len(self.categories) > MAX_CATEGORIES and len(self.others["date"]) > MAX_ABSENT
         if full and (found := values.plain(cells)) is not None:  # numbers of which no names are kept
             self.fitting["number"] += len(cells)
@@ -74,9 +73,10 @@ class Profile:
         return self.rows - self.missing
 
     @property
-    def digest(self) -> str:
-        """Equal for columns with the same texts."""
-        return self._digest.hexdigest()
+    def resembles(self) -> str:
+        """One of the categories if nearly all look like numbers or dates in another notation; else ""."""
+        alike = [name for name in self.categories if _NUMBER_OR_DATE.fullmatch(name)]
+        return alike[0] if alike and len(alike) >= MIN_FITTING * len(self.categories) else ""
 
     def fits(self, kind: str) -> bool:
         """Whether the values are numbers or dates."""

@@ -1,8 +1,9 @@
 """Read a table in blocks of rows: CSV with commas, semicolons, tabs or vertical bars, in UTF-8."""
 
 import csv
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
@@ -37,8 +38,6 @@ def _named(cells: Sequence[str], path: Path) -> list[str]:
         raise DarkroomError(f"{path} has no columns: its first line must name them.")
     if "" in names[1:]:
         raise DarkroomError(f"{path}: column {names.index('', 1) + 1} of {len(names)} has no name: give it one.")
-    if "\0" in "".join(names):
-        raise DarkroomError(f"{path} is not UTF-8: save it as CSV UTF-8.")
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise DarkroomError(f"{path} has the column {twice!r} twice: rename or remove one.")
     return names
@@ -86,7 +85,7 @@ def _cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
     """The cells of each line that is not blank."""
     lines = iter(lines)
     first = next(lines, "")
-    reader = csv.reader(_joined(first, lines), delimiter=_delimiter(first), strict=True)
+    reader = csv.reader(_checked(chain([first], lines), path), delimiter=_delimiter(first), strict=True)
     limit = csv.field_size_limit(MAX_CELL)
     try:
         for row in reader:
@@ -98,14 +97,16 @@ def _cells(lines: Iterable[str], path: Path) -> Iterator[list[str]]:
         csv.field_size_limit(limit)
 
 
-def _joined(first: str, lines: Iterable[str]) -> Iterator[str]:
-    yield first
-    yield from lines
+def _checked(lines: Iterable[str], path: Path) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise DarkroomError(f"{path}, line {number} has a NUL character: save it as CSV UTF-8, or remove it.")
+        yield line
 
 
 def _delimiter(line: str) -> str:
-    """The most frequent separator of the first line; of equally frequent ones the first of these."""
-    return max(",;\t|", key=line.count)
+    """The most frequent separator of the first line, outside of quotes; of equally frequent ones the first of these."""
+    return max(",;\t|", key=re.sub('"[^"]*"', "", line).count)
 
 
 def columns_of(block: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

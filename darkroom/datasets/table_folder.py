@@ -7,7 +7,7 @@ read twice, in blocks of rows: to find what the columns hold, and to write it. P
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ class Found:
     missing: int
     infinite: int
     distinct: int  # at most profiles.MAX_CATEGORIES + 1
-    same_as: str  # an earlier column with the same values, or ""
+    resembles: str  # a text that may be a number or date in another notation, or ""
     numbers_rows: bool  # whether each value is the one before it and 1
 
 
@@ -221,16 +221,14 @@ def _column(profile: Profile, wanted: Mapping[str, Any]) -> Column:
 
 
 def _described(found: Sequence[Profile], wanted: Mapping[str, Any]) -> Iterator[Found]:
-    first: dict[str, str] = {}
     for profile in found:
-        same = first.setdefault(profile.digest, profile.name)
         yield Found(
             profile.name,
             *profiles.typed(profile, wanted),
             missing=profile.missing,
             infinite=profile.infinite,
             distinct=len(profile.categories),
-            same_as="" if same == profile.name else same,
+            resembles="" if profile.name in wanted else profile.resembles,
             numbers_rows=profile.rising,
         )
 
@@ -240,6 +238,7 @@ def _write(
 ) -> list[Row]:
     """Write the values and the rows; return the rows."""
     listed: list[Row] = []
+    parse = _parser_of_times(files, roles.time) if roles.time else values.number
 
     def blocks() -> Iterator[np.ndarray]:
         for path, split in files.items():
@@ -250,7 +249,7 @@ def _write(
                 start = len(listed) - first
                 for number in range(len(block)):
                     of = {name: cells[name][number] for name in own}
-                    listed.append(_row(roles, of, path, start + number + 1, split))
+                    listed.append(_row(roles, of, path, start + number + 1, split, parse))
                 encoded = [_encoded(column, cells[column.name]).astype(np.float32) for column in columns]
                 yield np.stack(encoded, 1)
 
@@ -259,7 +258,9 @@ def _write(
     return listed
 
 
-def _row(roles: _Roles, of: Mapping[str, str], path: Path, number: int, split: str) -> Row:
+def _row(
+    roles: _Roles, of: Mapping[str, str], path: Path, number: int, split: str, parse: Callable[[str], float]
+) -> Row:
     """The row with these values of columns that are not inputs."""
     own = listing.stripped(of.get(roles.split, ""))
     where = f"{path}, row {number},"
@@ -271,20 +272,36 @@ def _row(roles: _Roles, of: Mapping[str, str], path: Path, number: int, split: s
         label=values.category(of[roles.target]),
         split=listing.split_named(own) or split,
         group=listing.stripped(of.get(roles.group, "")),
-        time=_time(of[roles.time], where) if roles.time else "",
+        time=_time(of[roles.time], parse, where) if roles.time else "",
         columns=json.dumps(ignored, ensure_ascii=False) if ignored else "",
     )
 
 
-def _time(given: str, where: str) -> str:
-    for parse in (values.number, values.day):
-        try:
-            found = parse(given)
-        except ValueError:
-            continue
-        if not np.isnan(found):
-            return repr(found)
-    raise DarkroomError(f"{where} has the time {given!r}: it must be a number or a date such as 2024-01-31.")
+def _parser_of_times(files: Iterable[Path], name: str) -> Callable[[str], float]:
+    """`values.number` or `values.day`: all times are what the first one is. Numbers and dates have no common order."""
+    cells = (
+        row[place]
+        for path in files
+        for place in [records.header(path).index(name)]
+        for block in records.blocks(path)
+        for row in block
+    )
+    try:
+        values.number(next((cell for cell in cells if not values.is_missing(cell)), ""))
+    except ValueError:
+        return values.day
+    return values.number
+
+
+def _time(given: str, parse: Callable[[str], float], where: str) -> str:
+    try:
+        found = parse(given)
+    except ValueError:
+        found = np.nan
+    if np.isnan(found):
+        wanted = "a number" if parse is values.number else "a date such as 2024-01-31"
+        raise DarkroomError(f"{where} has the time {given!r}: it must be {wanted}, as the first one.")
+    return repr(found)
 
 
 def _encoded(column: Column, cells: Sequence[str]) -> np.ndarray:

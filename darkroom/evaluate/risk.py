@@ -153,12 +153,13 @@ def _units(groups: np.ndarray | None, count: int) -> np.ndarray:
 def deciles(risk: np.ndarray, is_positive: np.ndarray) -> pd.DataFrame:
     """One row per tenth of the examples by rising risk: decile, examples, risk (mean), rate, low and high.
 
-    `rate` is the fraction that is positive, with Wilson's 95 % interval.
+    `rate` is the fraction that is positive, with Wilson's 95 % interval. Examples of equal risk are in one row.
     """
-    rows = []
-    for number, own in enumerate(np.array_split(np.argsort(risk, kind="stable"), min(DECILES, len(risk))), 1):
-        low, high = wilson(is_positive[own].sum(), len(own))
-        rows.append((number, len(own), risk[own].mean(), is_positive[own].mean(), low, high))
+    tenth, rows = np.searchsorted(np.sort(risk), risk) * DECILES // len(risk), []
+    for number in np.unique(tenth).tolist():
+        own = tenth == number
+        low, high = wilson(is_positive[own].sum(), own.sum())
+        rows.append((number + 1, own.sum(), risk[own].mean(), is_positive[own].mean(), low, high))
     return pd.DataFrame(rows, columns=["decile", "examples", "risk", "rate", "low", "high"])
 
 

@@ -70,17 +70,22 @@ def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Seq
 def draw(curves: pd.DataFrame, title: str) -> Figure:
     """The curves of `partial`, one panel per column."""
     names = curves["column"].drop_duplicates().tolist()
-    across = min(3, len(names))
-    figure = Figure(figsize=(4 * across, 0.6 + 2.6 * -(-len(names) // across)), layout="constrained")
+    across = max(1, min(3, len(names)))
+    down = max(1, -(-len(names) // across))
+    figure = Figure(figsize=(4 * across, 0.6 + 2.6 * down), layout="constrained")
     figure.suptitle(title, fontsize=11, parse_math=False)
-    axes = figure.subplots(-(-len(names) // across), across, squeeze=False, sharey=True)
+    axes = figure.subplots(down, across, squeeze=False, sharey=True)
     for panel in axes.flat[len(names) :]:
         panel.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
         own = curves[curves["column"] == name]
         numbers = pd.to_numeric(own["value"], errors="coerce")
-        if numbers.notna().all():
-            panel.plot(numbers, own["probability"], marker=".", color="#3b6ea5")
+        days = pd.to_datetime(own["value"], format="%Y-%m-%d", errors="coerce")
+        values = numbers if numbers.notna().all() else days
+        if values.notna().all():
+            panel.plot(values, own["probability"], marker=".", color="#3b6ea5")
+            if values is days:
+                panel.tick_params("x", rotation=60, labelsize=7)
         else:
             places = np.arange(len(own))
             panel.plot(places, own["probability"], "o", color="#3b6ea5")

@@ -1,5 +1,6 @@
 """What the report on the data says of the columns of a table: their kinds, values, and what is odd about them."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from darkroom.columns import schema
 from darkroom.columns.schema import MISSING, UNKNOWN, Column
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.outputs import write_csv
-from darkroom.datasets import table_folder
+from darkroom.datasets import profiles, table_folder
 from darkroom.datasets.table_folder import Found
 
 ARRAYS, RAW = "data/arrays", "data/raw"
 LEAKING = 0.99  # ROC AUC of a column alone from which it may hold what is to be predicted
-ID_LIKE = 0.9  # different texts, as a fraction of the rows
+LEAKS = "may leak the target"
+ID_LIKE = 0.9  # different texts, as a fraction of those that are there
+NUMBERED, MIN_NUMBERED = 0.99, 100  # different whole numbers, as a fraction (float32 merges some) of at least so many
 _BINS = 50
 
 
@@ -58,6 +61,11 @@ def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: i
             }
         )
     write_csv(folder / "columns.csv", pd.DataFrame(rows))
+    if leaking := [repr(name) for name, said in notes.items() if LEAKS in said]:
+        print(
+            f"Warning: {', '.join(leaking[:5])} may leak the target (metrics/data/columns.csv): `ignore` in "
+            "dataset.yaml what is not known yet when a prediction is made."
+        )
 
 
 def alone(column: Column, splits: Mapping[str, Split], index: int) -> float:
@@ -94,17 +102,24 @@ def _auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
 
 def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int) -> list[str]:
     """What is odd about a column, given its training values (n,) and the number of all rows; empty if nothing is."""
-    said = []
-    if len(np.unique(train[~np.isnan(train)])) + bool(np.isnan(train).any()) < 2:
-        said.append("constant")
-    if found.same_as:
-        said.append(f"same as {found.same_as}")
-    if auc >= LEAKING:
-        said.append("may leak the target")
-    if (found.numbers_rows and rows > 2) or (column.kind == "category" and found.distinct > ID_LIKE * rows):
+    held = train[~_missing(column, train)]
+    distinct, rare, said = len(np.unique(held)), 0, []
+    if column.kind == "category":
+        rare = found.distinct - len(column.categories)
+        is_id = found.distinct > ID_LIKE * (rows - found.missing) or rare > profiles.MAX_CATEGORIES
+    else:
+        numbered = len(held) >= MIN_NUMBERED and distinct > NUMBERED * len(held) and (held % 1 == 0).all()
+        is_id = (found.numbers_rows and rows > 2) or (numbered and column.kind == "number")
+    if is_id:
         said.append("looks like an id")
-    elif found.distinct > len(column.categories) > 0 and column.kind == "category":
-        said.append(f"{found.distinct - len(column.categories)} rare categories are unknown")
+    elif distinct + (len(held) < len(train)) < 2:
+        said.append("constant")
+    elif rare:
+        said.append(f"{rare} rare categories are unknown")
+    if rare and found.resembles:
+        said.append(f"looks like numbers or dates, such as {found.resembles!r}: write 1234.5 or 2024-01-31 instead")
+    if auc >= LEAKING:
+        said.append(LEAKS)
     if column.absent:
         said.append(f"{', '.join(column.absent[:5])} count as missing")
     if found.infinite:
@@ -113,15 +128,19 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
 
 
 def _all_notes(splits: Mapping[str, Split]) -> dict[str, list[str]]:
-    """The notes on each column."""
+    """The notes on each column, and whether an earlier one that is not constant has the same values."""
     found = {one.name: one for one in table_folder.read_profiles(RAW)}
     rows = sum(len(split) for split in splits.values())
-    return {
-        column.name: notes(
-            found[column.name], column, splits["train"].inputs[:, index], alone(column, splits, index), rows
-        )
-        for index, column in enumerate(_columns())
-    }
+    said, first = {}, {}
+    for index, column in enumerate(_columns()):
+        own = {name: split.inputs[:, index] for name, split in splits.items()}
+        auc = alone(column, splits, index)
+        said[column.name] = notes(found[column.name], column, own["train"], auc, rows)
+        digest = hashlib.blake2b(b"".join(values.tobytes() for values in own.values())).digest()
+        same = first.setdefault((column.kind, digest), column.name)
+        if same != column.name and len(np.unique(own["train"])) > 1:
+            said[column.name].append(f"same as {same}")
+    return said
 
 
 def _columns() -> Sequence[Column]:

@@ -39,10 +39,10 @@ class Tables:
         label = np.array([labels[row.label] for row in rows])
         own = np.array([row.split or "train" for row in rows], "<U10")
         given = np.where(label == NO_LABEL, UNLABELLED, own)
-        if self.description.time:
-            times = np.array([float(row.time) for row in rows])
-            given = by_time(given, times, settings.test_fraction, settings.val_fraction)
         groups = np.array([row.group for row in rows], TEXT)
+        if self.description.time:
+            times = latest(np.array([float(row.time) for row in rows]), groups)
+            given = by_time(given, times, settings.test_fraction, settings.val_fraction)
         kept = [json.loads(row.columns or "{}") for row in rows]
         columns = {name: np.array([one[name] for one in kept], TEXT) for name in kept[0]}
         self.samples = Samples(np.array([row.id for row in rows], TEXT), label, given, groups, columns)
@@ -87,6 +87,14 @@ class Tables:
             return Packed(digests, {"kind": "table", "shape": fitted.shape, **unused})
 
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
+
+
+def latest(times: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The latest of the times (N,) in the group, of groups (N,) text, of each row; its own if it is in none: (N,)."""
+    names, index = np.unique(groups, return_inverse=True)
+    found = np.full(len(names), -np.inf)
+    np.maximum.at(found, index, times)
+    return np.where(groups == "", times, found[index])
 
 
 def by_time(given: np.ndarray, times: np.ndarray, test_fraction: float, val_fraction: float) -> np.ndarray:

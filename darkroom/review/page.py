@@ -50,6 +50,8 @@ _QUALITY = {  # rows, with an arrow if lower is better: file, key, whether it is
     "accuracy at the threshold": (EVALUATE, "abstention_accuracy", True),
     "accuracy under corruptions": (ROBUSTNESS, "mean_accuracy", True),
     "accuracy under the worst corruption": (ROBUSTNESS, "worst_corruption_accuracy", True),
+    "ROC AUC under corruptions": (ROBUSTNESS, "mean_roc_auc", True),
+    "ROC AUC under the worst corruption": (ROBUSTNESS, "worst_corruption_roc_auc", True),
     "HR@10 under corruptions": (ROBUSTNESS, "mean_hr_at_10", True),
     "HR@10 under the worst corruption": (ROBUSTNESS, "worst_corruption_hr_at_10", True),
     "mean corruption error ↓": (ROBUSTNESS, "mean_corruption_error", True),

@@ -66,9 +66,11 @@ def measure(
     seed: int,
     kind: Kind = corruptions,
     score: Score | None = None,
+    names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """One row per corruption and severity: corruption, severity, accuracy, or what else `score` gives.
 
+    `names` are the corruptions; without them, all of the kind.
     The network runs in the precision that `train.precision = auto` chooses on its device.
     """
     # channels_last: convolutions would turn the weights in every batch
@@ -76,7 +78,7 @@ def measure(
     precision = hardware.PRECISIONS[hardware.choose_precision("auto", trained.device)]
     answer = partial(predict, network, mean=manifest.mean, std=manifest.std, precision=precision)
     given, score = kind.load(split), score or of_classes(split)
-    cases = list(product(kind.CORRUPTIONS, severities))
+    cases = list(product(names or kind.CORRUPTIONS, severities))
     found = []
     with ThreadPoolExecutor(1) as ahead:  # it corrupts the next examples while the network runs
         pending = [ahead.submit(kind.corrupt, given, *cases[0], seed)]
@@ -117,7 +119,8 @@ def with_baseline(table: pd.DataFrame, baseline: pd.DataFrame | None) -> pd.Data
 def summary_line(table: pd.DataFrame, images: int) -> str:
     """The main numbers of a table of `measure` in one line, for the terminal."""
     score = table.columns[-1]
-    means, name = table.groupby("corruption")[score].mean(), {"hr_at_10": "HR@10"}.get(score, score)
+    means = table.groupby("corruption")[score].mean()
+    name = {"hr_at_10": "HR@10", "roc_auc": "ROC AUC"}.get(score, score)
     return (
         f"{counted(images, 'test example')} under {counted(len(means), 'corruption')}: mean {name} "
         f"{table[score].mean():.2%}, "

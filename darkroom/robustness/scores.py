@@ -1,10 +1,11 @@
-"""How well a network does on corrupted inputs: as a classifier, or as a recommender."""
+"""How well a network does on corrupted inputs: as a classifier, by risk, or as a recommender."""
 
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import rankdata
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Split
@@ -19,6 +20,20 @@ def of_classes(split: Split) -> Score:
     """The score of corrupted examples of a split: the accuracy."""
     labels = np.asarray(split.labels)
     return lambda predict, inputs: {"accuracy": float((predict(inputs).argmax(1) == labels).mean())}
+
+
+def of_risks(split: Split) -> Score:
+    """The scores of corrupted examples of two classes: the accuracy, and the area under the ROC curve."""
+    is_positive = np.asarray(split.labels) == 1
+    count, others = is_positive.sum(), (~is_positive).sum()
+
+    def score(predict: Predict, inputs: np.ndarray) -> dict[str, float]:
+        logits = predict(inputs)
+        ranks = rankdata(logits[:, 1].astype(np.float64) - logits[:, 0])[is_positive]
+        area = (ranks.mean() - (count + 1) / 2) / others
+        return {"accuracy": float((logits.argmax(1) == is_positive).mean()), "roc_auc": float(area)}
+
+    return score
 
 
 def of_items(split: Split, seen_items: str) -> Score:

@@ -1,6 +1,6 @@
 """Corruptions of rows of a table at five severities: what is missing, noisy or shifted in practice."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,13 @@ STRENGTHS = {
     "scale": _SCALES,  # as a fraction
     "rounding": _SCALES,  # to multiples of so many standard deviations
 }
+
+
+def applicable(shape: Sequence[int]) -> list[str]:
+    """The names of the corruptions that can change rows of this shape: some are of numbers or of categories alone."""
+    has_numbers, has_categories = 0 in shape, any(shape)
+    needs = {"unknown_categories": has_categories} | dict.fromkeys(("noise", "shift", "scale", "rounding"), has_numbers)
+    return [name for name in CORRUPTIONS if needs.get(name, True)]
 
 
 def load(split: Split) -> tuple[np.ndarray, Schema]:

@@ -45,8 +45,21 @@ def test_a_column_that_numbers_the_rows(cells: list[str], numbers: bool):
     assert seen(cells).rising is numbers and seen(cells[:1], cells[1:]).rising is numbers
 
 
-def test_equal_columns_have_one_digest():
-    assert seen(["1", "2"]).digest == seen(["1", "2"], name="b").digest != seen(["12", ""]).digest
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["1,5", "2,25"], "1,5"),
+        (["1.234,50 €", "12 €"], "1.234,50 €"),
+        (["12.5%", "NA"], "12.5%"),
+        (["36 months"], "36 months"),
+        (["01/31/2024"], "01/31/2024"),
+        (["a1", "b2"], ""),
+        (["1,5", "x"], ""),
+        (["", "NA"], ""),
+    ],
+)
+def test_numbers_and_dates_in_another_notation(cells: list[str], found: str):
+    assert seen(cells).resembles == found
 
 
 def test_the_number_of_names_in_memory_is_bounded():

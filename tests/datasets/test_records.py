@@ -17,6 +17,10 @@ def test_the_separator_is_found(tmp_path: Path, separator: str):
     assert records.header(path) == ["a", "b"] and list(records.blocks(path)) == [[["1", "x"]]]
 
 
+def test_separators_in_quoted_names_do_not_count(tmp_path: Path):
+    assert records.header(table(tmp_path, 'a;"b, c, d"\n1;2\n')) == ["a", "b, c, d"]
+
+
 def test_quotes_line_ends_blank_lines_and_a_byte_order_mark(tmp_path: Path):
     path = table(tmp_path, '\ufeffa,b\r\n"1,5","x\r\ny"\r\n\r\n2,z\r\n')
     assert records.header(path) == ["a", "b"] and list(records.blocks(path)) == [[["1,5", "x\r\ny"], ["2", "z"]]]
@@ -36,6 +40,7 @@ def test_rows_come_in_blocks(tmp_path: Path):
         ("a,b\n1,2\n1,2,3\n", "row 2"),
         ("a,b\n1\n", "row 1"),
         ('a,b\n"1,2\n', "line"),
+        ("a,b\n1,2\n1,\0\n", "line 3 has a NUL"),
     ],
 )
 def test_a_wrong_table_is_reported_with_its_place(tmp_path: Path, text: str, said: str):

@@ -104,6 +104,20 @@ def test_a_wrong_dataset_is_reported_in_one_line(rows: list[dict], described: di
     assert "\n" not in str(error.value) and not Path("data/raw").exists()
 
 
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (("2024-01-01", "1704153600", "3.1.2024"), "row 2, has the time '1704153600': it must be a date"),
+        (("20240101", "20240102", "2024-01-03"), "row 3, has the time '2024-01-03': it must be a number"),
+        (("?", "2024-01-01", "2024-01-03"), "row 1, has the time '\\?': it must be a date"),
+    ],
+)
+def test_times_are_all_numbers_or_all_dates(times: tuple[str, ...], said: str):
+    write([{**row, "since": since} for row, since in zip(ROWS, times, strict=True)], time="since")
+    with pytest.raises(DarkroomError, match=said):
+        build()
+
+
 def test_tables_with_different_columns_are_reported():
     write(ROWS, "train.csv")
     write([{**row, "more": "1"} for row in ROWS], "test.csv")

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
@@ -64,11 +65,24 @@ def test_a_calibrated_risk_is_cheapest_at_the_threshold():
 
 
 def test_deciles():
-    probability, is_positive = examples(1000)
+    random = np.random.default_rng(0)
+    probability = random.random(1000)
+    is_positive = random.random(1000) < probability
     table = risk.deciles(probability, is_positive)
     assert table["examples"].tolist() == [100] * 10 and table["risk"].is_monotonic_increasing
     assert (table["rate"] * 100).sum() == pytest.approx(is_positive.sum())
     assert ((table["low"] <= table["rate"]) & (table["rate"] <= table["high"])).all()
+
+
+def test_equal_risks_share_a_row_in_any_order():
+    is_positive = np.arange(100) < 20  # sorted by class, as many files are
+    table = risk.deciles(np.full(100, 0.2), is_positive)
+    assert table[["examples", "rate"]].values.tolist() == [[100, 0.2]]
+    probability, is_positive = examples(1000)
+    order = np.random.default_rng(0).permutation(1000)
+    pd.testing.assert_frame_equal(
+        risk.deciles(probability, is_positive), risk.deciles(probability[order], is_positive[order])
+    )
 
 
 def test_without_a_positive_class_or_examples_of_it_nothing_is_said():

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 
@@ -50,10 +51,18 @@ def test_the_curves_are_drawn_for_numbers_and_categories():
     assert [axes.get_title() for axes in figure.axes] == ["job", "x"]
 
 
+def test_dates_are_drawn_by_their_distance():
+    days = ["2020-01-01", "2020-01-02", "2021-01-01"]
+    figure = dependence.draw(pd.DataFrame({"column": "since", "value": days, "probability": 0.5}), "")
+    low, middle, high = figure.axes[0].lines[0].get_xdata()
+    assert (high - low) / (middle - low) == 366
+
+
 def test_a_column_that_is_always_missing_has_no_curve():
     rows = split(50).inputs.copy()
     rows[:, 0] = np.nan
-    assert len(dependence.partial(Risk(), rows, SCHEMA, ["x"], 1)) == 0
+    curves = dependence.partial(Risk(), rows, SCHEMA, ["x"], 1)
+    assert len(curves) == 0 and dependence.draw(curves, "title").axes  # nothing else is there to draw
 
 
 def test_the_result_is_repeatable():

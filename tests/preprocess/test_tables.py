@@ -2,6 +2,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from darkroom.columns import schema
@@ -9,6 +10,7 @@ from darkroom.columns.schema import Column
 from darkroom.core import arrays, params
 from darkroom.core.arrays import Split
 from darkroom.core.errors import DarkroomError
+from darkroom.datasets import profiles
 from darkroom.datasets.table_folder import Found
 from darkroom.preprocess import selection, table_report, tables
 from darkroom.preprocess.config import PreprocessConfig
@@ -111,6 +113,18 @@ def test_rows_of_a_group_stay_in_one_split():
     assert not of["train"] & of["test"] and not of["train"] & of["val"] and "g" not in found.schema.names
 
 
+def test_a_group_is_in_the_split_of_its_latest_row():
+    given = [{**row, "g": str(number % 180)} for number, row in enumerate(rows())]  # the first 20 groups come again
+    found = packed(given, group="g", time="t")
+    numbers = {
+        name: np.array([int(one.partition("/")[2]) - 1 for one in getattr(found, name).ids.tolist()])
+        for name in ("train", "val", "test")
+    }
+    of = {name: set((own % 180).tolist()) for name, own in numbers.items()}
+    assert not of["train"] & of["test"] and not of["train"] & of["val"] and not of["val"] & of["test"]
+    assert set(range(20)) <= of["test"] and numbers["train"].max() < numbers["test"].max()
+
+
 def test_a_few_copies_are_removed_from_training():
     given = [{**row, "t": "0"} for row in rows(300)]
     found = packed([*given, given[0]])
@@ -157,7 +171,6 @@ def test_a_column_that_leaks_the_target_is_found_and_noise_is_not():
     [
         ({}, [1, 2], []),
         ({}, [1, 1], ["constant"]),
-        ({"same_as": "b"}, [1, 2], ["same as b"]),
         ({"numbers_rows": True}, [1, 2], ["looks like an id"]),
         ({"infinite": 2}, [1, np.nan], ["2 infinite values count as missing"]),
     ],
@@ -166,4 +179,61 @@ def test_what_is_odd_about_a_column(changes: dict, values: list[float], said: li
     found = Found("a", "number", "", 0, 0, 2, "", False)
     found = Found(**(vars(found) | changes))
     assert table_report.notes(found, Column("a", "number"), np.array(values), 0.5, 100) == said
-    assert "may leak the target" in table_report.notes(found, Column("a", "number"), np.array(values), 0.995, 100)
+    assert table_report.LEAKS in table_report.notes(found, Column("a", "number"), np.array(values), 0.995, 100)
+
+
+ID = ["looks like an id"]
+
+
+@pytest.mark.parametrize(
+    ("distinct", "missing", "categories", "resembles", "said"),
+    [
+        (100, 0, (), "", ID),
+        (79, 20, (), "", ID),  # of 80 texts
+        (profiles.MAX_CATEGORIES + 1, 0, (), "", ID),  # more are not counted
+        (60, 0, ("a", "b"), "", ["58 rare categories are unknown"]),
+        (2, 0, ("36 months", "60 months"), "36 months", []),
+        (60, 0, (), "1,5", ["60 rare categories are unknown", "looks like numbers or dates, such as '1,5'"]),
+    ],
+)
+def test_what_is_odd_about_texts(
+    distinct: int, missing: int, categories: tuple[str, ...], resembles: str, said: list[str]
+):
+    found = Found("a", "category", "", missing, 0, distinct, resembles, False)
+    values = np.array([1] * 9 + [2] * 9 + [0]) if categories or distinct == 60 else np.ones(9)
+    notes = table_report.notes(found, Column("a", "category", categories), values, 0.5, 100)
+    assert [note.partition(": write")[0] for note in notes] == said
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.random.default_rng(0).integers(10**8, 10**9, 5000), ID),  # some are equal as float32
+        (np.arange(300)[::-1], ID),
+        (np.arange(300) + 0.5, []),
+        (np.random.default_rng(0).integers(1000, 5000, 300), []),  # amounts
+        (np.arange(30), []),  # too few to tell
+    ],
+)
+def test_whole_numbers_that_are_all_different_may_be_ids(values: np.ndarray, said: list[str]):
+    found = Found("a", "number", "", 0, 0, len(values), "", False)
+    given = values.astype(np.float32)
+    assert table_report.notes(found, Column("a", "number"), given, 0.5, len(values)) == said
+    assert table_report.notes(found, Column("a", "date"), given, 0.5, len(values)) == []
+
+
+def test_columns_with_the_same_values_are_said():
+    given = [{**row, "u": f"{row['t']}.0", "d": {"a": "x", "b": "y"}[row["c"]], "z": "1"} for row in rows()]
+    found = packed(given)
+    table_report.write(Path(), {name: getattr(found, name) for name in ("train", "val", "test")}, found.manifest, 0)
+    notes = pd.read_csv("columns.csv", keep_default_na=False).set_index("column")["notes"]
+    assert notes[["x", "c", "t"]].str.contains("same").sum() == 0 and notes["z"] == "constant"
+    assert "same as t" in notes["u"] and notes["d"] == "same as c"
+
+
+def test_a_leaking_column_is_said_on_the_terminal(capsys: pytest.CaptureFixture):
+    found = packed([{**row, "copy": row["y"]} for row in rows()])
+    splits = {name: getattr(found, name) for name in ("train", "val", "test")}
+    table_report.write(Path(), splits, found.manifest, 0)
+    assert "'copy' may leak" in capsys.readouterr().out
+    assert table_report.facts(found.manifest, splits)["suspect_columns"] == 2  # and t, which numbers the rows

@@ -342,6 +342,13 @@ def test_batch_prediction_reports_a_row_that_cannot_be_used(project: Path):
     assert not good["error"] and "income" in bad["error"] and not bad["label"]
 
 
+def test_batch_prediction_warns_of_columns_that_are_not_there(project: Path, capsys: pytest.CaptureFixture):
+    Path("other.csv").write_text("income;Job\n1;clerk\n")
+    with pytest.raises(SystemExit):
+        batch.main(["other.csv", "--output", "other_out.csv"])
+    assert "'job', 'since'" in capsys.readouterr().err and not table("other_out.csv")[0]["error"]
+
+
 def test_the_features_of_the_drift_watch_are_the_columns(bundle: TableClassifier):
     assert tables.measured(np.array([[np.nan, 1]])).tolist() == [[-np.inf, 1]]
     assert tables.features(bundle.schema)[-2:] == ["confidence", "class"]

@@ -5,6 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from darkroom.core.arrays import Augmentation, Manifest, Split
@@ -12,7 +15,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_csv
 from darkroom.models import checkpoints
 from darkroom.models.checkpoints import Trained
-from darkroom.robustness import measurement
+from darkroom.robustness import measurement, scores
 from darkroom.robustness.corruptions import CORRUPTIONS, corrupt
 from tests.packs import AS_IS
 
@@ -45,6 +48,16 @@ def test_every_corruption_and_severity_is_measured():
         bright = corrupt(images, row.corruption, row.severity, 3).mean((1, 2, 3)) > images.mean()
         assert row.accuracy == pytest.approx((bright == labels).mean())
     assert table["accuracy"].min() < 1 == table["accuracy"].max()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=30))
+def test_the_area_of_risks_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]):
+    risk, labels = np.array([*(one for one, _ in pairs), 0, 1]), np.array([*(int(of) for _, of in pairs), 0, 1])
+    split = Split(risk[:, None].astype(np.float32), labels, np.arange(len(labels)).astype(str))
+    found = scores.of_risks(split)(lambda rows: np.concatenate([-rows, rows], 1), split.inputs)
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(labels, risk))
+    assert found["accuracy"] == pytest.approx(((risk > 0) == labels).mean())
 
 
 TABLE = pd.DataFrame({"corruption": ["jpeg", "jpeg", "blur"], "severity": [1, 2, 1], "accuracy": [0.5, 0.75, 1.0]})

@@ -25,6 +25,14 @@ def test_rows_stay_rows_and_categories_stay_categories(name: str):
     assert set(STRENGTHS) == set(CORRUPTIONS)
 
 
+def test_corruptions_of_columns_that_are_not_there_are_left_out():
+    assert table_corruptions.applicable((0, 4)) == list(CORRUPTIONS)
+    assert set(CORRUPTIONS) - set(table_corruptions.applicable((0, 0))) == {"unknown_categories"}
+    assert table_corruptions.applicable((4, 3)) == [
+        *("missing_values", "missing_columns", "unknown_categories", "swapped_values")
+    ]
+
+
 @pytest.mark.parametrize("name", ["missing_values", "unknown_categories", "noise"])
 def test_a_higher_severity_changes_the_same_values_and_more(name: str):
     low, high = ((corrupted(name, severity) != ROWS) & ~np.isnan(ROWS) for severity in (1, 5))
