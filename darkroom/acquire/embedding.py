@@ -238,17 +238,19 @@ def summarised(predicted: Rows, indices: np.ndarray, random: np.random.Generator
         return found
 
     axes = directions(lambda chosen: residual(indices[chosen]), len(indices), random)
-    parts = []
-    for _, found in _blocks(predicted, indices, "predict"):
+    width = predicted(indices[:1]).shape[1] if axes is None else axes.shape[1]
+    numbers = (np.empty(len(indices), kind) for kind in (np.int64, np.float32, np.int64, np.float32, np.float32))
+    summary = Predictions(*numbers, np.empty((len(indices), width), np.float32))
+    for start, found in _blocks(predicted, indices, "predict"):
         number = np.arange(len(found))
         first, second = np.argsort(-found, axis=1, kind="stable")[:, :2].T
-        top, next_best = found[number, first], found[number, second]
-        disorder = entr(found).sum(1) / np.log(found.shape[1])
+        values = [first, found[number, first], second, found[number, second]]
+        values.append(entr(found).sum(1) / np.log(found.shape[1]))
         found[number, first] -= 1
-        rest = (found if axes is None else found @ axes).astype(np.float32)
-        floats = (part.astype(np.float32) for part in (next_best, disorder))
-        parts.append((first, top.astype(np.float32), second, *floats, rest))
-    return Predictions(*map(np.concatenate, zip(*parts, strict=True)))
+        values.append(found if axes is None else found @ axes)
+        for whole, part in zip(vars(summary).values(), values, strict=True):
+            whole[start : start + len(found)] = part
+    return summary
 
 
 def _blocks(rows: Rows, indices: np.ndarray, what: str) -> Iterator[tuple[int, np.ndarray]]:

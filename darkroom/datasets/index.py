@@ -70,7 +70,10 @@ def build(dataset: ImageFolder, folder: str | Path) -> str:
     """
     listed, remarks = _list(dataset)
     if not listed:
-        remedy = f"add one sub-folder per class, or a {listing.MANIFESTS[0]} with the columns path and label"
+        remedy = (
+            f"add one sub-folder per class, a {listing.MANIFESTS[0]} with the columns path and label, or a sub-folder "
+            f"{UNLABELLED} with images to label"
+        )
         raise DarkroomError(f"{dataset.folder} has no images: {remedy}.{_foreign_table(dataset.folder)}")
     classes = classes_of(dataset, listed)
     check_groups(dataset, listed)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,15 @@ def test_predictions_are_summarised_in_blocks(monkeypatch: pytest.MonkeyPatch):
     assert found.second_probability.tolist() == pytest.approx([0, 0.3, 0.2])
     assert found.entropy[0] == 0
     assert np.allclose(found.residuals, [[0, 0, 0], [-0.4, 0.3, 0.1], [0.2, 0.2, -0.4]])
+
+
+def test_predictions_of_many_classes_need_no_more_memory_than_their_summary(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(embedding, "_BLOCK", 20)
+    monkeypatch.setattr(embedding, "SAMPLE", 20)
+    count, classes = 1000, 400
+    random = np.random.default_rng(0)
+    tracemalloc.start()
+    found = embedding.summarised(lambda rows: random.dirichlet(np.ones(classes), len(rows)), np.arange(count), random)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < sum(part.nbytes for part in vars(found).values()) + 3_000_000

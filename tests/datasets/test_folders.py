@@ -201,7 +201,7 @@ def test_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyPatch):
     ("files", "fact"),
     [
         ([], "no images: add one sub-folder per class"),
-        (["beside.png"], "no images"),
+        (["beside.png"], "a sub-folder unlabelled with images to label"),
         (["a/1.png"], "only one class, 'a'"),
         (["a/1.png", "A/1.png"], "'A' and 'a' differ only in case"),
         (["e\u0301/1.png", "\u00e9/1.png"], "Unicode form"),
