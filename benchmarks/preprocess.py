@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +31,16 @@ COLUMNS = (
     "growth, bytes per image",
 )
 _NOISE_SIDE = 5  # pixels per side of the noise that is enlarged to an image
+
+# A process takes over the peak memory of the one that starts it. So a small one runs the command and prints its `Cost`.
+_MEASURE = """
+import resource, subprocess, sys, time
+started = time.perf_counter()
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+seconds, usage = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+print(seconds, usage.ru_maxrss * 1024 / 1e6, usage.ru_utime + usage.ru_stime)
+sys.exit(code)
+"""
 
 
 def generate(folder: Path, start: int, count: int, side: int) -> None:
@@ -60,18 +69,16 @@ def stage(name: str, folder: Path) -> Cost:
 def command(module: str, folder: Path, *arguments: str) -> Cost:
     """The cost of a module that runs in `folder`."""
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _MEASURE, sys.executable, "-m", module, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)  # subprocess does not give the usage of one process
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"benchmarks.preprocess: {module} ended with exit code {process.returncode}.")
-    return Cost(time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6, usage.ru_utime + usage.ru_stime)
+    if done.returncode:
+        sys.exit(f"benchmarks.preprocess: {module} ended with exit code {done.returncode}.")
+    return Cost(*map(float, done.stdout.split()))
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
 import importlib
 import re
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from benchmarks import ablation, disk, duplicates, growth, runs, tables
+from benchmarks import ablation, disk, duplicates, growth, preprocess, runs, tables
 from darkroom import schema
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
@@ -96,3 +98,15 @@ def test_generated_images_are_a_published_dataset(
     assert [images.shape for images, _ in splits] == [(5000 - test, 20, 20, 1), (test, 20, 20, 1)]
     for _, labels in splits:
         assert np.ptp(np.bincount(labels, minlength=300)) <= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is that of Linux")
+def test_the_memory_of_a_command_is_its_own(tmp_path: Path):
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > 60e6  # of the tests, with NumPy and pandas
+    cost = preprocess.command("this", tmp_path)
+    assert 0 < cost.memory < 40 and 0 < cost.cpu
+
+
+def test_a_command_that_fails_ends_the_benchmark(tmp_path: Path):
+    with pytest.raises(SystemExit, match=r"no_such_module ended with exit code 1\.$"):
+        preprocess.command("no_such_module", tmp_path)
