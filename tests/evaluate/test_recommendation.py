@@ -37,15 +37,31 @@ WEAK = ranked([12, 2, 30, 30], [[1, 2], [1, 0], [0, 1], [0, 1]])
 RANKINGS = {"popularity": WEAK, "ease": WEAK, "model": GOOD}
 
 
-def test_one_user_has_no_interval():
-    found = {"samples": 1, "mrr": 1.0, "ndcg_at_10": 1.0, "ndcg_at_10_over_best_baseline": 0.5}
-    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0, "left_out_next_items": 0.0}
-    assert list(recommendation._lines(found, "ease", 9))[1].endswith("ease: +0.5000 (its interval is not known)")
+def test_what_the_terminal_says():
+    found = {
+        "samples": 1,
+        "mrr": 1.0,
+        "ndcg_at_10": 1.0,
+        "left_out_next_items": 0.0,
+        "ndcg_at_10_over_best_baseline": 0.5,
+    }
+    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0}
     found |= {"ndcg_at_10_over_best_baseline_low": 0.25, "ndcg_at_10_over_best_baseline_high": 0.75}
     assert list(recommendation._lines(found, "ease", 9))[-1].endswith("(95 % interval +0.2500 to +0.7500)")
     found["left_out_next_items"] = 0.25
     (line,) = list(recommendation._lines(found, "ease", 9))[2:]
     assert line.startswith("25.0%") and "evaluate.seen_items" in line
+
+
+@pytest.mark.parametrize("ranks", [[3], [30, 40], [1] * 9, [*[30] * 6, 1], [2, 9, 1, 30]])
+def test_intervals_are_possible_values(ranks: list[int]):
+    rankings = {"ease": ranked([30] * len(ranks), [[1]] * len(ranks)), "model": ranked(ranks, [[0]] * len(ranks))}
+    (row,) = item_tables.slices({"all": np.full(len(ranks), "x", object)}, rankings, "ease").to_dict("records")
+    whole = item_tables.recommenders(rankings, TRAIN_EVENTS).set_index("recommender")
+    for key in ("hr_at_10", "ndcg_at_10"):
+        assert 0 <= row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] <= 1
+        assert row[f"{key}_low"] < row[f"{key}_high"]  # also if all are missed
+        assert -1 <= whole.loc["ease", f"{key}_gain_low"] <= whole.loc["ease", f"{key}_gain_high"] <= 1
 
 
 def test_the_table_has_the_metrics_of_each_recommender():
