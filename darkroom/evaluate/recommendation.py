@@ -13,6 +13,7 @@ from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Items, Split
+from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import counted
 from darkroom.evaluate import (
@@ -38,10 +39,15 @@ TUNED_ON = 2000  # validation histories on which the settings of baselines are c
 
 
 def measure(trained: Trained, settings: EvaluateConfig) -> Found:
-    """Measure the trained network on the test set, beside baselines that get the same inputs."""
+    """Measure the trained network on the test set, beside baselines that get the same inputs.
+
+    Raises DarkroomError if there is no item to recommend.
+    """
     network, classes = trained.network.to(trained.device), trained.manifest.classes
     val, test, items = trained.split("val"), trained.split("test"), arrays.read_items(ARRAYS)
     of_val, left_out = (histories.left_out(ARRAYS, name, settings.seen_items) for name in ("val", "test"))
+    if left_out.nnz == np.prod(left_out.shape):
+        raise DarkroomError("All test users have had all items, so none is left: set evaluate.seen_items to keep.")
     started = time.perf_counter()
     fitted = item_answers.fit(network, val, of_val, settings)
     answers = item_answers.answer(network, test, left_out, fitted["temperature"])
