@@ -10,7 +10,7 @@ from darkroom.evaluate.item_answers import Answers
 from darkroom.evaluate.slices import in_order
 from darkroom.recommend import ranking
 from darkroom.recommend.ranking import KS, SHOWN, Ranking
-from darkroom.statistics.intervals import fraction_interval, mean_interval
+from darkroom.statistics.intervals import mean_interval, wilson
 
 NETWORK = "model"  # the network among the recommenders
 MAIN = f"ndcg_at_{SHOWN}"  # by which a recommender is the best
@@ -39,16 +39,15 @@ def recommenders(rankings: Mapping[str, Ranking], train_events: np.ndarray) -> p
     for name, found in rankings.items():
         row: dict[str, float | str] = {"recommender": name}
         for key, values in scores(found).items():
-            interval = fraction_interval if values.dtype == bool else mean_interval
-            row |= _with_bounds(key, values, interval(values))
+            row |= _with_bounds(key, values, _interval(values))
         shown = found.best[:, :SHOWN]
         row[f"coverage_at_{SHOWN}"] = len(np.unique(shown[shown >= 0])) / len(train_events)
         row[f"popularity_at_{SHOWN}"] = float(train_events[shown[shown >= 0]].mean())
         for key in COMPARED if name != NETWORK else ():
             gain = own[key].astype(float) - scores(found)[key]
-            row |= _with_bounds(f"{key}_gain", gain, mean_interval(gain))
+            row |= _with_bounds(f"{key}_gain", gain, np.clip(mean_interval(gain), -1, 1))
         rows.append(row)
-    return pd.DataFrame(rows).replace([-np.inf, np.inf], np.nan)
+    return pd.DataFrame(rows)
 
 
 def best_baseline(table: pd.DataFrame) -> str:
@@ -62,10 +61,10 @@ def slices(sliced: Mapping[str, np.ndarray], rankings: Mapping[str, Ranking], be
     own, rows = scores(rankings[NETWORK]), []
     for column, value, chosen in _of_slices(sliced):
         row: dict[str, float | str] = {"column": column, "value": value, "examples": int(chosen.sum())}
-        for key, interval in zip(COMPARED, (fraction_interval, mean_interval), strict=True):
-            row |= _with_bounds(key, own[key][chosen], interval(own[key][chosen]))
+        for key in COMPARED:
+            row |= _with_bounds(key, own[key][chosen], _interval(own[key][chosen]))
         rows.append(row | {f"hr_at_{SHOWN}_{best}": float(rankings[best].hits(SHOWN)[chosen].mean())})
-    return pd.DataFrame(rows).replace([-np.inf, np.inf], np.nan)
+    return pd.DataFrame(rows)
 
 
 def popularity(rankings: Mapping[str, Ranking], labels: np.ndarray, train_events: np.ndarray) -> pd.DataFrame:
@@ -147,6 +146,16 @@ def _of_slices(sliced: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.
         for chosen in in_order(names):
             if names[chosen]:
                 yield column, str(names[chosen]), index == chosen
+
+
+def _interval(values: np.ndarray) -> np.ndarray:
+    """The 95 % confidence interval (2,) of the mean of values (N,) in 0..1: Wilson's of hits, else the bootstrap-t.
+
+    No resample of equal values differs: theirs is Wilson's too, which is wide enough for all values in 0..1.
+    """
+    if values.dtype == bool or (values == values[0]).all():
+        return wilson(values.sum(), len(values))
+    return np.clip(mean_interval(values), 0, 1)
 
 
 def _with_bounds(name: str, values: np.ndarray, bounds: np.ndarray) -> dict[str, float]:

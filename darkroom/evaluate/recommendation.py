@@ -13,6 +13,7 @@ from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import Items, Split
+from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import numpy_generator
 from darkroom.core.spelling import counted
 from darkroom.evaluate import (
@@ -38,10 +39,15 @@ TUNED_ON = 2000  # validation histories on which the settings of baselines are c
 
 
 def measure(trained: Trained, settings: EvaluateConfig) -> Found:
-    """Measure the trained network on the test set, beside baselines that get the same inputs."""
+    """Measure the trained network on the test set, beside baselines that get the same inputs.
+
+    Raises DarkroomError if there is no item to recommend.
+    """
     network, classes = trained.network.to(trained.device), trained.manifest.classes
     val, test, items = trained.split("val"), trained.split("test"), arrays.read_items(ARRAYS)
     of_val, left_out = (histories.left_out(ARRAYS, name, settings.seen_items) for name in ("val", "test"))
+    if left_out.nnz == np.prod(left_out.shape):
+        raise DarkroomError("All test users have had all items, so none is left: set evaluate.seen_items to keep.")
     started = time.perf_counter()
     fitted = item_answers.fit(network, val, of_val, settings)
     answers = item_answers.answer(network, test, left_out, fitted["temperature"])
@@ -103,14 +109,11 @@ def _summary(answers: Answers, table: pd.DataFrame, best: str, temperature: floa
     """The contents of metrics/evaluate.json."""
     rows = table.set_index("recommender").drop(columns="setting")
     gains = [f"{key}_gain{bound}" for key in COMPARED for bound in ("", "_low", "_high")]
-    own = rows.loc[NETWORK].drop(gains).dropna()
+    own = rows.loc[NETWORK].drop(gains)
     return {
         **{f"accuracy{bound}": float(own[f"hr_at_1{bound}"]) for bound in ("", "_low", "_high")},
         **{key: float(value) for key, value in own.items()},
-        **{
-            key.replace("gain", "over_best_baseline"): float(value)
-            for key, value in rows.loc[best, gains].dropna().items()
-        },
+        **{key.replace("gain", "over_best_baseline"): float(value) for key, value in rows.loc[best, gains].items()},
         "loss": float(answers.loss.mean()),
         "loss_calibrated": float(-np.log(np.maximum(answers.label_probability, 1e-300)).mean()),
         "temperature": temperature,
@@ -127,11 +130,10 @@ def _lines(summary: Mapping[str, float], best: str, items: int) -> Iterator[str]
         f"{summary[hits]:.2%} (95 % interval {summary[f'{hits}_low']:.2%} to {summary[f'{hits}_high']:.2%}), "
         f"NDCG@{SHOWN} {summary[gain]:.4f}, MRR {summary['mrr']:.4f}"
     )
-    over, *interval = (summary.get(f"{gain}_over_best_baseline{bound}") for bound in ("", "_low", "_high"))
-    shown = (
-        "95 % interval {:+.4f} to {:+.4f}".format(*interval) if None not in interval else "its interval is not known"
+    over, low, high = (summary[f"{gain}_over_best_baseline{bound}"] for bound in ("", "_low", "_high"))
+    yield (
+        f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
     )
-    yield f"NDCG@{SHOWN} minus that of the best baseline, {best}: {over:+.4f} ({shown})"
     if repeated := summary["left_out_next_items"]:
         yield (
             f"{repeated:.1%} of the next items are ones that the user has had, so they are not recommended and count "

@@ -53,8 +53,9 @@ def by_slice(table: pd.DataFrame, best: str) -> Figure:
     axes = figure.subplots()
     value, low, high = (rows[f"{name}{bound}"].to_numpy() for bound in ("", "_low", "_high"))
     errors = [np.maximum(0, value - low), np.maximum(0, high - value)]
-    axes.errorbar(value, places, xerr=errors, fmt="o", ms=5, lw=1.2, color=CORRECT, label=TITLES[NETWORK])
-    axes.plot(rows[f"{name}_{best}"], places, "s", ms=5, mfc="none", color=INCORRECT, label=TITLES[best])
+    style = {"ms": 5, "clip_on": False}  # a marker at 0 is whole
+    axes.errorbar(value, places, xerr=errors, fmt="o", lw=1.2, color=CORRECT, label=TITLES[NETWORK], **style)
+    axes.plot(rows[f"{name}_{best}"], places, "s", mfc="none", color=INCORRECT, label=TITLES[best], **style)
     names = [f"{COLUMNS.get(row.column, row.column)} {row.value} ({row.examples:,})" for row in rows.itertuples()]
     axes.set_yticks(places, [shorten(one, 60) for one in names], fontsize=9, parse_math=False)
     axes.set(xlim=(0, None), xlabel=f"HR@{SHOWN}", ylim=(places[-1] + 0.7, -0.7))

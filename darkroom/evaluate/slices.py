@@ -75,7 +75,8 @@ def _quarters(texts: np.ndarray) -> np.ndarray:
     of_quarters = [order[quarter[order] == one] for one in np.unique(quarter)]
     names = np.empty(len(numbers), object)
     for rows in of_quarters:
-        names[rows] = f"{texts[given][rows[0]]} to {texts[given][rows[-1]]}"
+        first, last = texts[given][rows[0]], texts[given][rows[-1]]
+        names[rows] = first if first == last else f"{first} to {last}"
     found[given] = names
     return found
 

@@ -137,6 +137,7 @@ class Histories:
             "items": len(np.unique(self._table["item"])),
             "events": len(users),
             "repeated_events": len(users) - pairs,
+            "simultaneous_events": int((np.diff(times)[same] == 0).sum()),  # of which the file alone gives the order
             "cut_histories": self._cut(),
             "first_event": float(times.min()),
             "last_event": float(times.max()),

@@ -2,6 +2,7 @@
 
 from contextlib import chdir
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from scipy import sparse
 
 from darkroom.core import arrays
 from darkroom.core.arrays import TEXT, Items
+from darkroom.core.errors import DarkroomError
 from darkroom.evaluate import (
     calibration_error,
     history_page,
@@ -37,15 +39,31 @@ WEAK = ranked([12, 2, 30, 30], [[1, 2], [1, 0], [0, 1], [0, 1]])
 RANKINGS = {"popularity": WEAK, "ease": WEAK, "model": GOOD}
 
 
-def test_one_user_has_no_interval():
-    found = {"samples": 1, "mrr": 1.0, "ndcg_at_10": 1.0, "ndcg_at_10_over_best_baseline": 0.5}
-    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0, "left_out_next_items": 0.0}
-    assert list(recommendation._lines(found, "ease", 9))[1].endswith("ease: +0.5000 (its interval is not known)")
+def test_what_the_terminal_says():
+    found = {
+        "samples": 1,
+        "mrr": 1.0,
+        "ndcg_at_10": 1.0,
+        "left_out_next_items": 0.0,
+        "ndcg_at_10_over_best_baseline": 0.5,
+    }
+    found |= {"hr_at_10": 1.0, "hr_at_10_low": 0.2, "hr_at_10_high": 1.0}
     found |= {"ndcg_at_10_over_best_baseline_low": 0.25, "ndcg_at_10_over_best_baseline_high": 0.75}
     assert list(recommendation._lines(found, "ease", 9))[-1].endswith("(95 % interval +0.2500 to +0.7500)")
     found["left_out_next_items"] = 0.25
     (line,) = list(recommendation._lines(found, "ease", 9))[2:]
     assert line.startswith("25.0%") and "evaluate.seen_items" in line
+
+
+@pytest.mark.parametrize("ranks", [[3], [30, 40], [1] * 9, [*[30] * 6, 1], [2, 9, 1, 30]])
+def test_intervals_are_possible_values(ranks: list[int]):
+    rankings = {"ease": ranked([30] * len(ranks), [[1]] * len(ranks)), "model": ranked(ranks, [[0]] * len(ranks))}
+    (row,) = item_tables.slices({"all": np.full(len(ranks), "x", object)}, rankings, "ease").to_dict("records")
+    whole = item_tables.recommenders(rankings, TRAIN_EVENTS).set_index("recommender")
+    for key in ("hr_at_10", "ndcg_at_10"):
+        assert 0 <= row[f"{key}_low"] <= row[key] <= row[f"{key}_high"] <= 1
+        assert row[f"{key}_low"] < row[f"{key}_high"]  # also if all are missed
+        assert -1 <= whole.loc["ease", f"{key}_gain_low"] <= whole.loc["ease", f"{key}_gain_high"] <= 1
 
 
 def test_the_table_has_the_metrics_of_each_recommender():
@@ -77,6 +95,8 @@ def test_items_with_their_hits():
     assert found.loc["a", ["support", "recommended", "hr_at_10"]].tolist() == [2, 4, 1]
     assert found.loc["a", ["precision", "recall", "f1"]].tolist() == [0.5, 0.5, 0.5]
     assert found.loc["e", "hr_at_10"] == 0 and np.isnan(found.loc["b", "recall"]) and found.index[0] == "a"
+    some = item_tables.per_item(ranked([5, 1], [[], [2]]), np.array([0, 2]), items, list("abcde")).set_index("class")
+    assert some["recommended"].tolist() == [1, 0, 0, 0, 0] and some.index[0] == "c"  # one user has had all items
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +123,20 @@ def test_probabilities_are_those_of_all_items(project: Path, monkeypatch: pytest
     assert not found.probabilities[:, 9:].any()
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(np.array(test.labels)), reduction="none")
     np.testing.assert_allclose(found.loss, loss.numpy(), atol=1e-5)
+
+
+def test_a_user_who_has_had_all_items_gets_none(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(project)
+    trained, test = open_trained(), arrays.read_split("data/arrays", "test")
+    left_out = np.zeros((len(test), 9), bool)
+    left_out[0] = True
+    answers = item_answers.answer(trained.network, test, sparse.csr_array(left_out), 1.0)
+    first = item_tables.predictions(answers, test, trained.manifest.classes, {}).iloc[0]
+    assert (first["recommended"], first["confidence"], first["rank"]) == ("", 0, 9)
+    all_items = sparse.csr_array(np.ones_like(left_out))
+    monkeypatch.setattr(recommendation.histories, "left_out", lambda *_: all_items)
+    with pytest.raises(DarkroomError, match=r"set evaluate\.seen_items to keep"):
+        recommendation.measure(trained, SimpleNamespace(seen_items="leave_out"))
 
 
 def test_blocks_change_no_rank(project: Path, monkeypatch: pytest.MonkeyPatch):

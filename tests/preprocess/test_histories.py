@@ -85,7 +85,9 @@ def test_classes_are_the_items_by_their_training_events_then_by_name(tmp_path: P
 
 
 def test_rare_users_and_items_single_events_and_copies_are_counted(tmp_path: Path):
-    manifest, examples = pack(tmp_path, [*EVENTS, EVENTS[0]], min_user_events=3)
+    manifest, examples = pack(tmp_path, [*EVENTS[:4], ("ann", "e", 3), *EVENTS[5:], EVENTS[0]], min_user_events=3)
+    summary = json.loads((tmp_path / "data/arrays" / history_report.SUMMARY).read_text())
+    assert summary["simultaneous_events"] == 1 and summary["events"] == 8
     assert {name for one in shown(tmp_path, "test") for name in [one]} == {"user ann/test"}
     assert examples.notices == [
         "1 event left out: the same user, item and time as another",
