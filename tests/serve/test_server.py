@@ -1,16 +1,19 @@
 """Tests of the server process: command line, startup and shutdown."""
 
 import contextlib
+import gc
 import os
 import signal
 import socket
 import subprocess
 import threading
+import warnings
 from pathlib import Path
 
 import httpx
 import pytest
 
+from darkroom.core.errors import DarkroomError
 from darkroom.serve import app
 from darkroom.serve.access_log import AccessLog
 from darkroom.serve.listening import bind
@@ -115,3 +118,14 @@ def test_it_does_not_start(folder: Path, tmp_path: Path):
 def test_an_invalid_command_line(arguments: tuple[object, ...]):
     process = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LATE)
     assert process.returncode == 2 and f"argument {arguments[0]}: " in process.stderr
+
+
+def test_an_address_that_cannot_be_listened_on():
+    """It is an error in one line, also for a host name that IDNA refuses, and leaves no socket open."""
+    with socket.create_server(("127.0.0.1", 0)) as used, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ResourceWarning)
+        for host, port in [("127.0.0.1", used.getsockname()[1]), ("a" * 70, 0)]:
+            with pytest.raises(DarkroomError, match="--port"):
+                bind(host, port)
+        gc.collect()
+    assert [str(warning.message) for warning in caught if "<socket" in str(warning.message)] == []
