@@ -112,10 +112,10 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
         is_id = (found.numbers_rows and rows > 2) or (numbered and column.kind == "number")
     if is_id:
         said.append("looks like an id")
-    elif distinct + (len(held) < len(train)) < 2:
-        said.append("constant")
     elif rare:
         said.append(f"{rare} rare categories are unknown")
+    elif distinct + (len(held) < len(train)) < 2:
+        said.append("constant")
     if rare and found.resembles:
         said.append(f"looks like numbers or dates, such as {found.resembles!r}: write 1234.5 or 2024-01-31 instead")
     if auc >= LEAKING:

@@ -193,6 +193,7 @@ ID = ["looks like an id"]
         (profiles.MAX_CATEGORIES + 1, 0, (), "", ID),  # more are not counted
         (60, 0, ("a", "b"), "", ["58 rare categories are unknown"]),
         (2, 0, ("36 months", "60 months"), "36 months", []),
+        (60, 0, (), "", ["60 rare categories are unknown"]),
         (60, 0, (), "1,5", ["60 rare categories are unknown", "looks like numbers or dates, such as '1,5'"]),
     ],
 )
@@ -200,7 +201,7 @@ def test_what_is_odd_about_texts(
     distinct: int, missing: int, categories: tuple[str, ...], resembles: str, said: list[str]
 ):
     found = Found("a", "category", "", missing, 0, distinct, resembles, False)
-    values = np.array([1] * 9 + [2] * 9 + [0]) if categories or distinct == 60 else np.ones(9)
+    values = np.array([1, 1, 2, 2, 0]) if categories else np.ones(9)
     notes = table_report.notes(found, Column("a", "category", categories), values, 0.5, 100)
     assert [note.partition(": write")[0] for note in notes] == said
 
