@@ -58,9 +58,8 @@ def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Seq
             values = FIRST + np.sort(np.argsort(-counts, kind="stable")[:POINTS])
         else:
             held = own[~np.isnan(own)]
-            values = (
-                np.unique(np.quantile(held, np.linspace(0.01, 0.99, POINTS), method="nearest")) if len(held) else []
-            )
+            found = np.quantile(held, np.linspace(0.01, 0.99, POINTS), method="nearest") if len(held) else held
+            values = np.unique(found)
         for value in values:
             changed = rows.copy()
             changed[:, index] = value
@@ -88,6 +87,8 @@ def draw(curves: pd.DataFrame, title: str) -> Figure:
             panel.plot(values, own["probability"], marker=".", color="#3b6ea5")
             if values is days:
                 panel.tick_params("x", rotation=60, labelsize=7)
+            else:
+                panel.locator_params("x", nbins=5)  # so that long numbers do not overlap
         else:
             places = np.arange(len(own))
             panel.plot(places, own["probability"], "o", color="#3b6ea5")
