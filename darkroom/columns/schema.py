@@ -107,7 +107,7 @@ class Schema:
         row = np.empty(len(self.columns), np.float32)
         if not any(column.name in given for column in self.columns):
             wanted = ", ".join(self.names[:5])
-            raise Unusable(f"it has none of the columns {wanted}{', ...' if len(self.columns) > 5 else ''}")
+            raise Unusable(f"it has none of the columns {wanted}{' and others' if len(self.columns) > 5 else ''}")
         for index, column in enumerate(self.columns):
             try:
                 row[index] = column.value(given.get(column.name))

@@ -122,7 +122,7 @@ class TableFolder(Dataset):
     classes: tuple[Text, ...] = ()  # empty: the values of the target, sorted
     augmentation: Augmentation = Augmentation(flip=False, shift=0)  # of images
     target: Text | None = None  # the column to predict; None: one with a usual name
-    positive: Text | bool | int | None = None  # the class whose probability is the risk; None: the rarer one of two
+    positive: Text | bool | int | float | None = None  # class whose probability is the risk; None: the rarer one of two
     group: Text | None = None  # a column: rows with the same value stay in one split
     time: Text | None = None  # a column: the latest rows are the test set
     categorical: tuple[Text, ...] = ()  # columns that hold categories, whatever their values look like
@@ -249,7 +249,7 @@ def parse(text: str, source: str | Path) -> AnyDataset:
 
 
 def _message(error: Mapping[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(str(part) for part in error["loc"] if part != "constrained-str")  # of several allowed types
     if error["type"] == "missing":
         return f"{key} is missing"
     if error["type"] == "extra_forbidden":

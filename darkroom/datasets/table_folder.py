@@ -26,7 +26,7 @@ from darkroom.datasets.profiles import Profile
 ROWS, VALUES, PROFILES = "rows.csv", "values.npy", "profiles.json"  # in the folder of raw files
 TARGETS = ("target", "label", "class", "y")  # names of the column to predict, if dataset.yaml names none
 ID, SPLIT = "id", "split"  # columns with these names, in any case, are not inputs
-MAX_CLASSES = 200
+MAX_CLASSES, MAX_OF_FEW = 200, 20  # of few rows: half as many classes as rows, but at least so many
 MAX_TEXT = 100  # characters that are kept of a value of an ignored column
 _AFFIRMATIVE = ("1", "true", "yes", "y", "t", "positive")
 
@@ -92,7 +92,7 @@ def build(dataset: TableFolder, folder: str | Path) -> str:
     inputs = roles.inputs(names)
     if not inputs:
         raise DarkroomError(f"{dataset.folder}: no columns besides {roles.target!r} are left: change dataset.yaml.")
-    found, targets, count = _profiles(files, inputs, roles.target)
+    found, targets, count, absent = _profiles(files, inputs, roles.target)
     _require_classes(dataset, targets, roles.target)
     wanted = {**dict.fromkeys(dataset.numeric, "number"), **dict.fromkeys(dataset.categorical, "category")}
     columns = tuple(_column(profile, wanted) for profile in found)
@@ -112,7 +112,8 @@ def build(dataset: TableFolder, folder: str | Path) -> str:
     summary = (
         f"{counted(count, 'row')} of {counted(len(classes), 'class')}, {counted(len(columns), 'column')} ({shown})"
     )
-    return f"{summary}; {counted(unlabelled, 'row')} without a value of {roles.target}" if unlabelled else summary
+    without = " ".join([f"; {counted(unlabelled, 'row')} without a value of {roles.target}", *absent])
+    return f"{summary}{without if unlabelled else ''}"
 
 
 _KINDS = {"number": "numbers", "date": "dates", "category": "categories"}
@@ -175,6 +176,8 @@ def _roles(dataset: TableFolder, names: Sequence[str]) -> _Roles:
         if name is not None and name not in names:
             hint = did_you_mean(name, names)
             raise DarkroomError(f"{dataset.folder}/dataset.yaml: {key} = {name!r} is not a column of the table; {hint}")
+    if both := sorted({*dataset.numeric} & {*dataset.categorical}):
+        raise DarkroomError(f"{dataset.folder}/dataset.yaml: {both[0]!r} is numeric and categorical: choose one.")
     plain = {name.casefold(): name for name in names}
     target = dataset.target or next((plain[name] for name in TARGETS if name in plain), None)
     if target is None:
@@ -186,18 +189,21 @@ def _roles(dataset: TableFolder, names: Sequence[str]) -> _Roles:
     return _Roles(target, own.get(ID), own.get(SPLIT), dataset.group, dataset.time, dataset.ignore)
 
 
-def _profiles(files: Mapping[Path, str], inputs: Sequence[str], target: str) -> tuple[list[Profile], Counter[str], int]:
-    """Profiles of the inputs, how often each target occurs, and the number of rows."""
-    found, targets, count = [Profile(name) for name in inputs], Counter[str](), 0
+def _profiles(
+    files: Mapping[Path, str], inputs: Sequence[str], target: str
+) -> tuple[list[Profile], Counter[str], int, list[str]]:
+    """Profiles of the inputs, how often each target occurs, the number of rows, and texts for no target: (NA)."""
+    found, targets, count, absent = [Profile(name) for name in inputs], Counter[str](), 0, set()
     for path in files:
         names = records.header(path)
         for block in records.blocks(path):
             cells = dict(zip(names, records.columns_of(block), strict=True))
             count += len(block)
             targets.update(map(values.category, cells[target]))
+            absent |= {cell.strip() for cell in set(cells[target]) if values.is_missing(cell)} - {""}
             for profile in found:
                 profile.see(cells[profile.name])
-    return found, targets, count
+    return found, targets, count, [f"({', '.join(sorted(absent)[:5])})"] if absent else []
 
 
 def _require_classes(dataset: TableFolder, targets: Counter[str], target: str) -> None:
@@ -205,7 +211,8 @@ def _require_classes(dataset: TableFolder, targets: Counter[str], target: str) -
     if not targets:
         raise DarkroomError(f"{dataset.folder}: the column {target!r} has no values: add some.")
     fractions = [name for name in targets if "." in name and not np.isnan(values.numbers([name])).all()]
-    if len(targets) > MAX_CLASSES or len(fractions) > len(targets) / 2 > 2:
+    most = min(MAX_CLASSES, max(MAX_OF_FEW, targets.total() / 2))
+    if len(targets) > most or len(fractions) > len(targets) / 2 > 2:
         raise DarkroomError(
             f"{dataset.folder}: the column {target!r} has {len(targets):,} different values such as "
             f"{next(iter(fractions or targets))!r}: a class is needed, so put numbers into a few groups."
@@ -321,7 +328,10 @@ def _positive(dataset: TableFolder, classes: Sequence[str], counts: Mapping[str,
                 f"{dataset.folder}/dataset.yaml: positive = {positive!r} is not a class; the classes are "
                 f"{', '.join(classes)}."
             )
-        return positive if len(classes) == 2 else None
+        if len(classes) != 2:
+            there = f"but there are {len(classes)} classes: put them together, or remove the key."
+            raise DarkroomError(f"{dataset.folder}/dataset.yaml: positive = {positive!r} needs two classes, {there}")
+        return positive
     if len(classes) != 2:
         return None
     named = [name for name in classes if name.casefold() in _AFFIRMATIVE]

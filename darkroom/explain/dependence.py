@@ -46,7 +46,7 @@ def importance(network: nn.Module, test: Split, schema: Schema) -> pd.DataFrame:
 def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Sequence[str], label: int) -> pd.DataFrame:
     """One row per column and value: column, value, probability: the mean over random rows if all had this value.
 
-    Values are quantiles of a column of numbers, or the most frequent categories.
+    Values are quantiles of a column of numbers, without the rarest at both ends, or the most frequent categories.
     """
     chosen = np.sort(numpy_generator(0, "partial dependence").permutation(len(inputs))[:PARTIAL_ROWS])
     rows, table = np.array(inputs[chosen]), []
@@ -58,7 +58,8 @@ def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Seq
             values = FIRST + np.sort(np.argsort(-counts, kind="stable")[:POINTS])
         else:
             held = own[~np.isnan(own)]
-            values = np.unique(np.quantile(held, np.linspace(0, 1, POINTS), method="nearest")) if len(held) else []
+            found = np.quantile(held, np.linspace(0.01, 0.99, POINTS), method="nearest") if len(held) else held
+            values = np.unique(found)
         for value in values:
             changed = rows.copy()
             changed[:, index] = value
@@ -86,6 +87,8 @@ def draw(curves: pd.DataFrame, title: str) -> Figure:
             panel.plot(values, own["probability"], marker=".", color="#3b6ea5")
             if values is days:
                 panel.tick_params("x", rotation=60, labelsize=7)
+            else:
+                panel.locator_params("x", nbins=5)  # so that long numbers do not overlap
         else:
             places = np.arange(len(own))
             panel.plot(places, own["probability"], "o", color="#3b6ea5")

@@ -11,12 +11,17 @@ from darkroom.columns import schema
 from darkroom.columns.schema import MISSING, UNKNOWN, Column
 from darkroom.core.arrays import SPLITS, Manifest, Split
 from darkroom.core.outputs import write_csv
+from darkroom.core.spelling import counted
 from darkroom.datasets import profiles, table_folder
 from darkroom.datasets.table_folder import Found
 
 ARRAYS, RAW = "data/arrays", "data/raw"
 LEAKING = 0.99  # ROC AUC of a column alone from which it may hold what is to be predicted
-LEAKS = "may leak the target"
+LEAKS, NOTATION = "may leak the target", "may be numbers or dates in another notation"
+WARNINGS = {  # notes that are shown on the terminal too, and what to do
+    LEAKS: "`ignore` in dataset.yaml what is not known yet when a prediction is made",
+    NOTATION: "write numbers as 1234.5 and dates as 2024-01-31",
+}
 ID_LIKE = 0.9  # different texts, as a fraction of those that are there
 NUMBERED, MIN_NUMBERED = 0.99, 100  # different whole numbers, as a fraction (float32 merges some) of at least so many
 _BINS = 50
@@ -61,11 +66,10 @@ def write(folder: Path, splits: Mapping[str, Split], manifest: Manifest, seed: i
             }
         )
     write_csv(folder / "columns.csv", pd.DataFrame(rows))
-    if leaking := [repr(name) for name, said in notes.items() if LEAKS in said]:
-        print(
-            f"Warning: {', '.join(leaking[:5])} may leak the target (metrics/data/columns.csv): `ignore` in "
-            "dataset.yaml what is not known yet when a prediction is made."
-        )
+    for said, remedy in WARNINGS.items():
+        if names := [repr(name) for name, own in notes.items() if any(note.startswith(said) for note in own)]:
+            shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+            print(f"Warning: {counted(len(names), 'column')} {said} ({shown}): {remedy}; see metrics/data/columns.csv.")
 
 
 def alone(column: Column, splits: Mapping[str, Split], index: int) -> float:
@@ -112,12 +116,12 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
         is_id = (found.numbers_rows and rows > 2) or (numbered and column.kind == "number")
     if is_id:
         said.append("looks like an id")
-    elif distinct + (len(held) < len(train)) < 2:
-        said.append("constant")
     elif rare:
         said.append(f"{rare} rare categories are unknown")
+    elif distinct + (len(held) < len(train)) < 2:
+        said.append("constant")
     if rare and found.resembles:
-        said.append(f"looks like numbers or dates, such as {found.resembles!r}: write 1234.5 or 2024-01-31 instead")
+        said.append(f"{NOTATION}, such as {found.resembles!r}")
     if auc >= LEAKING:
         said.append(LEAKS)
     if column.absent:

@@ -68,6 +68,18 @@ def test_the_positive_class_is_the_affirmative_or_the_rarer_one(classes: tuple[s
     assert table_folder.read("data/raw")[0].positive == positive
 
 
+def test_numbers_and_true_name_a_positive_class_as_texts_do():
+    for positive, expected, classes in ((1.0, "1", "01"), (0, "0", "01"), (True, "true", ("true", "false"))):
+        write([{"a": "1", "y": classes[number > 0]} for number in range(3)], positive=positive)
+        build()
+        assert table_folder.read("data/raw")[0].positive == expected
+
+
+def test_texts_that_count_as_no_label_are_named():
+    write([{"a": "1", "y": name} for name in ("none", "mild", "severe", "", "NA")])
+    assert build().endswith("; 3 rows without a value of y (NA, none)")
+
+
 def test_more_than_two_classes_have_no_positive_one():
     write([{"a": "1", "y": str(number)} for number in range(3)])
     build()
@@ -91,7 +103,10 @@ def test_a_first_column_without_a_name_numbers_the_rows():
         ([{**row, "y": ""} for row in ROWS], {}, "has no values"),
         ([{**row, "id": "a"} for row in ROWS], {}, "'a' twice"),
         ([{"y": "1"}, {"y": "0"}], {}, "no columns besides"),
+        ([{"a": "1", "y": str(number)} for number in range(50)], {}, "a class is needed"),
         (ROWS, {"positive": "maybe"}, "positive = 'maybe'"),
+        ([{**row, "y": row["id"]} for row in ROWS], {"positive": "a"}, "3 classes"),
+        (ROWS, {"numeric": ["age"], "categorical": ["age"]}, "'age' is numeric and categorical"),
         (ROWS, {"time": "job"}, "the time"),
         ([{**row, "split": "later"} for row in ROWS], {}, "split 'later'"),
         (ROWS, {"colour": "red"}, "colour"),

@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import ks_2samp
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
 from darkroom.evaluate import risk
 from darkroom.evaluate.config import CostConfig
@@ -25,6 +27,19 @@ def test_the_measures_are_those_of_scikit_learn_and_scipy():
     assert found["brier"] == pytest.approx(brier_score_loss(is_positive, probability))
     expected = ks_2samp(probability[is_positive], probability[~is_positive]).statistic
     assert found["ks"] == pytest.approx(expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
+def test_the_measures_of_few_examples_with_ties(pairs: list[tuple[int, bool]]):
+    pairs = [*pairs, (1, True), (2, False)]
+    probability, is_positive = np.array([one / 4 for one, _ in pairs]), np.array([of for _, of in pairs])
+    found = risk.summary(probability, is_positive, COST)
+    assert found["roc_auc"] == pytest.approx(roc_auc_score(is_positive, probability))
+    assert found["pr_auc"] == pytest.approx(average_precision_score(is_positive, probability))
+    wrong, right, _ = roc_curve(is_positive, probability, drop_intermediate=False)
+    assert found["ks"] == pytest.approx(np.abs(right - wrong).max())
+    assert all(found[f"{name}_low"] <= found[f"{name}_high"] for name in ("roc_auc", "pr_auc", "ks", "brier", "cost"))
 
 
 def test_intervals_hold_the_measures():
