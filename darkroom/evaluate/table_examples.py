@@ -70,7 +70,7 @@ def show(
         chosen = np.array([place[one] for one in table["id"].tolist()], np.int64)
         described, rows = read_schema(), test.inputs[chosen]
         values = {column: schema.texts(described, rows, column) for column in described.names}
-        shown = pd.DataFrame({key: of for key, of in values.items() if key not in table})
+        shown = pd.DataFrame({f"{key} (input)" if key in table else key: of for key, of in values.items()})
         write_csv(folder / name, pd.concat([table.reset_index(drop=True), shown], axis=1))
 
 
