@@ -54,22 +54,16 @@ class Source:
 
     def rows(self, split: Split) -> Rows:
         """The features of a split; those of a network are computed once and kept in .darkroom/features."""
+        read = _reader(split.inputs)
         if self.name == IMAGES:
-            return lambda indices: cells(split.inputs[indices])
+            return lambda indices: cells(read(indices))
         if self.name == TEXTS:
-            return lambda indices: bags(split.inputs[indices], self.fitted)
+            return lambda indices: bags(read(indices), self.fitted)
         if self.name == ROWS:
-            return lambda indices: standardised(split.inputs[indices], self.manifest.shape, self.fitted)
+            return lambda indices: standardised(read(indices), self.manifest.shape, self.fitted)
         if self.manifest.kind == "table":
-            return lambda indices: inference.predict(_States(self.network), split.inputs[indices], (), ())
-        found = features.compute(self.network, self.built, split, self.manifest).inputs
-
-        def read(indices: np.ndarray) -> np.ndarray:
-            block = np.empty((len(indices), *found.shape[1:]), found.dtype)
-            arrays.read_into(block, found, indices)
-            return block
-
-        return read
+            return lambda indices: inference.predict(_States(self.network), read(indices), (), ())
+        return _reader(features.compute(self.network, self.built, split, self.manifest).inputs)
 
     def probabilities(self, split: Split) -> Rows:
         """What gives the probabilities (n, K) float64 of examples of a split, of a trained network."""
@@ -251,6 +245,17 @@ def summarised(predicted: Rows, indices: np.ndarray, random: np.random.Generator
         for whole, part in zip(vars(summary).values(), values, strict=True):
             whole[start : start + len(found)] = part
     return summary
+
+
+def _reader(inputs: np.ndarray) -> Rows:
+    """Rows of an array (N, ...), read from its file: mapped pages would count as memory of this process."""
+
+    def read(indices: np.ndarray) -> np.ndarray:
+        block = np.empty((len(indices), *inputs.shape[1:]), inputs.dtype)
+        arrays.read_into(block, inputs, indices)
+        return block
+
+    return read
 
 
 def _blocks(rows: Rows, indices: np.ndarray, what: str) -> Iterator[tuple[int, np.ndarray]]:
