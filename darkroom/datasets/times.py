@@ -19,7 +19,7 @@ _FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(.+))?")
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(.+))?")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(.+))?")
-_LAST_DAY = "99991231"
+_FIRST_DAY, _LAST_DAY = 19_000_101, 99_991_231  # numbers that may be dates
 
 
 class Times:
@@ -32,16 +32,16 @@ class Times:
     def __init__(self) -> None:
         self._day_first: list[np.ndarray] = []
         self._month_first: list[np.ndarray] = []
-        self._are_numbers = True
+        self._plain: list[bool] = []  # the blocks of only numbers
 
     def see(self, cells: Sequence[str]) -> None:
         """Read the next values of the column."""
         numbers = values.plain(cells)
+        self._plain.append(numbers is not None)
         if numbers is not None:
             self._day_first.append(numbers)
             self._month_first.append(numbers)
             return
-        self._are_numbers = False
         known = {cell: _parsed(cell) for cell in set(cells)}
         both = np.array([known[cell] for cell in cells], np.float64)
         self._day_first.append(both[:, 0])
@@ -52,17 +52,18 @@ class Times:
 
         Raises ValueError if all dates with slashes can be read in two ways.
         """
-        day_first, month_first = (np.concatenate(parts) for parts in (self._day_first, self._month_first))
-        if self._are_numbers and _are_days(day_first):
-            return _of_days(day_first)
+        if all(self._plain):
+            numbers = np.concatenate(self._day_first)
+            return _of_days(numbers) if _are_days(numbers) else scaled(numbers)
+        day_first, month_first = (
+            np.concatenate([_each(part) if plain else part for part, plain in zip(parts, self._plain, strict=True)])
+            for parts in (self._day_first, self._month_first)
+        )
         bad = np.isnan(day_first), np.isnan(month_first)
         differ = ~bad[0] & ~bad[1] & (day_first != month_first)
         if differ.any() and bad[0].sum() == bad[1].sum():
             raise ValueError("may be day/month or month/day: write dates as 2024-01-31")
-        chosen = month_first if bad[1].sum() < bad[0].sum() else day_first
-        if not self._are_numbers:
-            return chosen  # numbers among them were scaled one by one
-        return scaled(chosen)
+        return month_first if bad[1].sum() < bad[0].sum() else day_first
 
 
 def scaled(numbers: np.ndarray) -> np.ndarray:
@@ -78,7 +79,7 @@ def scaled(numbers: np.ndarray) -> np.ndarray:
 
 def _are_days(numbers: np.ndarray) -> bool:
     """Whether all numbers are dates such as 20240131."""
-    if not len(numbers) or numbers.min() < 19_000_101 or numbers.max() > int(_LAST_DAY):
+    if not len(numbers) or numbers.min() < _FIRST_DAY or numbers.max() > _LAST_DAY:
         return False
     distinct = np.unique(numbers)
     if (distinct % 1).any():
@@ -95,12 +96,21 @@ def _of_days(numbers: np.ndarray) -> np.ndarray:
     return np.array(stamps)[index]
 
 
+def _each(numbers: np.ndarray) -> np.ndarray:
+    """Seconds (N,) of numbers (N,) that stand beside dates: each is one such as 20240131, or is scaled."""
+    distinct, index = np.unique(numbers, return_inverse=True)
+    found = scaled(distinct)
+    for place in np.flatnonzero((distinct >= _FIRST_DAY) & (distinct <= _LAST_DAY)):
+        if _are_days(distinct[[place]]):
+            found[place] = _of_days(distinct[[place]])[0]
+    return found[index]
+
+
 def _parsed(cell: str) -> tuple[float, float]:
     """Seconds since 1970 of a value, if a date with slashes has the day first, and if it has the month first."""
     text = cell.strip()
     try:
-        found = np.array([values.number(text)])
-        return (float((_of_days if _are_days(found) else scaled)(found)[0]),) * 2
+        return (float(_each(np.array([values.number(text)]))[0]),) * 2
     except ValueError:
         pass
     if slashed := _SLASHED.fullmatch(text):

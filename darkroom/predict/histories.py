@@ -57,8 +57,20 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
 
 
 def _tables(folder: Path) -> list[Path]:
-    """The tables of events in a folder, which may be that of a dataset, with a table of items."""
-    return [path for path in events.tables(folder) if events.named(events.header(path), "user")]
+    """The tables of events in a folder, which may be that of a dataset: tables of items are skipped, and named."""
+    found = []
+    for path in events.tables(folder):
+        if _lists_items(path):
+            print(f"{path} has no column of users: skipped as a table of items.", file=sys.stderr)
+        else:
+            found.append(path)
+    return found
+
+
+def _lists_items(path: Path) -> bool:
+    names = events.header(path)
+    user, item, time = (events.named(names, role) for role in ("user", "item", "time"))
+    return user is None and (path.stem.casefold() == "items" or (item is not None and time is None))
 
 
 def _histories(found: Events, recommender: Recommender) -> list[tuple[np.ndarray, int]]:

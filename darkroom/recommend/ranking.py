@@ -45,8 +45,8 @@ def rank(scores: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array) -> 
 
     `labels` (N,) int64 are the next items. Items of `left_out` (N, items) come after all others and are in no list. If
     the next item were ranked among the others all the same, it would be the only one of its kind there: a recommender
-    could find it by that. Equal scores are in the order of the items, the next item last. Raises DarkroomError if a
-    score is not finite.
+    could find it by that. Its rank is after all items and after TOP, so that it is no hit where there are few items.
+    Equal scores are in the order of the items, the next item last. Raises DarkroomError if a score is not finite.
     """
     if not np.isfinite(scores).all():
         raise DarkroomError(
@@ -55,7 +55,8 @@ def rank(scores: np.ndarray, labels: np.ndarray, left_out: sparse.csr_array) -> 
     rows, everyone = np.arange(len(labels)), scores.shape[1]
     known = np.array(scores, np.float32)
     known[left_out.nonzero()] = -np.inf
-    ranks = (known >= known[rows, labels][:, None]).sum(1)
+    of_labels = known[rows, labels]
+    ranks = np.where(of_labels > -np.inf, (known >= of_labels[:, None]).sum(1), max(everyone, TOP) + 1)
     limits = np.partition(known, everyone - min(TOP, everyone), axis=1)[:, everyone - min(TOP, everyone)]
     best = np.full((len(labels), TOP), -1)
     for row, (limit, label) in enumerate(zip(limits, labels.tolist(), strict=True)):

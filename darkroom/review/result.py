@@ -133,7 +133,8 @@ def _csv(
 ) -> pd.DataFrame | None:
     """All columns of a CSV file, those of `numeric` as numbers; None if the file is missing.
 
-    Raises DarkroomError if a column of `needed` is missing, a row has another length, or a number is not finite.
+    Raises DarkroomError if a column of `needed` is missing or has an empty cell, a row has another length, or a number
+    is not finite.
     """
     contents = revision.read(path)
     if contents is None:
@@ -157,7 +158,8 @@ def _csv(
         table = table.astype(dict.fromkeys(numeric, float))
     except (ValueError, TypeError, csv.Error) as error:
         raise broken(f"cannot be read ({error})") from None
-    if (table[list(needed)] == "").any(axis=None) or not np.isfinite(table[numeric]).all(axis=None):
+    filled = [name for name in needed if name != "predicted" or RANK not in head]  # who has had all items gets none
+    if (table[filled] == "").any(axis=None) or not np.isfinite(table[numeric]).all(axis=None):
         raise broken("has empty cells")
     return table
 

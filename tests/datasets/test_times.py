@@ -53,6 +53,25 @@ def test_numbers_that_are_all_dates_are_dates():
     assert seconds("20240131", "2024-01-31", "1706659200") == [NOON - 12 * 3600] * 3
 
 
+MIXED = ["20240131", "20241399", f"{NOON:.0f}", f"{1000 * NOON:.0f}", "9e15", "-9e10", "1", "2024-01-31", "31/05/2024"]
+
+
+@given(st.lists(st.lists(st.sampled_from(MIXED), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_blocks_change_no_time(blocks: list[list[str]]):
+    times = Times()
+    for cells in blocks:
+        times.see(cells)
+    np.testing.assert_array_equal(times.seconds(), seconds(*(cell for cells in blocks for cell in cells)))
+
+
+def test_blocks_of_numbers_beside_dates_are_scaled():
+    times = Times()
+    for cells in (["2024-01-31"], ["20240131", f"{1000 * NOON:.0f}"], ["-9e10"]):
+        times.see(cells)
+    found = times.seconds()
+    assert found[:3].tolist() == [NOON - 12 * 3600, NOON - 12 * 3600, NOON] and np.isnan(found[3])
+
+
 @pytest.mark.parametrize(("other", "month"), [("31/05/2024", 4), ("04/30/2024", 3)])
 def test_another_row_says_whether_the_day_comes_first(other: str, month: int):
     times = Times()

@@ -132,7 +132,7 @@ def test_a_user_who_has_had_all_items_gets_none(project: Path, monkeypatch: pyte
     left_out[0] = True
     answers = item_answers.answer(trained.network, test, sparse.csr_array(left_out), 1.0)
     first = item_tables.predictions(answers, test, trained.manifest.classes, {}).iloc[0]
-    assert (first["recommended"], first["confidence"], first["rank"]) == ("", 0, 9)
+    assert (first["recommended"], first["confidence"], first["rank"]) == ("", 0, TOP + 1)
     all_items = sparse.csr_array(np.ones_like(left_out))
     monkeypatch.setattr(recommendation.histories, "left_out", lambda *_: all_items)
     with pytest.raises(DarkroomError, match=r"set evaluate\.seen_items to keep"):

@@ -67,13 +67,28 @@ def test_the_latest_events_count_in_the_order_of_their_times():
     assert items("eve")[:3] == ["a b", "0", "7"]  # as after four times 12
 
 
-def test_the_table_of_items_in_a_folder_is_skipped():
+def test_the_table_of_items_in_a_folder_is_skipped(capsys: pytest.CaptureFixture):
     os.mkdir("films")
     os.rename("events.csv", "films/events.csv")
     Path("films/items.csv").write_text("item,title\n7,Seven\n", encoding="utf-8")
+    Path("films/names.csv").write_text("movieId,name\n7,Seven\n", encoding="utf-8")
+    Path("films/ITEMS.tsv").write_text("id\ttitle\n7\tSeven\n", encoding="utf-8")
     assert run("films", "--count", "1") == 0 and items("cleo") == ["7"]
+    error = capsys.readouterr().err
+    assert all(f"films/{name}" in error for name in ("items.csv", "names.csv", "ITEMS.tsv"))
+    assert "films/events.csv" not in error
     os.remove("films/events.csv")
     assert "no tables with a column of users" in run("films")
+
+
+@pytest.mark.parametrize("header", ["who,item,timestamp", "who,thing,when"])
+def test_no_other_table_in_a_folder_is_skipped(header: str):
+    os.mkdir("months")
+    os.rename("events.csv", "months/jan.csv")
+    Path("months/feb.csv").write_text(f"{header}\nann,7,1\n", encoding="utf-8")
+    message = run("months")
+    assert "months/feb.csv has no column of the user" in message
+    assert not Path("predictions.csv").exists()
 
 
 def test_events_of_a_user_may_be_in_several_files_and_blocks(monkeypatch: pytest.MonkeyPatch):

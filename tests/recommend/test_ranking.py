@@ -34,9 +34,12 @@ def test_seen_items_are_not_recommended_even_if_one_comes_next():
     found = ranking.rank(scores, np.array([2]), seen(1, 3))
     assert found.ranks.tolist() == [1] and found.best[0, :4].tolist() == [2, 4, 0, -1]
     again = ranking.rank(scores, np.array([3]), seen(1, 3))  # what scores seen items highest finds nothing by that
-    assert again.ranks.tolist() == [5] and again.best[0, :4].tolist() == [2, 4, 0, -1]
+    assert again.ranks.tolist() == [21] and again.best[0, :4].tolist() == [2, 4, 0, -1]
     nothing = ranking.rank(scores, np.array([3]), seen(0, 1, 2, 3, 4))
-    assert nothing.ranks.tolist() == [5] and nothing.best.max() == -1
+    assert nothing.ranks.tolist() == [21] and nothing.best.max() == -1
+    assert not any(again.hits(k) or ranking.gains(again.ranks, k) for k in ranking.KS)
+    many = ranking.rank(np.arange(30.0)[None], np.array([29]), seen(29, count=30))
+    assert many.ranks.tolist() == [31]
 
 
 def test_ties_are_ranked_pessimistically():
@@ -59,13 +62,15 @@ def test_rules_of_every_ranking(random: np.random.Generator):
     scores = random.integers(0, 8, (count, items)).astype(np.float32)  # with many ties
     labels, left_out = random.integers(0, items, count), sparse.csr_array(random.random((count, items)) < 0.3)
     found = ranking.rank(scores, labels, left_out)
-    assert (found.ranks >= 1).all() and (found.ranks <= items).all()
+    is_left_out = left_out[np.arange(count), labels]
+    assert (found.ranks >= 1).all() and (found.ranks[~is_left_out] <= items).all()
+    assert (found.ranks[is_left_out] == max(items, ranking.TOP) + 1).all()
     for row, (label, rank) in enumerate(zip(labels, found.ranks, strict=True)):
         best = found.best[row][found.best[row] >= 0].tolist()
         allowed = set(range(items)) - set(left_out[[row]].nonzero()[1].tolist())
         assert len(best) == len(set(best)) == min(len(allowed), ranking.TOP) and set(best) <= allowed
         assert (label in best) == (label in allowed and rank <= ranking.TOP)
-        assert best[rank - 1] == label if label in best else label in allowed or rank == items
+        assert label not in best or best[rank - 1] == label
         listed = scores[row, best]
         assert (np.diff(listed) <= 0).all()
     # An item that the user has had as well takes nothing away from the next one

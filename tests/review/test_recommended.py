@@ -95,6 +95,15 @@ def test_ranks_that_contradict_the_metrics_are_refused(project: Path):
         review("old")
 
 
+def test_a_user_who_has_had_all_items_has_no_first_one(project: Path):
+    reviewed.change_predictions(project, lambda table: table.assign(predicted=[*table["predicted"][:-1], ""]))
+    reviewed.edit(project / result.PREDICTIONS, "predicted", "recommended")
+    assert result.read(WORKSPACE).predictions["predicted"].iloc[-1] == ""
+    reviewed.edit(project / result.PREDICTIONS, "test/000,coat,", "test/000,,")
+    with pytest.raises(DarkroomError, match="has empty cells"):
+        result.read(WORKSPACE)
+
+
 def test_histories_with_another_next_item_are_not_common(project: Path):
     reviewed.change_predictions(project, lambda table: table.assign(label=["new item", *table["label"][1:]]))
     found = review("old")
