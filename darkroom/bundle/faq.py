@@ -52,9 +52,9 @@ def read(contents: Mapping[str, bytes]) -> Faq | None:
         return None
     try:
         entries = json.loads(contents[ENTRIES])
-        embeddings = np.load(io.BytesIO(contents[EMBEDDINGS]), allow_pickle=False)
+        embeddings = np.lib.format.read_array(io.BytesIO(contents[EMBEDDINGS]), allow_pickle=False)
         if embeddings.ndim != 2 or len(embeddings) != len(entries) or not entries:
             raise ValueError(f"{len(entries)} questions, embeddings of shape {embeddings.shape}")
-    except (ValueError, KeyError, TypeError, EOFError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DarkroomError(f"{ENTRIES} and {EMBEDDINGS} do not belong together ({error}): {REMEDY}.") from None
     return Faq(entries, embeddings)

@@ -48,11 +48,11 @@ class TableClassifier:
     def typical(self) -> np.ndarray:
         """Typical rows (n, C) float32; raises DarkroomError if the file is not valid."""
         try:
-            rows = np.load(io.BytesIO(self.bundle.others[shapley.FILE]), allow_pickle=False)
-            if rows.ndim != 2 or rows.shape[1] != len(self.schema.columns):
-                raise ValueError(f"shape {rows.shape}")
+            rows = np.lib.format.read_array(io.BytesIO(self.bundle.others[shapley.FILE]), allow_pickle=False)
+            if rows.dtype != np.float32 or rows.shape[1:] != (len(self.schema.columns),) or not len(rows):
+                raise ValueError(f"dtype {rows.dtype} and shape {rows.shape}")
             return rows
-        except (ValueError, EOFError) as error:
+        except ValueError as error:
             raise DarkroomError(f"{shapley.FILE} does not hold rows of the table ({error}): {REMEDY}.") from None
 
     def prepare(self) -> None:

@@ -26,7 +26,7 @@ from darkroom.datasets.profiles import Profile
 ROWS, VALUES, PROFILES = "rows.csv", "values.npy", "profiles.json"  # in the folder of raw files
 TARGETS = ("target", "label", "class", "y")  # names of the column to predict, if dataset.yaml names none
 ID, SPLIT = "id", "split"  # columns with these names, in any case, are not inputs
-MAX_CLASSES, MAX_OF_FEW = 200, 20  # of few rows: half as many classes as rows, but at least so many
+MAX_CLASSES, MAX_OF_FEW = 200, 20  # numbers as classes: half as many as labelled rows, but at least so many
 MAX_TEXT = 100  # characters that are kept of a value of an ignored column
 _AFFIRMATIVE = ("1", "true", "yes", "y", "t", "positive")
 
@@ -49,7 +49,7 @@ class Found:
     name: str
     kind: str
     reason: str  # why it has this kind
-    missing: int
+    held: int  # values that are not missing
     infinite: int
     distinct: int  # at most profiles.MAX_CATEGORIES + 1
     resembles: str  # a text that may be a number or date in another notation, or ""
@@ -210,9 +210,10 @@ def _require_classes(dataset: TableFolder, targets: Counter[str], target: str) -
     del targets[""]
     if not targets:
         raise DarkroomError(f"{dataset.folder}: the column {target!r} has no values: add some.")
-    fractions = [name for name in targets if "." in name and not np.isnan(values.numbers([name])).all()]
-    most = min(MAX_CLASSES, max(MAX_OF_FEW, targets.total() / 2))
-    if len(targets) > most or len(fractions) > len(targets) / 2 > 2:
+    numbers = [name for name, one in zip(targets, values.numbers([*targets]), strict=True) if not np.isnan(one)]
+    fractions = [name for name in numbers if "." in name]
+    most = max(MAX_OF_FEW, targets.total() / 2) if len(numbers) > len(targets) / 2 else MAX_CLASSES
+    if len(targets) > min(MAX_CLASSES, most) or len(fractions) > len(targets) / 2 > 2:
         raise DarkroomError(
             f"{dataset.folder}: the column {target!r} has {len(targets):,} different values such as "
             f"{next(iter(fractions or targets))!r}: a class is needed, so put numbers into a few groups."
@@ -232,7 +233,7 @@ def _described(found: Sequence[Profile], wanted: Mapping[str, Any]) -> Iterator[
         yield Found(
             profile.name,
             *profiles.typed(profile, wanted),
-            missing=profile.missing,
+            held=profile.held,
             infinite=profile.infinite,
             distinct=len(profile.categories),
             resembles="" if profile.name in wanted else profile.resembles,

@@ -46,7 +46,8 @@ def importance(network: nn.Module, test: Split, schema: Schema) -> pd.DataFrame:
 def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Sequence[str], label: int) -> pd.DataFrame:
     """One row per column and value: column, value, probability: the mean over random rows if all had this value.
 
-    Values are quantiles of a column of numbers, without the rarest at both ends, or the most frequent categories.
+    Values are all numbers of a column if they are at most POINTS, else quantiles without the 1 % at both ends, or the
+    most frequent categories.
     """
     chosen = np.sort(numpy_generator(0, "partial dependence").permutation(len(inputs))[:PARTIAL_ROWS])
     rows, table = np.array(inputs[chosen]), []
@@ -58,8 +59,9 @@ def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Seq
             values = FIRST + np.sort(np.argsort(-counts, kind="stable")[:POINTS])
         else:
             held = own[~np.isnan(own)]
-            found = np.quantile(held, np.linspace(0.01, 0.99, POINTS), method="nearest") if len(held) else held
-            values = np.unique(found)
+            values = np.unique(held)
+            if len(values) > POINTS:
+                values = np.unique(np.quantile(held, np.linspace(0.01, 0.99, POINTS), method="nearest"))
         for value in values:
             changed = rows.copy()
             changed[:, index] = value

@@ -22,8 +22,8 @@ WARNINGS = {  # notes that are shown on the terminal too, and what to do
     LEAKS: "`ignore` in dataset.yaml what is not known yet when a prediction is made",
     NOTATION: "write numbers as 1234.5 and dates as 2024-01-31",
 }
-ID_LIKE = 0.9  # different texts, as a fraction of those that are there
-NUMBERED, MIN_NUMBERED = 0.99, 100  # different whole numbers, as a fraction (float32 merges some) of at least so many
+ID_LIKE, NUMBERED = 0.9, 0.99  # different texts, or whole numbers (float32 merges some), as a fraction of those there
+MIN_HELD = 100  # texts or numbers; fewer may differ by chance
 _BINS = 50
 
 
@@ -104,16 +104,17 @@ def _auc(scores: np.ndarray, is_positive: np.ndarray) -> float:
     return float((positive * (np.cumsum(other) - other / 2)).sum() / (positive.sum() * other.sum()))
 
 
-def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int) -> list[str]:
-    """What is odd about a column, given its training values (n,) and the number of all rows; empty if nothing is."""
+def notes(found: Found, column: Column, train: np.ndarray, auc: float) -> list[str]:
+    """What is odd about a column, given its training values (n,) and ROC AUC alone; empty if nothing is."""
     held = train[~_missing(column, train)]
     distinct, rare, said = len(np.unique(held)), 0, []
     if column.kind == "category":
         rare = found.distinct - len(column.categories)
-        is_id = found.distinct > ID_LIKE * (rows - found.missing) or rare > profiles.MAX_CATEGORIES
+        many = found.distinct > ID_LIKE * found.held or rare > profiles.MAX_CATEGORIES
+        is_id = found.held >= MIN_HELD and many
     else:
-        numbered = len(held) >= MIN_NUMBERED and distinct > NUMBERED * len(held) and (held % 1 == 0).all()
-        is_id = (found.numbers_rows and rows > 2) or (numbered and column.kind == "number")
+        numbered = len(held) >= MIN_HELD and distinct > NUMBERED * len(held) and (held % 1 == 0).all()
+        is_id = (found.numbers_rows and found.held > 2) or (numbered and column.kind == "number")
     if is_id:
         said.append("looks like an id")
     elif rare:
@@ -134,12 +135,11 @@ def notes(found: Found, column: Column, train: np.ndarray, auc: float, rows: int
 def _all_notes(splits: Mapping[str, Split]) -> dict[str, list[str]]:
     """The notes on each column, and whether an earlier one that is not constant has the same values."""
     found = {one.name: one for one in table_folder.read_profiles(RAW)}
-    rows = sum(len(split) for split in splits.values())
     said, first = {}, {}
     for index, column in enumerate(_columns()):
         own = {name: split.inputs[:, index] for name, split in splits.items()}
         auc = alone(column, splits, index)
-        said[column.name] = notes(found[column.name], column, own["train"], auc, rows)
+        said[column.name] = notes(found[column.name], column, own["train"], auc)
         digest = hashlib.blake2b(b"".join(values.tobytes() for values in own.values())).digest()
         same = first.setdefault((column.kind, digest), column.name)
         if same != column.name and len(np.unique(own["train"])) > 1:

@@ -23,9 +23,14 @@ def of_classes(split: Split) -> Score:
 
 
 def of_risks(split: Split) -> Score:
-    """The scores of corrupted examples of two classes: the accuracy, and the area under the ROC curve."""
+    """The scores of corrupted examples of two classes: the accuracy, and the area under the ROC curve.
+
+    If all examples are of one class, which a subset of few positives may be, the accuracy alone.
+    """
     is_positive = np.asarray(split.labels) == 1
     count, others = is_positive.sum(), (~is_positive).sum()
+    if count == 0 or others == 0:
+        return of_classes(split)
 
     def score(predict: Predict, inputs: np.ndarray) -> dict[str, float]:
         logits = predict(inputs)

@@ -40,7 +40,7 @@ def test_the_index_holds_columns_values_and_rows():
     assert (columns.target, columns.positive, columns.names) == ("y", "yes", ["age", "job", "since"])
     np.testing.assert_array_equal(values, np.array([[20, 3, 19723], [np.nan, 0, np.nan], [40, 2, 19725]], np.float32))
     assert [(row.id, row.label, row.split) for row in rows] == [("a", "no", ""), ("b", "yes", ""), ("c", "no", "")]
-    assert [found.missing for found in table_folder.read_profiles("data/raw")] == [1, 1, 1]
+    assert [found.held for found in table_folder.read_profiles("data/raw")] == [2, 2, 2]
 
 
 def test_the_users_description_counts():
@@ -84,6 +84,11 @@ def test_more_than_two_classes_have_no_positive_one():
     write([{"a": "1", "y": str(number)} for number in range(3)])
     build()
     assert table_folder.read("data/raw")[0].positive is None
+
+
+def test_many_named_classes_may_have_few_labels_each():
+    write([{"a": "1", "y": f"c{number % 60}" if number < 100 else ""} for number in range(300)])
+    assert build().startswith("300 rows of 60 classes")
 
 
 def test_a_first_column_without_a_name_numbers_the_rows():

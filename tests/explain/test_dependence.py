@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 from torch import nn
 
@@ -44,6 +45,20 @@ def test_partial_dependence_is_the_mean_probability_at_each_value():
     assert list(job.index) == ["a", "b"] and job["b"] > job["a"] + 0.2
     x = curves[curves["column"] == "x"]
     assert x["probability"].is_monotonic_increasing and len(x) == dependence.POINTS
+
+
+@pytest.mark.parametrize("levels", [2, dependence.POINTS])
+def test_a_rare_level_of_few_numbers_has_its_point(levels: int):
+    rows = split(1000).inputs.copy()
+    rows[:, 0] = 0
+    rows[:levels, 0] = np.arange(levels)
+    curves = dependence.partial(Risk(), rows, SCHEMA, ["x"], 1)
+    assert curves["value"].astype(float).tolist() == list(range(levels))
+
+
+def test_the_rarest_of_many_numbers_have_no_point():
+    curves = dependence.partial(Risk(), split().inputs, SCHEMA, ["x"], 1)
+    assert curves["value"].astype(float).abs().max() < 3 < np.abs(split().inputs[:, 0]).max()
 
 
 def test_the_curves_are_drawn_for_numbers_and_categories():

@@ -74,7 +74,9 @@ def test_the_nearest_question():
     assert bundled.read({}) is None
 
 
-@pytest.mark.parametrize("changed", [{"faq.json": b"[]"}, {"faq.json": b"{"}, {"faq.npy": b""}])
+@pytest.mark.parametrize(
+    "changed", [{"faq.json": b"[]"}, {"faq.json": b"{"}, {"faq.npy": b""}, {"faq.npy": b"PK\x03\x04"}]
+)
 def test_files_that_do_not_belong_together(changed: dict[str, bytes]):
     files = bundled.files([{"question": "Card?", "answer": "Post."}], np.eye(1, dtype=np.float32))
     with pytest.raises(DarkroomError):

@@ -176,33 +176,35 @@ def test_a_column_that_leaks_the_target_is_found_and_noise_is_not():
     ],
 )
 def test_what_is_odd_about_a_column(changes: dict, values: list[float], said: list[str]):
-    found = Found("a", "number", "", 0, 0, 2, "", False)
+    found = Found("a", "number", "", 100, 0, 2, "", False)
     found = Found(**(vars(found) | changes))
-    assert table_report.notes(found, Column("a", "number"), np.array(values), 0.5, 100) == said
-    assert table_report.LEAKS in table_report.notes(found, Column("a", "number"), np.array(values), 0.995, 100)
+    assert table_report.notes(found, Column("a", "number"), np.array(values), 0.5) == said
+    assert table_report.LEAKS in table_report.notes(found, Column("a", "number"), np.array(values), 0.995)
 
 
 ID = ["looks like an id"]
 
 
 @pytest.mark.parametrize(
-    ("distinct", "missing", "categories", "resembles", "said"),
+    ("distinct", "held", "categories", "resembles", "said"),
     [
-        (100, 0, (), "", ID),
-        (79, 20, (), "", ID),  # of 80 texts
-        (profiles.MAX_CATEGORIES + 1, 0, (), "", ID),  # more are not counted
-        (60, 0, ("a", "b"), "", ["58 rare categories are unknown"]),
-        (2, 0, ("36 months", "60 months"), "36 months", []),
-        (60, 0, (), "", ["60 rare categories are unknown"]),
-        (60, 0, (), "1,5", ["60 rare categories are unknown", f"{table_report.NOTATION}, such as '1,5'"]),
+        (100, 100, (), "", ID),
+        (118, 120, (), "", ID),
+        (79, 80, (), "", ["79 rare categories are unknown"]),  # too few texts to tell
+        (3, 3, (), "", ["3 rare categories are unknown"]),
+        (profiles.MAX_CATEGORIES + 1, 10**6, (), "", ID),  # more are not counted
+        (60, 100, ("a", "b"), "", ["58 rare categories are unknown"]),
+        (2, 100, ("36 months", "60 months"), "36 months", []),
+        (60, 100, (), "", ["60 rare categories are unknown"]),
+        (60, 100, (), "1,5", ["60 rare categories are unknown", f"{table_report.NOTATION}, such as '1,5'"]),
     ],
 )
 def test_what_is_odd_about_texts(
-    distinct: int, missing: int, categories: tuple[str, ...], resembles: str, said: list[str]
+    distinct: int, held: int, categories: tuple[str, ...], resembles: str, said: list[str]
 ):
-    found = Found("a", "category", "", missing, 0, distinct, resembles, False)
+    found = Found("a", "category", "", held, 0, distinct, resembles, False)
     values = np.array([1, 1, 2, 2, 0]) if categories else np.ones(9)
-    assert table_report.notes(found, Column("a", "category", categories), values, 0.5, 100) == said
+    assert table_report.notes(found, Column("a", "category", categories), values, 0.5) == said
 
 
 @pytest.mark.parametrize(
@@ -216,10 +218,10 @@ def test_what_is_odd_about_texts(
     ],
 )
 def test_whole_numbers_that_are_all_different_may_be_ids(values: np.ndarray, said: list[str]):
-    found = Found("a", "number", "", 0, 0, len(values), "", False)
+    found = Found("a", "number", "", len(values), 0, len(values), "", False)
     given = values.astype(np.float32)
-    assert table_report.notes(found, Column("a", "number"), given, 0.5, len(values)) == said
-    assert table_report.notes(found, Column("a", "date"), given, 0.5, len(values)) == []
+    assert table_report.notes(found, Column("a", "number"), given, 0.5) == said
+    assert table_report.notes(found, Column("a", "date"), given, 0.5) == []
 
 
 def test_columns_with_the_same_values_are_said():

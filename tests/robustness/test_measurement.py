@@ -60,6 +60,13 @@ def test_the_area_of_risks_is_that_of_scikit_learn(pairs: list[tuple[int, bool]]
     assert found["accuracy"] == pytest.approx(((risk > 0) == labels).mean())
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_risks_of_one_class_have_no_area(label: int):
+    split = Split(np.array([[-1], [2], [3]], np.float32), np.full(3, label), np.arange(3).astype(str))
+    found = scores.of_risks(split)(lambda rows: np.concatenate([-rows, rows], 1), split.inputs)
+    assert found == {"accuracy": pytest.approx((1 / 3, 2 / 3)[label])}
+
+
 TABLE = pd.DataFrame({"corruption": ["jpeg", "jpeg", "blur"], "severity": [1, 2, 1], "accuracy": [0.5, 0.75, 1.0]})
 WEAKER = pd.DataFrame(
     {"corruption": ["blur", "jpeg", "jpeg", "jpeg"], "severity": [1, 3, 2, 1], "accuracy": [0.5, 0, 0.5, 0.25]}
