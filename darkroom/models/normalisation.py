@@ -19,8 +19,7 @@ def normalise(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         return sequences.trimmed(inputs)
     if columns.are(inputs):
         return inputs
-    scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32, device=inputs.device)
-    offset = torch.tensor(
-        [-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32, device=inputs.device
-    )
+    scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32)
+    offset = torch.tensor([-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
+    scale, offset = (values.to(inputs.device, non_blocking=True) for values in (scale, offset))  # no wait for a GPU
     return torch.addcmul(offset, inputs.float(), scale).movedim(-1, 1)

@@ -39,6 +39,7 @@ class Augmenter:
         else:
             settings = settings.model_copy(update=UNCHANGED)
         self.settings = settings
+        self.first_flips = torch.empty(0, dtype=torch.bool)  # of the first images of the split
         self.manifest, self.seed, self.device, self.stream = manifest, seed, device, stream
         if (settings.color_jitter or settings.policy != "none") and manifest.shape[-1] not in (1, 3):
             raise DarkroomError(
@@ -61,19 +62,19 @@ class Augmenter:
         n, settings, generator = len(indices), self.settings, self._generator(self.stream, step)
 
         def own(drawn: Tensor) -> Tensor:
-            return drawn[members].to(self.device)
+            return drawn[members].to(self.device, non_blocking=True)
 
         if self.crops:
             size = (inputs.shape[1], inputs.shape[2])
             windows = geometry.random_crops(n, size, settings.min_crop_area, settings.max_crop_aspect, generator)
             inputs = geometry.crop(inputs, windows[members], self.manifest.shape[:2])
         if settings.flip == "alternating":
-            inputs = geometry.flip(inputs, own(geometry.alternating_flips(indices, epoch, self._generator("flips"))))
+            inputs = geometry.flip(inputs, own(self._first_flips(indices) ^ bool(epoch % 2)))
         elif settings.flip == "random":
             inputs = geometry.flip(inputs, own(torch.rand(n, generator=generator) < 0.5))
         if settings.shift:
             offsets = torch.randint(-settings.shift, settings.shift + 1, (n, 2), generator=generator)
-            inputs = geometry.shift(inputs, own(offsets))
+            inputs = geometry.shift(inputs, own(offsets), settings.shift)
         if settings.policy != "none":
             policy = policies.POLICIES[settings.policy]
             inputs = policies.apply(inputs, policies.draw(n, policy, generator)[members], policy)
@@ -83,9 +84,16 @@ class Augmenter:
             inputs = colour_jitter.jitter(inputs, own(factors), order)
         if settings.random_erasing:
             boxes = geometry.random_boxes(n, *inputs.shape[1:3], settings.random_erasing, generator)
-            mean = torch.tensor([round(255 * m) for m in self.manifest.mean], dtype=torch.uint8, device=self.device)
-            inputs = geometry.erase(inputs, own(boxes), mean)
+            mean = torch.tensor([round(255 * m) for m in self.manifest.mean], dtype=torch.uint8)
+            inputs = geometry.erase(inputs, own(boxes), mean.to(self.device, non_blocking=True))
         return normalise(inputs, self.manifest.mean, self.manifest.std)
+
+    def _first_flips(self, indices: Tensor) -> Tensor:
+        """Which of the examples `indices` (N,) int64 are mirrored in the first epoch: (N,) bool."""
+        count = int(indices.max()) + 1
+        if count > len(self.first_flips):
+            self.first_flips = geometry.first_flips(2 * count, self._generator("flips"))
+        return self.first_flips[indices]
 
     def _generator(self, *counters: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(derive_seed(self.seed, *counters))

@@ -148,10 +148,10 @@ class Batches:
 
     def _mix(self, share: _Share, inputs: Tensor) -> Batch:
         """The batch of the own examples, blended with their partners; `inputs` (M, C, ...) are those of the members."""
-        labels = self.labels[share.examples().to(self.device)]
+        labels = self.labels[share.examples().to(self.device, non_blocking=True)]
         if share.mixing is None:
             return Batch(inputs, labels)
-        own, partners = share.own.to(self.device), share.mixing.partners.to(self.device)
+        own, partners = (part.to(self.device, non_blocking=True) for part in (share.own, share.mixing.partners))
         mixed, weight = mixing.mix(share.mixing, inputs[own], inputs[partners])
         targets = one_hot(labels, len(self.manifest.classes)).float()
         return Batch(mixed, weight * targets[own] + (1 - weight) * targets[partners])

@@ -32,7 +32,8 @@ class Loader:
     def load(self, requests: Iterable[tuple[T, Tensor]]) -> Iterator[tuple[T, Tensor]]:
         """For each request, its first part and the inputs (M, ..., C) at its indices (M,) int64, on the device."""
         if self.in_memory is not None:
-            yield from ((request, self.in_memory[indices.to(self.device)]) for request, indices in requests)
+            for request, indices in requests:
+                yield request, self.in_memory[indices.to(self.device, non_blocking=True)]
             return
         with ThreadPoolExecutor(READERS) as pool:
             started = ((request, *self._start_reading(indices, pool)) for request, indices in requests)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from darkroom.models.layers import last_layer
 from darkroom.train.config import TrainConfig
+from darkroom.train.cuda_graphs import Recorded
 from darkroom.train.layers import decay_factors, layer_weights
-from darkroom.train.sharding import part_of, whole
+from darkroom.train.sharding import is_sharded, part_of, whole
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of the quintic iteration: Jordan et al., "Muon", 2024
 
@@ -26,24 +28,51 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters, lr: float, momentum: float, weight_decay: float, dtype: torch.dtype = torch.float32):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype  # of the orthogonalisation
+        self.orthogonalise = Recorded(partial(_orthogonalise_all, dtype=dtype))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """Take one step along the accumulated gradients."""
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                average = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
-                average.lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalise(whole(weight.grad.lerp(average, group["momentum"])).flatten(1), self.dtype)
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                scale = -0.2 * math.sqrt(max(update.shape)) * group["lr"]
-                weight.add_(part_of(update.view(weight.shape), weight), alpha=scale)
+            for weights in _together([weight for weight in group["params"] if weight.grad is not None]):
+                gradients = [weight.grad for weight in weights]
+                averages = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
+                torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
+                blended = torch._foreach_lerp(gradients, averages, group["momentum"])
+                updates = self.orthogonalise(*(whole(one).flatten(1) for one in blended))
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                for weight, update in zip(weights, updates, strict=True):
+                    scale = -0.2 * math.sqrt(max(update.shape)) * group["lr"]
+                    weight.add_(part_of(update.view(weight.shape), weight), alpha=scale)
+
+
+def _together(weights: list[Tensor]) -> list[list[Tensor]]:
+    """Weights to update at once: on a CUDA GPU all, which takes fewer kernels; elsewhere, or if sharded, one by one."""
+    return [weights] if _are_whole(weights) else [[weight] for weight in weights]
+
+
+def _are_whole(weights: list[Tensor]) -> bool:
+    """Whether there are weights, each of them whole on a CUDA GPU."""
+    return bool(weights) and weights[0].is_cuda and not is_sharded(weights[0])
+
+
+def _orthogonalise_all(*matrices: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """`orthogonalise` each of the matrices (R, C); those of one shape together."""
+    found: dict[torch.Size, list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        found.setdefault(matrix.shape, []).append(index)
+    results: dict[int, Tensor] = {}
+    for indices in found.values():
+        if len(indices) == 1:
+            results[indices[0]] = orthogonalise(matrices[indices[0]], dtype)
+        else:
+            stacked = torch.stack([matrices[index] for index in indices])
+            results |= zip(indices, orthogonalise(stacked, dtype), strict=True)
+    return [results[index] for index in range(len(matrices))]
 
 
 def orthogonalise(matrix: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
-    """Approximate U V^T of the singular value decomposition U S V^T of `matrix` (R, C): (R, C) float32.
+    """Approximate U V^T of the singular value decomposition U S V^T of `matrix` (..., R, C): (..., R, C) float32.
 
     By Newton-Schulz iterations, which need only matrix products; the singular values end near 1. In bfloat16 each
     iteration multiplies the matrix. In float32 they multiply only its Gram matrix, which is a ninth as large for a
@@ -51,21 +80,21 @@ def orthogonalise(matrix: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     x = matrix.to(dtype)
-    x = x / (x.norm() + 1e-7)
-    if tall := x.shape[0] > x.shape[1]:
-        x = x.T
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    if tall := x.shape[-2] > x.shape[-1]:
+        x = x.mT
     if dtype == torch.bfloat16:
         for _ in range(steps):
-            gram = x @ x.T
+            gram = x @ x.mT
             x = a * x + (b * gram + c * gram @ gram) @ x
     else:
-        gram = x @ x.T
-        product = identity = torch.eye(len(x), device=x.device)
+        gram = x @ x.mT
+        product = identity = torch.eye(x.shape[-2], device=x.device)
         for _ in range(steps):
             factor = a * identity + b * gram + c * gram @ gram
             product, gram = factor @ product, factor @ gram @ factor
         x = product @ x
-    return (x.T if tall else x).float()
+    return (x.mT if tall else x).float()
 
 
 class Optimisers:
@@ -89,7 +118,8 @@ class Optimisers:
         elif settings.optimizer == "adamw":
             self.members = [torch.optim.AdamW(groups(matrices + heads, vectors), settings.lr)]
         else:
-            self.members = [torch.optim.AdamW(groups(heads, vectors), settings.lr, betas=(0.9, 0.95))]
+            fused = {"fused": True} if _are_whole(trained) else {}  # one kernel for all of these small tensors
+            self.members = [torch.optim.AdamW(groups(heads, vectors), settings.lr, betas=(0.9, 0.95), **fused)]
             if matrices:  # none if only the last layer is trained
                 dtype = torch.bfloat16 if precision == torch.bfloat16 else torch.float32
                 self.members.insert(0, Muon(groups(matrices, []), settings.lr, settings.momentum, decay, dtype))

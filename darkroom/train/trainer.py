@@ -23,6 +23,7 @@ from darkroom.models.inference import batch_size, predict
 from darkroom.train import batch_norm, flops, measuring, mixed_precision, records, sharding, state, tuning
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
+from darkroom.train.cuda_graphs import Recorded
 from darkroom.train.gradients import GradientMonitor
 from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
@@ -91,6 +92,7 @@ class Trainer:
         self.optimisers = Optimisers(network, settings, self.dtype)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.is_recorded, self.recorded = self._is_recordable(), Recorded(self._gradients)
         self.monitor = GradientMonitor(network)
         chosen = numpy_generator(seed, "training sample").permutation(len(train))
         self.sample = np.sort(chosen[: min(len(val), MAX_SAMPLE)])  # (n,) int64: examples to measure
@@ -237,12 +239,8 @@ class Trainer:
         with batch_norm.in_parts(self.network, self.processes) if is_split else nullcontext(lambda: None) as end_part:
             for index, part in enumerate(batch.split(number), self.processes.rank * number):
                 torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
-                with mixed_precision.autocast(self.device, self.dtype):
-                    loss, correct = self._loss(part)
-                    loss = loss * (len(part.inputs) / size)
+                totals += self._replay(part) if self.is_recorded else self._backward(part, size)
                 end_part()
-                self.scaler.scale(loss).backward()
-                totals += torch.stack([loss.detach().float(), correct.float()])
         gradients = [parameter.grad for parameter in self.optimisers.parameters if parameter.grad is not None]
         # Sharded gradients are summed by the backward pass.
         unsharded = (gradient for gradient in gradients if not sharding.is_sharded(gradient))
@@ -263,6 +261,33 @@ class Trainer:
         self.optimisers.clear_gradients()
         if self.average:
             self.average.update_parameters(self.network)
+
+    def _backward(self, part: Batch, size: int) -> Tensor:
+        """Add the gradients of a part of a batch of `size`; return its share of the loss, and correct answers: (2,)."""
+        with mixed_precision.autocast(self.device, self.dtype):
+            loss, correct = self._loss(part)
+            loss = loss * (len(part.inputs) / size)
+        self.scaler.scale(loss).backward()
+        return torch.stack([loss.detach().float(), correct.float()])
+
+    def _replay(self, batch: Batch) -> Tensor:
+        """The same for a whole batch and no gradients yet, recorded as a CUDA graph."""
+        totals, *gradients = self.recorded(*batch, key=self.tuning.is_frozen)
+        for parameter, gradient in zip(self.optimisers.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return totals
+
+    def _gradients(self, inputs: Tensor, targets: Tensor) -> list[Tensor | None]:
+        """What `_replay` needs: what `_backward` returns, and the gradient of each parameter."""
+        totals = self._backward(Batch(inputs, targets), len(inputs))
+        return [totals, *(parameter.grad for parameter in self.optimisers.parameters)]
+
+    def _is_recordable(self) -> bool:
+        """Whether batches are alike, and a step has no part that a CUDA graph cannot hold."""
+        is_whole = self.processes.count == self.settings.grad_accumulation == 1 and self.batches.unlabelled is None
+        is_fixed = self.manifest.kind == "image" and self.settings.tune == "all"
+        has_recurrence = any(isinstance(layer, nn.RNNBase) for layer in self.network.modules())
+        return self.device.type == "cuda" and is_whole and is_fixed and not has_recurrence
 
     def _loss(self, part: Batch) -> tuple[Tensor, Tensor]:
         """The loss and the number of correct predictions of a part of a batch, as the objective computes them.

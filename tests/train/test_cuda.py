@@ -13,6 +13,7 @@ from darkroom.models.layers import last_layer_name
 from darkroom.teachers.ensemble import Ensemble
 from darkroom.train import flops, loading
 from darkroom.train.batches import Batches
+from darkroom.train.cuda_graphs import Recorded
 from darkroom.train.distillation import Distillation
 from darkroom.train.objective import Supervised
 from darkroom.train.resume import Resume
@@ -73,6 +74,52 @@ def test_killed_training_resumes_and_ends_identical_bit_for_bit(changes: dict, n
     assert [replace(record, seconds=0) for record in whole.records] == [
         replace(record, seconds=0) for record in resumed.records
     ]
+
+
+@pytest.mark.parametrize("name", ["sprint", "resnet", "wide_resnet", "vit"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_recorded_training_is_the_same_bit_for_bit(name: str, precision: str):
+    """Batches of 31 and 32 examples, dropout, and mixed images, whose targets are probabilities."""
+    augment = MOVED.model_copy(update={"mixup": 0.2})
+    settings = recipe(epochs=2.5, augment=augment, optimizer="muon", freeze_epochs=0.5, batch_size=31)
+    runs = [trainer(settings, name, precision=precision, device=CUDA, dropout=0.2) for _ in range(2)]
+    runs[1].is_recorded = runs[1].optimisers.members[0].orthogonalise.is_recordable = False
+    for run in runs:
+        finished(run)
+    assert len(runs[0].recorded.graphs) >= 2 and runs[0].optimisers.members[0].orthogonalise.graphs
+    assert not runs[1].recorded.graphs and not runs[1].optimisers.members[0].orthogonalise.graphs
+    assert same(runs[0].network.state_dict(), runs[1].network.state_dict())
+    assert [record.batch_loss for record in runs[0].records] == [record.batch_loss for record in runs[1].records]
+
+
+def test_a_taught_training_is_recorded_and_is_the_same():
+    teacher = finished(trainer(recipe(), "cnn", device=CUDA)).network
+    taught = Distillation(Supervised(0.0), Ensemble([teacher]), weight=0.9, temperature=2.0)
+    runs = [trainer(recipe(epochs=2.0), "sprint", objective=taught, precision="bf16", device=CUDA) for _ in range(2)]
+    runs[1].is_recorded = False
+    assert same(*(finished(run).network.state_dict() for run in runs))
+    assert runs[0].recorded.graphs
+
+
+def test_what_waits_for_the_gpu_is_computed_as_usual():
+    recorded = Recorded(lambda one: one * one.sum().item())
+    one = torch.full((2,), 2.0, device=CUDA)
+    assert all(recorded(one).tolist() == [8.0, 8.0] for _ in range(6))
+    assert not recorded.is_recordable and not recorded.graphs
+
+
+def test_each_layout_and_key_has_its_own_graph():
+    factor = {"value": 1.0}
+    recorded = Recorded(lambda one: one * factor["value"])
+    for key in (1.0, 3.0):
+        factor["value"] = key
+        for size in (2, 3):
+            for number in range(5):
+                found = recorded(torch.full((size,), float(number), device=CUDA), key=key)
+                assert found.tolist() == [number * key] * size
+    factor["value"] = 5.0  # not seen by what was recorded
+    assert recorded(torch.ones(2, device=CUDA), key=3.0).tolist() == [3.0, 3.0]
+    assert len(recorded.graphs) == 4
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -153,7 +200,7 @@ def test_the_gpu_and_its_precision_are_chosen_by_default():
 def test_frozen_weights_stay_as_they_are():
     run = trainer(recipe(freeze_epochs=2.0), "resnet", precision="bf16", device=CUDA)
     head = last_layer_name(run.network)
-    before = {name: weight.clone() for name, weight in run.network.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in run.network.named_parameters()}
     finished(run)
     assert all(
         torch.equal(weight, before[name]) != name.startswith(head) for name, weight in run.network.named_parameters()

@@ -24,24 +24,20 @@ def test_flip_mirrors_the_chosen_images_left_to_right():
     assert torch.equal(flipped[1], images[1])
 
 
-def test_alternating_flips_mirror_each_image_in_one_of_two_epochs():
-    indices = torch.randperm(100, generator=generator())
-    first, second, third = (geometry.alternating_flips(indices, epoch, generator(7)) for epoch in range(3))
-    assert torch.equal(first, ~second)
-    assert torch.equal(first, third)
-    assert 30 < int(first.sum()) < 70
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 10_000))
+def test_first_flips_of_some_images_do_not_depend_on_the_others(n: int, more: int, seed: int):
+    flips = geometry.first_flips(n + more, generator(seed))
+    assert torch.equal(geometry.first_flips(n, generator(seed)), flips[:n])
 
 
-def test_alternating_flips_do_not_depend_on_the_batch():
-    order = torch.arange(10)
-    whole = geometry.alternating_flips(order, 0, generator(7))
-    assert torch.equal(geometry.alternating_flips(order[[9, 3]], 0, generator(7)), whole[[9, 3]])
-    assert torch.equal(geometry.alternating_flips(order[:4], 0, generator(7)), whole[:4])
+def test_first_flips_mirror_about_half_of_the_images():
+    assert 450 < int(geometry.first_flips(1000, generator(7)).sum()) < 550
 
 
 def test_shift_moves_down_and_right_and_fills_with_black():
     images = random_images(1)
-    moved = geometry.shift(images, torch.tensor([[2, -1]]))
+    moved = geometry.shift(images, torch.tensor([[2, -1]]), 2)
     assert torch.equal(moved[0, 2:, :-1], images[0, :-2, 1:])
     assert not moved[0, :2].any()
     assert not moved[0, :, -1].any()
@@ -53,10 +49,9 @@ def test_shift_by_0_changes_nothing_and_a_shift_back_restores_the_centre(reach: 
     images = random_images(n, 8, 8)
     offsets = torch.randint(-reach, reach + 1, (n, 2), generator=generator(seed))
     centre = slice(reach, 8 - reach)
-    assert torch.equal(geometry.shift(images, offsets * 0), images)
-    assert torch.equal(
-        geometry.shift(geometry.shift(images, offsets), -offsets)[:, centre, centre], images[:, centre, centre]
-    )
+    assert torch.equal(geometry.shift(images, offsets * 0, reach), images)
+    back = geometry.shift(geometry.shift(images, offsets, reach), -offsets, reach)
+    assert torch.equal(back[:, centre, centre], images[:, centre, centre])
 
 
 def test_erase_fills_only_the_box():
