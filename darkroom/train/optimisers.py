@@ -28,7 +28,7 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters, lr: float, momentum: float, weight_decay: float, dtype: torch.dtype = torch.float32):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype  # of the orthogonalisation
-        self.orthogonalise = Recorded(partial(_orthogonalise_all, dtype=dtype))
+        self.orthogonalise = Recorded(partial(orthogonalise_all, dtype=dtype))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -56,7 +56,7 @@ def _are_whole(weights: list[Tensor]) -> bool:
     return bool(weights) and weights[0].is_cuda and not is_sharded(weights[0])
 
 
-def _orthogonalise_all(*matrices: Tensor, dtype: torch.dtype) -> list[Tensor]:
+def orthogonalise_all(*matrices: Tensor, dtype: torch.dtype) -> list[Tensor]:
     """`orthogonalise` each of the matrices (R, C); those of one shape together."""
     found: dict[torch.Size, list[int]] = {}
     for index, matrix in enumerate(matrices):

@@ -92,7 +92,7 @@ class Trainer:
         self.optimisers = Optimisers(network, settings, self.dtype)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.is_recorded, self.recorded = self._is_recordable(), Recorded(self._gradients)
+        self.recorded = Recorded(self._gradients) if self._is_recordable() else None
         self.monitor = GradientMonitor(network)
         chosen = numpy_generator(seed, "training sample").permutation(len(train))
         self.sample = np.sort(chosen[: min(len(val), MAX_SAMPLE)])  # (n,) int64: examples to measure
@@ -239,7 +239,7 @@ class Trainer:
         with batch_norm.in_parts(self.network, self.processes) if is_split else nullcontext(lambda: None) as end_part:
             for index, part in enumerate(batch.split(number), self.processes.rank * number):
                 torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
-                totals += self._replay(part) if self.is_recorded else self._backward(part, size)
+                totals += self._replay(part) if self.recorded else self._backward(part, size)
                 end_part()
         gradients = [parameter.grad for parameter in self.optimisers.parameters if parameter.grad is not None]
         # Sharded gradients are summed by the backward pass.

@@ -204,6 +204,19 @@ def test_mixed_targets_are_class_probabilities():
     assert ((targets > 0).sum(1) == 2).any()
 
 
+def test_alternating_flips_mirror_each_image_in_one_of_two_epochs():
+    source = make(NO_AUGMENTATION.model_copy(update={"flip": "alternating"}), shape=(8, 8, 1))
+    plain = torch.from_numpy(source.train.inputs.astype(np.float32))  # the mean is 0 and the deviation 1 / 255
+    mirrored = []
+    for number in range(3):
+        shown = {}
+        for indices, (inputs, _) in zip(source._drawn(number), source.epoch(number, 0, source.steps), strict=True):
+            shown |= zip(indices.tolist(), inputs.movedim(1, 3), strict=True)
+        mirrored.append([torch.allclose(shown[index], plain[index].flip(1)) for index in range(50)])
+    assert mirrored[0] == [not one for one in mirrored[1]] == mirrored[2]
+    assert 10 < sum(mirrored[0]) < 40
+
+
 def test_auto_is_what_suits_the_dataset():
     auto = NO_AUGMENTATION.model_copy(update={"flip": "auto", "shift": "auto"})
     chosen = make(auto, suitable=Augmentation(flip=True, shift=3)).augmenter.settings

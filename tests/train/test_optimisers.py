@@ -49,6 +49,15 @@ def test_orthogonalise_in_float32_is_the_iteration_on_the_whole_matrix(rows: int
     assert (found - expected).norm() < 1e-3 * expected.norm()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_matrices_of_one_shape_are_orthogonalised_together_as_each_alone(dtype: torch.dtype):
+    shapes, tolerance = [(4, 9), (9, 4), (4, 9), (5, 5), (9, 4)], 1e-4 if dtype == torch.float32 else 0.02
+    matrices = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed, shape in enumerate(shapes)]
+    together = optimisers.orthogonalise_all(*matrices, dtype=dtype)
+    for matrix, found in zip(matrices, together, strict=True):
+        assert torch.allclose(found, optimisers.orthogonalise(matrix, dtype), atol=tolerance)
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
 def test_a_training_orthogonalises_in_its_precision(precision: str, dtype: torch.dtype):
     run = trainer(training_recipe(optimizer="muon"), precision=precision)
