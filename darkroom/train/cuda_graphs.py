@@ -15,6 +15,7 @@ from torch import Tensor
 WARM_UP = 3  # calls for each layout of the inputs before it is recorded: libraries initialise themselves in the first
 WAITS = "synchronizing CUDA operation"  # in the warning that PyTorch gives of one
 MOST = 16  # layouts that are recorded; others are computed as usual
+MAX_MEMORY = 1 / 3  # of the GPU's memory: a graph keeps that of its step, which other calls then need once more
 
 
 class _Graph(NamedTuple):
@@ -28,8 +29,8 @@ class Recorded:
 
     The function must do the same for all inputs of one layout (shapes, strides and types), besides what `key` says, and
     use no other tensors but those that stay where they are, such as weights. A function that waits for the GPU cannot
-    be recorded: it is called every time. Results are the same bit for bit either way. The outputs of a replay are
-    overwritten by the next one.
+    be recorded, and one that needs much memory would gain nothing: these are called every time. Results are the same
+    bit for bit either way. The outputs of a replay are overwritten by the next one.
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -56,7 +57,7 @@ class Recorded:
         return recorded.outputs
 
     def _watched(self, inputs: Sequence[Tensor]) -> Any:
-        """Call the function, and find out whether it waits for the GPU."""
+        """Call the function, and find out whether it can be recorded."""
         before = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -65,7 +66,12 @@ class Recorded:
                 outputs = self.function(*inputs)
             finally:
                 torch.cuda.set_sync_debug_mode(before)
-        self.is_recordable = not any(WAITS in str(one.message) for one in caught)
+        waits = any(WAITS in str(one.message) for one in caught)
+        needed, memory = (
+            torch.cuda.max_memory_allocated(),
+            torch.cuda.get_device_properties(inputs[0].device).total_memory,
+        )
+        self.is_recordable = not waits and needed <= MAX_MEMORY * memory
         return outputs
 
     def _record(self, inputs: Sequence[Tensor]) -> _Graph:

@@ -11,7 +11,7 @@ from darkroom.models import hardware
 from darkroom.models.inference import predict
 from darkroom.models.layers import last_layer_name
 from darkroom.teachers.ensemble import Ensemble
-from darkroom.train import flops, loading
+from darkroom.train import cuda_graphs, flops, loading
 from darkroom.train.batches import Batches
 from darkroom.train.cuda_graphs import Recorded
 from darkroom.train.distillation import Distillation
@@ -107,6 +107,12 @@ def test_what_waits_for_the_gpu_is_computed_as_usual():
     one = torch.full((2,), 2.0, device=CUDA)
     assert all(recorded(one).tolist() == [8.0, 8.0] for _ in range(6))
     assert not recorded.is_recordable and not recorded.graphs
+
+
+def test_what_needs_much_memory_is_not_recorded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cuda_graphs, "MAX_MEMORY", 0.0)
+    run = finished(trainer(recipe(), "sprint", device=CUDA))
+    assert not run.recorded.graphs and not run.recorded.is_recordable
 
 
 def test_each_layout_and_key_has_its_own_graph():
