@@ -4,6 +4,7 @@ Both take turns in one process, each with a new network of the same seed, and mu
 NVIDIA GPU and the output of `dvc repro preprocess`.
 """
 
+import gc
 import statistics
 from typing import NamedTuple
 
@@ -34,7 +35,9 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3, help="turns")
     chosen = options.parse_args()
     if not torch.cuda.is_available():
-        raise SystemExit("benchmarks.cuda_graphs needs a CUDA GPU, which this machine does not have.")
+        options.error("needs a CUDA GPU, which this machine does not have")
+    if chosen.epochs < 2:
+        options.error("--epochs must be at least 2: the first epoch is not measured")
     rows = []
     for name in chosen.models:
         turns = [[measure(name, graphs, chosen.epochs) for graphs in (False, True)] for _ in range(chosen.repeats)]
@@ -55,17 +58,18 @@ def measure(name: str, with_graphs: bool, epochs: int) -> Speed:
     settings = settings.model_copy(update={"epochs": float(epochs)})
     train, val = (arrays.read_split("data/arrays", split) for split in ("train", "val"))
     manifest = arrays.read_manifest("data/arrays")
+    gc.collect()  # what the training before has left
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     trainer = build_trainer(seed, model.model_copy(update={"name": name}), settings, manifest, train, val)
     if not with_graphs:
-        trainer.recorded = None
+        trainer.captured = None
         for member in trainer.optimisers.members:
             if isinstance(member, Muon):
-                member.orthogonalise.is_recordable = False
+                member.captured.is_capturable = False
     records = list(trainer.epochs())
     seconds = statistics.median(record.seconds for record in records[1:])
-    return Speed(len(train) / seconds, torch.cuda.max_memory_allocated() / 2**20, records[-1].val_loss)
+    return Speed(len(train) / seconds, torch.cuda.max_memory_reserved() / 2**20, records[-1].val_loss)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,14 @@ def keep_freed_memory() -> None:
         libc.mallopt(-2, 2**28)  # M_TOP_PAD
 
 
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a tensor of the CPU to `device`, without waiting for what a CUDA GPU computes.
+
+    CUDA has read ordinary memory when it returns. An Apple GPU may read it later, when it may have been freed.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 def describe(device: torch.device) -> str:
     """The name of the device, for people: `2 CPU threads`."""
     if device.type == "cuda":

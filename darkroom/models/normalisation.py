@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from darkroom.models import columns, sequences
+from darkroom.models import columns, hardware, sequences
 
 
 def normalise(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -21,5 +21,5 @@ def normalise(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
         return inputs
     scale = torch.tensor([1 / (255 * (s or 1)) for s in std], dtype=torch.float32)
     offset = torch.tensor([-m / (s or 1) for m, s in zip(mean, std, strict=True)], dtype=torch.float32)
-    scale, offset = (values.to(inputs.device, non_blocking=True) for values in (scale, offset))  # no wait for a GPU
+    scale, offset = (hardware.send(values, inputs.device) for values in (scale, offset))
     return torch.addcmul(offset, inputs.float(), scale).movedim(-1, 1)

@@ -6,6 +6,7 @@ from torch import Tensor
 from darkroom.core.arrays import Augmentation, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.randomness import derive_seed
+from darkroom.models import hardware
 from darkroom.models.normalisation import normalise
 from darkroom.train import colour_jitter, geometry, policies
 from darkroom.train.config import AugmentConfig
@@ -62,7 +63,7 @@ class Augmenter:
         n, settings, generator = len(indices), self.settings, self._generator(self.stream, step)
 
         def own(drawn: Tensor) -> Tensor:
-            return drawn[members].to(self.device, non_blocking=True)
+            return hardware.send(drawn[members], self.device)
 
         if self.crops:
             size = (inputs.shape[1], inputs.shape[2])
@@ -85,7 +86,7 @@ class Augmenter:
         if settings.random_erasing:
             boxes = geometry.random_boxes(n, *inputs.shape[1:3], settings.random_erasing, generator)
             mean = torch.tensor([round(255 * m) for m in self.manifest.mean], dtype=torch.uint8)
-            inputs = geometry.erase(inputs, own(boxes), mean.to(self.device, non_blocking=True))
+            inputs = geometry.erase(inputs, own(boxes), hardware.send(mean, self.device))
         return normalise(inputs, self.manifest.mean, self.manifest.std)
 
     def _first_flips(self, indices: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.randomness import derive_seed, numpy_generator
-from darkroom.models import sequences
+from darkroom.models import hardware, sequences
 from darkroom.models.normalisation import normalise
 from darkroom.train import mixing
 from darkroom.train.augmentation import Augmenter
@@ -148,10 +148,10 @@ class Batches:
 
     def _mix(self, share: _Share, inputs: Tensor) -> Batch:
         """The batch of the own examples, blended with their partners; `inputs` (M, C, ...) are those of the members."""
-        labels = self.labels[share.examples().to(self.device, non_blocking=True)]
+        labels = self.labels[hardware.send(share.examples(), self.device)]
         if share.mixing is None:
             return Batch(inputs, labels)
-        own, partners = (part.to(self.device, non_blocking=True) for part in (share.own, share.mixing.partners))
+        own, partners = (hardware.send(part, self.device) for part in (share.own, share.mixing.partners))
         mixed, weight = mixing.mix(share.mixing, inputs[own], inputs[partners])
         targets = one_hot(labels, len(self.manifest.classes)).float()
         return Batch(mixed, weight * targets[own] + (1 - weight) * targets[partners])

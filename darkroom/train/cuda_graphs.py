@@ -1,82 +1,84 @@
 """CUDA graphs: many kernels that start as one.
 
-A step of a small network consists of hundreds of short kernels, and a GPU waits for the start of each. A graph records
+A step of a small network consists of hundreds of short kernels, and a GPU waits for the start of each. A graph captures
 them once; replaying it starts all of them, on the same memory. See "CUDA graphs" in PyTorch's documentation.
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-WARM_UP = 3  # calls for each layout of the inputs before it is recorded: libraries initialise themselves in the first
-WAITS = "synchronizing CUDA operation"  # in the warning that PyTorch gives of one
-MOST = 16  # layouts that are recorded; others are computed as usual
-MAX_MEMORY = 1 / 3  # of the GPU's memory: a graph keeps that of its step, which other calls then need once more
+WARM_UP = 3  # calls for each layout of the inputs before it is captured: libraries initialise themselves in the first
+MAX_GRAPHS = 16  # for other layouts the function is called as usual
+MAX_MEMORY_FRACTION = 1 / 3  # of the GPU's: a graph keeps its memory, and calls for another layout need as much again
+SYNC_WARNING = "synchronizing CUDA operation"  # in what PyTorch says of an operation that waits for the GPU
+
+Outputs = Sequence[Tensor | None]
 
 
 class _Graph(NamedTuple):
     graph: torch.cuda.CUDAGraph
-    inputs: Sequence[Tensor]
-    outputs: Any
+    inputs: Sequence[Tensor]  # a replay reads its inputs here
+    outputs: Outputs
 
 
-class Recorded:
-    """Calls `function`; with tensors of a CUDA GPU it is recorded after some calls, and replayed from then on.
+class Captured:
+    """Calls one function on tensors of a CUDA GPU; after some calls it is captured, and replayed from then on.
 
-    The function must do the same for all inputs of one layout (shapes, strides and types), besides what `key` says, and
-    use no other tensors but those that stay where they are, such as weights. A function that waits for the GPU cannot
-    be recorded, and one that needs much memory would gain nothing: these are called every time. Results are the same
-    bit for bit either way. The outputs of a replay are overwritten by the next one.
+    The function must do the same for all inputs with the same shapes, strides, types and `key`, and use no other
+    tensors but those that stay where they are, such as weights. If it waits for the GPU, needs much memory, or fails to
+    be captured, it is called every time. Results are the same bit for bit either way.
     """
 
-    def __init__(self, function: Callable[..., Any]):
-        self.function = function
+    def __init__(self) -> None:
         self.calls: Counter[Hashable] = Counter()
         self.graphs: dict[Hashable, _Graph] = {}
-        self.is_recordable = True
+        self.is_capturable = True
 
-    def __call__(self, *inputs: Tensor, key: Hashable = None) -> Any:
-        """The outputs of the function: tensors, or a sequence of tensors and None."""
-        if not inputs[0].is_cuda:
-            return self.function(*inputs)
+    def __call__(self, function: Callable[..., Outputs], *inputs: Tensor, key: Hashable = None) -> Outputs:
+        """The outputs of the function, which the next call may overwrite."""
         layout = key, *((one.shape, one.stride(), one.dtype) for one in inputs)
         if layout not in self.graphs:
             self.calls[layout] += 1
-            if not self.is_recordable or self.calls[layout] < WARM_UP or len(self.graphs) == MOST:
-                return self.function(*inputs)
+            if not self.is_capturable or self.calls[layout] < WARM_UP or len(self.graphs) == MAX_GRAPHS:
+                return function(*inputs)
             if self.calls[layout] == WARM_UP:
-                return self._watched(inputs)
-            self.graphs[layout] = self._record(inputs)
-        recorded = self.graphs[layout]
-        torch._foreach_copy_(recorded.inputs, inputs)
-        recorded.graph.replay()
-        return recorded.outputs
-
-    def _watched(self, inputs: Sequence[Tensor]) -> Any:
-        """Call the function, and find out whether it can be recorded."""
-        before = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
+                self.is_capturable, outputs = _try(function, inputs)
+                return outputs
+            pool = next((one.graph.pool() for one in self.graphs.values()), None)  # shared: replays never overlap
             try:
-                outputs = self.function(*inputs)
-            finally:
-                torch.cuda.set_sync_debug_mode(before)
-        waits = any(WAITS in str(one.message) for one in caught)
-        needed, memory = (
-            torch.cuda.max_memory_allocated(),
-            torch.cuda.get_device_properties(inputs[0].device).total_memory,
-        )
-        self.is_recordable = not waits and needed <= MAX_MEMORY * memory
-        return outputs
+                self.graphs[layout] = _capture(function, inputs, pool)
+            except RuntimeError:  # such as too little memory
+                self.is_capturable = False
+                return function(*inputs)
+        captured = self.graphs[layout]
+        torch._foreach_copy_(captured.inputs, inputs)
+        captured.graph.replay()
+        return captured.outputs
 
-    def _record(self, inputs: Sequence[Tensor]) -> _Graph:
-        graph, own = torch.cuda.CUDAGraph(), [one.clone() for one in inputs]
-        pool = next(iter(self.graphs.values())).graph.pool() if self.graphs else None  # replays never overlap
-        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads may read inputs
-            outputs = self.function(*own)
-        return _Graph(graph, own, outputs)
+
+def _try(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> tuple[bool, Outputs]:
+    """Whether the function can be captured, as far as a call of it shows, and its outputs."""
+    held, before = torch.cuda.memory_allocated(), torch.cuda.get_sync_debug_mode()
+    torch.cuda.reset_peak_memory_stats()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            outputs = function(*inputs)
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    waits = any(SYNC_WARNING in str(one.message) for one in caught)
+    needed, memory = torch.cuda.max_memory_allocated() - held, torch.cuda.get_device_properties().total_memory
+    return not waits and needed <= MAX_MEMORY_FRACTION * memory, outputs
+
+
+def _capture(function: Callable[..., Outputs], inputs: Sequence[Tensor], pool: tuple[int, int] | None) -> _Graph:
+    graph, own = torch.cuda.CUDAGraph(), [one.clone() for one in inputs]
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads may read inputs
+        outputs = function(*own)
+    return _Graph(graph, own, outputs)

@@ -23,6 +23,8 @@ class Distillation(Objective):
     factor T^2 keeps the size of the gradients: Hinton et al., section 2.
     """
 
+    is_capturable = True
+
     def __init__(self, supervised: Supervised, teacher: nn.Module, weight: float, temperature: float):
         self.supervised, self.teacher, self.weight, self.temperature = supervised, teacher, weight, temperature
 

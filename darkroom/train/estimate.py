@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from darkroom.train import cuda_graphs
+
 if TYPE_CHECKING:
     from darkroom.train.trainer import Trainer
 
-WARM_UP = 3  # steps that are not measured: they choose kernels and allocate memory
+WARM_UP = cuda_graphs.WARM_UP + 1  # steps that are not measured: they choose kernels, allocate memory, capture a graph
 STEPS, SECONDS = 20, 10.0  # that are measured, whichever is reached first; at least one step
 
 

@@ -13,10 +13,10 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
 
 
 def first_flips(n: int, generator: torch.Generator) -> Tensor:
-    """Which of `n` images, a random half, are mirrored in the first epoch: (n,) bool; more images change no others.
+    """Which of `n` images, a random half, are mirrored in the first epoch: (n,) bool.
 
-    If each is mirrored in every other epoch from then on, it alternates between both orientations: Jordan, "94% on
-    CIFAR-10 in 3.29 seconds on a single GPU", 2024.
+    Those of the first images do not depend on `n`. If each is mirrored in every other epoch from then on, it alternates
+    between both orientations: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024.
     """
     return torch.rand(n, generator=generator) < 0.5
 

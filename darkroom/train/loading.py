@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from darkroom.core import arrays
+from darkroom.models import hardware
 from darkroom.train import memory
 
 MAX_MEMORY_FRACTION = 0.5  # of the free memory; inputs that need more are read from disk batch by batch
@@ -33,14 +34,16 @@ class Loader:
         """For each request, its first part and the inputs (M, ..., C) at its indices (M,) int64, on the device."""
         if self.in_memory is not None:
             for request, indices in requests:
-                yield request, self.in_memory[indices.to(self.device, non_blocking=True)]
+                yield request, self.in_memory[hardware.send(indices, self.device)]
             return
         with ThreadPoolExecutor(READERS) as pool:
             started = ((request, *self._start_reading(indices, pool)) for request, indices in requests)
             for (request, inputs, parts), _ in pairwise(chain(started, [None])):  # the next one is being read already
                 for part in parts:
                     part.result()
-                yield request, inputs.to(self.device, non_blocking=True)
+                yield request, hardware.send(inputs, self.device)
+                if self.device.type == "cuda":  # else the CPU would fill its memory with batches for steps to come
+                    torch.cuda.current_stream().synchronize()
 
     def _read_whole(self) -> Tensor:
         """All inputs (N, ..., C) on the device."""

@@ -30,6 +30,7 @@ class Objective(Protocol):
     when an epoch ends.
     """
 
+    is_capturable: bool = False  # `loss` depends on the batch and the network alone, so a CUDA graph can hold it
     ranks: bool = False  # many classes: a split is measured block by block, and the lowest loss decides what is best
 
     def loss(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -66,6 +67,8 @@ class Supervised(Objective):
 
     Szegedy et al., "Rethinking the Inception architecture for computer vision", CVPR 2016.
     """
+
+    is_capturable = True
 
     def __init__(self, label_smoothing: float):
         self.label_smoothing = label_smoothing

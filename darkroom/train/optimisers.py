@@ -1,7 +1,7 @@
 """Parameter groups, optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from darkroom.models.layers import last_layer
 from darkroom.train.config import TrainConfig
-from darkroom.train.cuda_graphs import Recorded
+from darkroom.train.cuda_graphs import Captured
 from darkroom.train.layers import decay_factors, layer_weights
 from darkroom.train.sharding import is_sharded, part_of, whole
 
@@ -28,32 +28,37 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, parameters, lr: float, momentum: float, weight_decay: float, dtype: torch.dtype = torch.float32):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype  # of the orthogonalisation
-        self.orthogonalise = Recorded(partial(orthogonalise_all, dtype=dtype))
+        self.captured = Captured()
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         """Take one step along the accumulated gradients."""
+        compute = partial(orthogonalise_all, dtype=self.dtype)
         for group in self.param_groups:
-            for weights in _together([weight for weight in group["params"] if weight.grad is not None]):
-                gradients = [weight.grad for weight in weights]
-                averages = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
+            found = [weight for weight in group["params"] if weight.grad is not None]
+            is_captured = _are_on_gpu(found)
+            for weights in [found] if is_captured else [[weight] for weight in found]:
+                gradients, averages = [weight.grad for weight in weights], [self._average(weight) for weight in weights]
                 torch._foreach_lerp_(averages, gradients, 1 - group["momentum"])
-                blended = torch._foreach_lerp(gradients, averages, group["momentum"])
-                updates = self.orthogonalise(*(whole(one).flatten(1) for one in blended))
+                blended = [gradient.clone() for gradient in gradients]
+                torch._foreach_lerp_(blended, averages, group["momentum"])
+                matrices = [whole(one).flatten(1) for one in blended]
+                updates = self.captured(compute, *matrices) if is_captured else compute(*matrices)
                 torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
                 for weight, update in zip(weights, updates, strict=True):
                     scale = -0.2 * math.sqrt(max(update.shape)) * group["lr"]
                     weight.add_(part_of(update.view(weight.shape), weight), alpha=scale)
 
+    def _average(self, weight: Tensor) -> Tensor:
+        state = self.state[weight]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weight)
+        return state["momentum"]
 
-def _together(weights: list[Tensor]) -> list[list[Tensor]]:
-    """Weights to update at once: on a CUDA GPU all, which takes fewer kernels; elsewhere, or if sharded, one by one."""
-    return [weights] if _are_whole(weights) else [[weight] for weight in weights]
 
-
-def _are_whole(weights: list[Tensor]) -> bool:
-    """Whether there are weights, each of them whole on a CUDA GPU."""
-    return bool(weights) and weights[0].is_cuda and not is_sharded(weights[0])
+def _are_on_gpu(weights: Sequence[Tensor]) -> bool:
+    """Whether there are weights, and a CUDA GPU holds them whole: then few kernels for all of them are fastest."""
+    return len(weights) > 0 and weights[0].is_cuda and not is_sharded(weights[0])
 
 
 def orthogonalise_all(*matrices: Tensor, dtype: torch.dtype) -> list[Tensor]:
@@ -118,7 +123,7 @@ class Optimisers:
         elif settings.optimizer == "adamw":
             self.members = [torch.optim.AdamW(groups(matrices + heads, vectors), settings.lr)]
         else:
-            fused = {"fused": True} if _are_whole(trained) else {}  # one kernel for all of these small tensors
+            fused = {"fused": True} if _are_on_gpu(trained) else {}  # one kernel for all of these small tensors
             self.members = [torch.optim.AdamW(groups(heads, vectors), settings.lr, betas=(0.9, 0.95), **fused)]
             if matrices:  # none if only the last layer is trained
                 dtype = torch.bfloat16 if precision == torch.bfloat16 else torch.float32

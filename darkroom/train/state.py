@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from darkroom.train.records import Record
@@ -62,7 +63,8 @@ def restore(trainer: "Trainer", tensors: Mapping[str, Tensor], values: Mapping[s
         for path, tensor in part(f"optimiser/{number}/").items():
             index, name = path.split("/")
             parameter = parameters[int(index)]
-            tensor = part_of(tensor, parameter) if tensor.shape == parameter.shape else tensor
+            if tensor.shape == parameter.shape:  # with the memory layout of the parameter, as before
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(part_of(tensor, parameter))
             entries.setdefault(int(index), {})[name] = tensor
         member.load_state_dict({"state": entries, "param_groups": member.state_dict()["param_groups"]})
     trainer.tuning.restore(part("tuning/"), values["tuning"])

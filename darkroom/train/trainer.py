@@ -23,7 +23,7 @@ from darkroom.models.inference import batch_size, predict
 from darkroom.train import batch_norm, flops, measuring, mixed_precision, records, sharding, state, tuning
 from darkroom.train.batches import Batches
 from darkroom.train.config import TrainConfig
-from darkroom.train.cuda_graphs import Recorded
+from darkroom.train.cuda_graphs import Captured
 from darkroom.train.gradients import GradientMonitor
 from darkroom.train.objective import Batch, Objective
 from darkroom.train.optimisers import Optimisers, schedule
@@ -92,7 +92,7 @@ class Trainer:
         self.optimisers = Optimisers(network, settings, self.dtype)
         self.rate = schedule(settings, self.batches.steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-        self.recorded = Recorded(self._gradients) if self._is_recordable() else None
+        self.captured = Captured() if self._is_capturable() else None
         self.monitor = GradientMonitor(network)
         chosen = numpy_generator(seed, "training sample").permutation(len(train))
         self.sample = np.sort(chosen[: min(len(val), MAX_SAMPLE)])  # (n,) int64: examples to measure
@@ -214,10 +214,12 @@ class Trainer:
             self._learn(batch, lr, epoch)
             self.step += 1
             self.after_step(self)
-            if self.step % CHECK_EVERY == 0 or self.step == last:
+            every = self.settings.checkpoint_steps
+            is_saved = every and self.step % every == 0 and self.step < last
+            if self.step % CHECK_EVERY == 0 or self.step == last or is_saved:
                 self._stop_if_diverged(epoch)  # waits for a GPU to finish
             self.seconds = before + time.perf_counter() - started
-            if self.settings.checkpoint_steps and self.step % self.settings.checkpoint_steps == 0 and self.step < last:
+            if is_saved:
                 save()
                 before, started = self.seconds, time.perf_counter()
         self._end_epoch(epoch, lr, last)
@@ -239,7 +241,7 @@ class Trainer:
         with batch_norm.in_parts(self.network, self.processes) if is_split else nullcontext(lambda: None) as end_part:
             for index, part in enumerate(batch.split(number), self.processes.rank * number):
                 torch.manual_seed(derive_seed(self.seed, "dropout", step, *([index] if index else [])))
-                totals += self._replay(part) if self.recorded else self._backward(part, size)
+                totals += self._set_gradients(part) if self.captured else self._backward(part, size)
                 end_part()
         gradients = [parameter.grad for parameter in self.optimisers.parameters if parameter.grad is not None]
         # Sharded gradients are summed by the backward pass.
@@ -270,24 +272,25 @@ class Trainer:
         self.scaler.scale(loss).backward()
         return torch.stack([loss.detach().float(), correct.float()])
 
-    def _replay(self, batch: Batch) -> Tensor:
-        """The same for a whole batch and no gradients yet, recorded as a CUDA graph."""
-        totals, *gradients = self.recorded(*batch, key=self.tuning.is_frozen)
+    def _set_gradients(self, batch: Batch) -> Tensor:
+        """Set all gradients to those of a whole batch, by a CUDA graph if possible; return what `_backward` returns."""
+        totals, *gradients = self.captured(self._gradients, *batch, key=self.tuning.is_frozen)
         for parameter, gradient in zip(self.optimisers.parameters, gradients, strict=True):
             parameter.grad = gradient
         return totals
 
     def _gradients(self, inputs: Tensor, targets: Tensor) -> list[Tensor | None]:
-        """What `_replay` needs: what `_backward` returns, and the gradient of each parameter."""
+        """What `_backward` returns for a whole batch, and the gradient of each parameter, if it has one."""
+        self.optimisers.clear_gradients()
         totals = self._backward(Batch(inputs, targets), len(inputs))
         return [totals, *(parameter.grad for parameter in self.optimisers.parameters)]
 
-    def _is_recordable(self) -> bool:
-        """Whether batches are alike, and a step has no part that a CUDA graph cannot hold."""
-        is_whole = self.processes.count == self.settings.grad_accumulation == 1 and self.batches.unlabelled is None
-        is_fixed = self.manifest.kind == "image" and self.settings.tune == "all"
+    def _is_capturable(self) -> bool:
+        """Whether all batches have the same few shapes, and their gradients are computed by the GPU alone."""
+        is_whole = self.processes.count == self.settings.grad_accumulation == 1
+        is_plain = self.objective.is_capturable and self.settings.tune == "all" and self.manifest.kind == "image"
         has_recurrence = any(isinstance(layer, nn.RNNBase) for layer in self.network.modules())
-        return self.device.type == "cuda" and is_whole and is_fixed and not has_recurrence
+        return self.device.type == "cuda" and is_whole and is_plain and not has_recurrence
 
     def _loss(self, part: Batch) -> tuple[Tensor, Tensor]:
         """The loss and the number of correct predictions of a part of a batch, as the objective computes them.

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import dropout
 
 from darkroom.models import hardware
 from darkroom.models.inference import predict
@@ -13,7 +14,7 @@ from darkroom.models.layers import last_layer_name
 from darkroom.teachers.ensemble import Ensemble
 from darkroom.train import cuda_graphs, flops, loading
 from darkroom.train.batches import Batches
-from darkroom.train.cuda_graphs import Recorded
+from darkroom.train.cuda_graphs import Captured
 from darkroom.train.distillation import Distillation
 from darkroom.train.objective import Supervised
 from darkroom.train.resume import Resume
@@ -78,55 +79,70 @@ def test_killed_training_resumes_and_ends_identical_bit_for_bit(changes: dict, n
 
 @pytest.mark.parametrize("name", ["sprint", "resnet", "wide_resnet", "vit"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_recorded_training_is_the_same_bit_for_bit(name: str, precision: str):
+def test_a_captured_training_is_the_same_bit_for_bit(name: str, precision: str):
     """Batches of 31 and 32 examples, dropout, and mixed images, whose targets are probabilities."""
     augment = MOVED.model_copy(update={"mixup": 0.2})
     settings = recipe(epochs=2.5, augment=augment, optimizer="muon", freeze_epochs=0.5, batch_size=31)
     runs = [trainer(settings, name, precision=precision, device=CUDA, dropout=0.2) for _ in range(2)]
-    runs[1].recorded = None
-    runs[1].optimisers.members[0].orthogonalise.is_recordable = False
+    runs[1].captured, runs[1].optimisers.members[0].captured.is_capturable = None, False
     for run in runs:
         finished(run)
-    assert len(runs[0].recorded.graphs) >= 2 and runs[0].optimisers.members[0].orthogonalise.graphs
-    assert not runs[1].optimisers.members[0].orthogonalise.graphs
+    assert len(runs[0].captured.graphs) >= 2 and runs[0].optimisers.members[0].captured.graphs
+    assert not runs[1].optimisers.members[0].captured.graphs
     assert same(runs[0].network.state_dict(), runs[1].network.state_dict())
     assert [record.batch_loss for record in runs[0].records] == [record.batch_loss for record in runs[1].records]
 
 
-def test_a_taught_training_is_recorded_and_is_the_same():
+def test_a_taught_training_is_captured_and_is_the_same():
     teacher = finished(trainer(recipe(), "cnn", device=CUDA)).network
     taught = Distillation(Supervised(0.0), Ensemble([teacher]), weight=0.9, temperature=2.0)
     runs = [trainer(recipe(epochs=2.0), "sprint", objective=taught, precision="bf16", device=CUDA) for _ in range(2)]
-    runs[1].recorded = None
+    runs[1].captured = None
     assert same(*(finished(run).network.state_dict() for run in runs))
-    assert runs[0].recorded.graphs
+    assert runs[0].captured.graphs
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"grad_accumulation": 2}, {"tune": "lora"}, {"semi_supervised": FREEMATCH}],
+    ids=["accumulation", "lora", "unlabelled"],
+)
+def test_other_trainings_are_not_captured(changes: dict):
+    assert trainer(recipe(**changes), "sprint", device=CUDA).captured is None
+    assert trainer(recipe(), "lstm", device=CUDA).captured is None
+    assert trainer(recipe(), "sprint", device=CUDA).captured is not None
+
+
+def test_a_captured_training_with_an_average_and_clipped_gradients_is_the_same_bit_for_bit():
+    settings = recipe(epochs=3.0, optimizer="muon", ema_decay=0.9, grad_clip_norm=0.5, augment=MOVED)
+    runs = [trainer(settings, "resnet", precision="bf16", device=CUDA) for _ in range(2)]
+    runs[1].captured, runs[1].optimisers.members[0].captured.is_capturable = None, False
+    assert same(*(finished(run).network.state_dict() for run in runs))
 
 
 def test_what_waits_for_the_gpu_is_computed_as_usual():
-    recorded = Recorded(lambda one: one * one.sum().item())
-    one = torch.full((2,), 2.0, device=CUDA)
-    assert all(recorded(one).tolist() == [8.0, 8.0] for _ in range(6))
-    assert not recorded.is_recordable and not recorded.graphs
+    captured, one = Captured(), torch.full((2,), 2.0, device=CUDA)
+    for _ in range(6):
+        assert captured(lambda one: [one * one.sum().item()], one)[0].tolist() == [8.0, 8.0]
+    assert not captured.is_capturable and not captured.graphs
 
 
-def test_what_needs_much_memory_is_not_recorded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cuda_graphs, "MAX_MEMORY", 0.0)
+def test_what_cannot_be_captured_is_computed_as_usual():
+    def compute(one: torch.Tensor) -> list[torch.Tensor]:
+        if torch.cuda.is_current_stream_capturing():
+            raise RuntimeError("not in a graph")
+        return [dropout(one, 0.5) + 1]
+
+    captured, one = Captured(), torch.ones(1000, device=CUDA)
+    for _ in range(6):
+        assert 1.8 < captured(compute, one)[0].mean() < 2.2
+    assert not captured.is_capturable and not captured.graphs
+
+
+def test_what_needs_much_memory_is_not_captured(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cuda_graphs, "MAX_MEMORY_FRACTION", 0.0)
     run = finished(trainer(recipe(), "sprint", device=CUDA))
-    assert not run.recorded.graphs and not run.recorded.is_recordable
-
-
-def test_each_layout_and_key_has_its_own_graph():
-    factor = {"value": 1.0}
-    recorded = Recorded(lambda one: one * factor["value"])
-    for key in (1.0, 3.0):
-        factor["value"] = key
-        for size in (2, 3):
-            for number in range(5):
-                found = recorded(torch.full((size,), float(number), device=CUDA), key=key)
-                assert found.tolist() == [number * key] * size
-    factor["value"] = 5.0  # not seen by what was recorded
-    assert recorded(torch.ones(2, device=CUDA), key=3.0).tolist() == [3.0, 3.0]
-    assert len(recorded.graphs) == 4
+    assert not run.captured.graphs and not run.captured.is_capturable
 
 
 @pytest.mark.parametrize("parts", [2, 4])
