@@ -10,11 +10,12 @@ on. Then `--report` shows what was found, and `--apply` writes the winner into p
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from tqdm import tqdm
 
 from darkroom.audit import freshness
 from darkroom.core import arrays
@@ -111,15 +112,13 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     data = trials.Data(manifest, *splits, arrays.read_unlabelled(ARRAYS))
     opened.folder.mkdir(parents=True, exist_ok=True)
     objective = trials.Trials(opened.search, opened.space, data, opened.folder, winner.origin(manifest.sha256))
-    saver = _experiments(opened)
+    save = _saving(opened)
 
     def after(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:
         objective.tidy(study)
-        if saver:
-            saver.save(study)
+        save(study)
 
-    if saver:
-        saver.save(study)  # of trials that finished right before the search was killed
+    save(study)  # what finished right before the search was killed
     running.search(study, objective, opened.search, after)
     if opened.search.finalists:
         running.finalists(study, finals, objective, opened.search)
@@ -127,12 +126,23 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     print("\n".join(["", *sentences(found), "", *_next(opened, found["winner"])]))
 
 
-def _experiments(opened: Opened) -> experiments.Experiments | None:
+def _saving(opened: Opened) -> Callable[[optuna.Study], None]:
+    """What saves the trials of a study as experiments; at the first failure it says why, and does nothing later."""
+    savers: list[experiments.Experiments] = []
+
+    def save(study: optuna.Study) -> None:
+        try:
+            for saver in savers:
+                saver.save(study)
+        except DarkroomError as error:
+            savers.clear()
+            tqdm.write(f"search: {error}", file=sys.stderr)
+
     try:
-        return experiments.Experiments(opened.name, opened.text, opened.folder)
+        savers.append(experiments.Experiments(opened.name, opened.text, opened.folder))
     except DarkroomError as error:
         print(f"search: {error}", file=sys.stderr)
-        return None
+    return save
 
 
 def _collect(opened: Opened, manifest: arrays.Manifest, study: optuna.Study, finals: optuna.Study) -> dict[str, Any]:
@@ -147,7 +157,7 @@ def _report(opened: Opened, manifest: arrays.Manifest, output: Path) -> None:
         raise DarkroomError("no trial has finished yet: run the search first.")
     said = sentences(found)
     report.write(output, found, said)
-    print("\n".join([*said, "", f"The report is {output / 'index.html'}"]))
+    print("\n".join([*said, "", f"The report is {output / report.PAGE}"]))
 
 
 def _apply(opened: Opened, manifest: arrays.Manifest, number: int, dry_run: bool) -> None:
@@ -156,7 +166,9 @@ def _apply(opened: Opened, manifest: arrays.Manifest, number: int, dry_run: bool
     if number < 0:
         again = results.retrained(study, finals, opened.search.seeds, of_kind(manifest.kind))
         if (best := results.winner(again, study, finals, opened.search)) is None:
-            raise DarkroomError("there is no winner yet: run the search to its end, or name a trial: --apply 7.")
+            raise DarkroomError(
+                "there is no winner, and --report says why: run the search to its end, or name a trial: --apply 7."
+            )
         number = best
     if number not in complete:
         raise DarkroomError(

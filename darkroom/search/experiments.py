@@ -5,11 +5,12 @@ second; `dvc exp run` would check out files and run stages. An experiment holds 
 the trial's params.yaml and training metrics, and without the metrics of the stages after `train`, which did not run.
 """
 
+import fcntl
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _AUTHOR = {
 class Experiments:
     """Writes the experiments of one search; `base` is the text of the params.yaml that its samples change.
 
+    Searches that share a database may each have such an object: a lock in `folder` lets one of them write at a time.
     Raises DarkroomError if the project is not in a git repository with a commit.
     """
 
@@ -41,25 +43,26 @@ class Experiments:
         self.name, self.base, self.index = name, base, folder / "index"
         self.commit = _git("rev-parse", "--verify", "--quiet", "HEAD").strip()
         self.prefix = _git("rev-parse", "--show-prefix").strip()
-        self.index.unlink(missing_ok=True)
-        self._indexed("read-tree", "HEAD")
-        self._indexed("add", "--update", ".")  # changes of tracked files that are not committed
-        self._remove(list(_outdated()))
+        with self._locked_index():
+            self._indexed("read-tree", self.commit)
+            self._indexed("add", "--update", ".")  # changes of tracked files that are not committed
+            self._remove(list(_outdated()))
+            self.tree = self._indexed("write-tree").strip()
 
     def save(self, study: optuna.Study) -> None:
         """Write the experiments of all complete and pruned trials that have none yet."""
-        known = self.known()
-        for trial in storage.in_state(study, TrialState.COMPLETE, TrialState.PRUNED):
-            if (name := experiment(self.name, trial)) not in known:
-                self._write(name, trial)
+        with self._locked_index():
+            known = self.known()
+            for trial in storage.in_state(study, TrialState.COMPLETE, TrialState.PRUNED):
+                if (name := experiment(self.name, trial)) not in known:
+                    self._write(name, trial)
 
     def known(self) -> set[str]:
         """The names of all experiments, of any commit."""
         return {ref.rpartition("/")[2] for ref in _refs()}
 
     def _write(self, name: str, trial: FrozenTrial) -> None:
-        scratch = self.index.with_name("index-of-trial")
-        shutil.copyfile(self.index, scratch)
+        self._indexed("read-tree", self.tree)
         seconds = trial.user_attrs[trials.SECONDS]
         contents = {
             str(params.PATH): with_values(self.base, trial.user_attrs[trials.SAMPLE]),
@@ -71,22 +74,33 @@ class Experiments:
         for path, text in contents.items():
             blob = _git("hash-object", "-w", "--stdin", given=text).strip()
             lines.append(f"100644 {blob}\t{self.prefix}{path}\n")
-        self._indexed("update-index", "--index-info", given="".join(lines), index=scratch)
-        tree = self._indexed("write-tree", index=scratch).strip()
+        self._indexed("update-index", "--index-info", given="".join(lines))
+        tree = self._indexed("write-tree").strip()
         finished = f"{trial.datetime_complete:%Y-%m-%dT%H:%M:%S}"
         dates = {"GIT_AUTHOR_DATE": finished, "GIT_COMMITTER_DATE": finished}
         message = f"Trial {trial.number} of the search {self.name}"
         commit = _git("commit-tree", tree, "-p", self.commit, "-m", message, **_AUTHOR, **dates).strip()
         _git("update-ref", f"{NAMESPACE}/{self.commit[:2]}/{self.commit[2:]}/{name}", commit)
-        scratch.unlink()
 
     def _remove(self, paths: list[str]) -> None:
         found = self._indexed("ls-files", "-z", "--", *paths).split("\0")[:-1] if paths else []
         lines = "".join(f"0 {'0' * 40}\t{self.prefix}{path}\n" for path in found)
         self._indexed("update-index", "--index-info", given=lines)
 
-    def _indexed(self, *command: str, given: str = "", index: Path | None = None) -> str:
-        return _git(*command, given=given, GIT_INDEX_FILE=str((index or self.index).absolute()))
+    @contextmanager
+    def _locked_index(self) -> Iterator[None]:
+        """Hold the index file, which is removed before and after."""
+        with self.index.with_name("index-of-search.lock").open("a") as lock:  # git locks by the name index.lock
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                for left in (self.index, self.index.with_name("index.lock")):  # of a process that was killed
+                    left.unlink(missing_ok=True)
+                yield
+            finally:
+                self.index.unlink(missing_ok=True)
+
+    def _indexed(self, *command: str, given: str = "") -> str:
+        return _git(*command, given=given, GIT_INDEX_FILE=str(self.index.absolute()))
 
 
 def experiment(search: str, trial: FrozenTrial) -> str:

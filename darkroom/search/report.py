@@ -8,12 +8,13 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from darkroom.core.outputs import new_folder, write_json, write_text
+from darkroom.core.outputs import new_folder, require_replaceable, write_json, write_text
 from darkroom.figures import drawing
 from darkroom.search import figures
 from darkroom.search.measure import NAMED
 from darkroom.search.results import COSTS
 
+NUMBERS, PAGE = "results.json", "index.html"
 _TEMPLATE = Path(__file__).with_name("report.html.jinja")
 _TITLES = {
     "costs": "Size and speed",
@@ -24,14 +25,15 @@ _TITLES = {
 
 
 def write(output: Path, found: Mapping[str, Any], sentences: Sequence[str]) -> None:
-    """Write the report to the folder `output`, which is replaced."""
+    """Write the report to the folder `output`, which is replaced; raises DarkroomError if it holds other files."""
+    require_replaceable(output, [NUMBERS, PAGE, *(f"{name}.png" for name in _TITLES)])
     with new_folder(output) as folder:
-        write_json(folder / "results.json", {**found, "sentences": list(sentences)})
+        write_json(folder / NUMBERS, {**found, "sentences": list(sentences)})
         images = {}
         for name, figure in figures.draw(found).items():
             drawing.save(figure, path := folder / f"{name}.png")
             images[name] = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        write_text(folder / "index.html", page(found, sentences, images))
+        write_text(folder / PAGE, page(found, sentences, images))
 
 
 def page(found: Mapping[str, Any], sentences: Sequence[str], images: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from darkroom.search import storage, trials
 from darkroom.search.description import Choices, Range, Search
 from darkroom.search.importance import importances
 from darkroom.search.measure import Measure
-from darkroom.search.running import hours
+from darkroom.search.running import are_hours_spent, hours, planned
 from darkroom.search.space import Space
 from darkroom.statistics.intervals import wilson
 
@@ -57,14 +57,16 @@ def collect(
             "complete": len(complete),
             "pruned": len(by_state[TrialState.PRUNED]),
             "failed": len(by_state[TrialState.FAIL]),
-            "planned": search.trials,
+            "planned": planned(search, space),
         },
+        "hours_are_spent": are_hours_spent(search, done),
         "hours": round(hours([*done, *storage.finished(finals)]), 4),
         "training_seconds": round(sum(seconds), 1),
         "training_seconds_saved": saved(by_state[TrialState.PRUNED], complete),
         "validation_examples": validation,
         "seeds": search.seeds,
         "finalists": list(again.values()),
+        "finalists_are_trained": are_trained(study, finals, search),
         "winner": winner(again, study, finals, search),
         "front": sorted(trial.number for trial in trials.leading(study, 10**9)) if search.cost != "none" else [],
         "knees": {cost: knee(rows, cost) for cost in COSTS if any(cost in row for row in rows)},
@@ -123,10 +125,9 @@ def winner(again: Mapping[int, Mapping], study: optuna.Study, finals: optuna.Stu
     """
     chosen = [trial.number for trial in trials.leading(study, max(1, search.finalists))]
     sure = chosen
+    if not are_trained(study, finals, search):
+        return None
     if search.finalists:
-        tried = _tried(finals)
-        if any((number, seed) not in tried for number in chosen for seed in search.seeds):
-            return None
         sure = [number for number in again if number in chosen and len(again[number]["scores"]) == len(search.seeds)]
     if search.cost == "none":
         return next(iter(sure), None)
@@ -137,6 +138,12 @@ def winner(again: Mapping[int, Mapping], study: optuna.Study, finals: optuna.Stu
         for number, (score, cost) in front.items()
     ]
     return knee(rows, "cost")
+
+
+def are_trained(study: optuna.Study, finals: optuna.Study, search: Search) -> bool:
+    """Whether all finalists have been trained with all seeds, or have failed."""
+    tried, chosen = _tried(finals), trials.leading(study, search.finalists) if search.finalists else []
+    return all((trial.number, seed) in tried for trial in chosen for seed in search.seeds)
 
 
 def _tried(finals: optuna.Study) -> set[tuple[int, int]]:

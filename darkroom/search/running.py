@@ -14,6 +14,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.search import storage, trials
 from darkroom.search.description import Search
 from darkroom.search.measure import Measure
+from darkroom.search.space import Space
 from darkroom.search.trials import Failed, Trials
 
 MAX_FAILURES = 5  # trials that may fail before the first one succeeds
@@ -28,11 +29,11 @@ def search(study: optuna.Study, objective: Trials, settings: Search, after: Afte
     Raises DarkroomError if the first MAX_FAILURES trials all fail.
     """
     points = {_key(sample) for sample in objective.space.points()} if settings.sampler == "grid" else None
-    limit = settings.trials if points is None else min(settings.trials, len(points))
+    limit = planned(settings, objective.space)
 
     def is_spent() -> bool:
         done = storage.finished(study)
-        if settings.hours is not None and hours(done) >= settings.hours:
+        if are_hours_spent(settings, done):
             return True
         begun = [*done, *storage.in_state(study, TrialState.RUNNING)]
         keys = {_key(trial.user_attrs.get(trials.SAMPLE)) for trial in begun}
@@ -51,7 +52,10 @@ def search(study: optuna.Study, objective: Trials, settings: Search, after: Afte
 
 
 def finalists(study: optuna.Study, finals: optuna.Study, objective: Trials, settings: Search) -> None:
-    """Train the finalists of `study` once per seed, as trials of the study `finals`."""
+    """Train the finalists of `study` once per seed, as trials of the study `finals`.
+
+    What is still queued for finalists or seeds of an earlier run, which are no longer wanted, is dropped.
+    """
     complete = storage.in_state(study, TrialState.COMPLETE)
     samples = {trial.number: trial.user_attrs[trials.SAMPLE] for trial in complete}
     wanted = [
@@ -59,6 +63,9 @@ def finalists(study: optuna.Study, finals: optuna.Study, objective: Trials, sett
         for trial in trials.leading(study, settings.finalists)
         for seed in settings.seeds
     ]
+    for trial in storage.in_state(finals, TrialState.WAITING):
+        if trial.system_attrs["fixed_params"] not in wanted:
+            storage.drop(finals, trial)
     known = _pairs(finals)
     for pair in wanted:
         if pair not in known:
@@ -79,6 +86,16 @@ def finalists(study: optuna.Study, finals: optuna.Study, objective: Trials, sett
             progress.update(sum(pair in done for pair in wanted) - progress.n)
 
         _loop(finals, objective.finalist(samples), is_spent, finish)
+
+
+def planned(settings: Search, space: Space) -> int:
+    """The number of trials of the whole search; a grid may have fewer combinations than `settings.trials`."""
+    return min(settings.trials, len(space.points())) if settings.sampler == "grid" else settings.trials
+
+
+def are_hours_spent(settings: Search, done: Iterable[FrozenTrial]) -> bool:
+    """Whether these trials took all hours that there are for them."""
+    return settings.hours is not None and hours(done) >= settings.hours
 
 
 def hours(done: Iterable[FrozenTrial]) -> float:

@@ -1,7 +1,8 @@
 """Samplers and the pruner of Optuna.
 
-Each trial is sampled with a random state of its own, from the seed and the trial's number. So a search that was killed
-and resumed samples what the uninterrupted one would have, and processes that share a storage sample different values.
+Each trial is sampled with a random state of its own, from the seed and the trial's number, where repetitions of
+interrupted trials do not count. So a search that was killed and resumed samples what the uninterrupted one would have,
+and processes that share a storage sample different values.
 """
 
 import warnings
@@ -16,6 +17,7 @@ from optuna.samplers import BaseSampler, BruteForceSampler, RandomSampler, TPESa
 from optuna.trial import FrozenTrial, TrialState
 
 from darkroom.core.randomness import derive_seed
+from darkroom.search import storage
 
 Kind = Literal["tpe", "random", "grid"]
 REDUCTION = 2  # half of the trials go on at each rung of successive halving: after 1, 2, 4, 8, ... epochs
@@ -29,7 +31,8 @@ class Sampler(BaseSampler):
         self.of_trial = self._new(-1)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self.of_trial = self._new(trial.number)
+        earlier = study.get_trials(deepcopy=False)[: trial.number]
+        self.of_trial = self._new(trial.number - sum(storage.RETRY in one.user_attrs for one in earlier))
         self.of_trial.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

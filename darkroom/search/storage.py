@@ -139,6 +139,11 @@ def retry(study: optuna.Study, trial: FrozenTrial) -> None:
         study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
 
 
+def drop(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Mark a queued trial as failed, so that it never runs."""
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)  # Optuna has no public way
+
+
 def fail_stale(study: optuna.Study) -> None:
     """Mark trials of dead processes as failed and queue them again; only a database knows them."""
     with warnings.catch_warnings():

@@ -26,17 +26,23 @@ def _effort(found: Mapping[str, Any]) -> Iterator[str]:
         text += f"; pruning saved about {saved:,.0f} s ({fraction:.0%})"
     yield f"{text}."
     if counts["finished"] < counts["planned"]:
-        yield f"The search has not ended: {counts['planned']} trials are planned. The same command goes on."
+        if found["hours_are_spent"]:
+            yield f"The search ended because its hours are spent; {counts['planned']} trials were planned."
+        else:
+            yield f"The search has not ended: {counts['planned']} trials are planned. The same command goes on."
 
 
 def _winner(found: Mapping[str, Any]) -> Iterator[str]:
     number, measure = found["winner"], NAMED[found["measure"]]
     if number is None:
-        are_trained = all(len(row["scores"]) + len(row["failed"]) == len(found["seeds"]) for row in found["finalists"])
-        if found["cost"] != "none" and are_trained:
+        if not found["trials"]["complete"]:
+            yield "There is no winner: no trial is complete."
+        elif not found["finalists_are_trained"]:
+            yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
+        elif found["cost"] != "none":
             yield "There is no winner: no trial is a knee of the Pareto front."
         else:
-            yield f"There is no winner yet: the finalists are not all trained with all {len(found['seeds'])} new seeds."
+            yield "There is no winner: each finalist failed with one of the new seeds."
         return
     again = {row["trial"]: row for row in found["finalists"]}
     if number not in again:

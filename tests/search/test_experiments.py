@@ -59,6 +59,15 @@ def test_trials_are_experiments_and_the_workspace_is_untouched(monkeypatch: pyte
     assert repository.git(Path.cwd(), "for-each-ref", "refs/exps/*/*/*") == ""
 
 
+def test_a_search_goes_on_if_its_trials_cannot_be_saved(capsys: pytest.CaptureFixture):
+    toy.copy_project()
+    file = toy.write("my search", trials=3, finalists=0)  # no name of an experiment may have a blank
+    repository.commit_all(Path.cwd())
+    command.main([file])
+    assert len(storage.finished(toy.stored("my search"))) == 3
+    assert capsys.readouterr().err.count("trials are not saved as experiments") == 1
+
+
 def store_outputs() -> list[str]:
     """Write a dvc.lock with all outputs of dvc.yaml that DVC caches, and put files for them into its cache."""
     stages, paths = yaml.safe_load(Path("dvc.yaml").read_text())["stages"], []

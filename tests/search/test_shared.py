@@ -6,10 +6,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from darkroom.search import __main__ as command
-from darkroom.search import storage
+from darkroom.search import experiments, storage
+from tests import repository
 from tests.search import toy
 
 pytestmark = pytest.mark.usefixtures("project")
@@ -34,7 +36,9 @@ def test_an_unusable_database_is_reported_without_its_password():
 
 
 def test_two_processes_share_a_database():
+    toy.copy_project()
     file = toy.write(trials=16)
+    repository.commit_all(Path.cwd())
     url = f"sqlite:///{Path.cwd()}/shared.db"
     context = multiprocessing.get_context("fork")  # with the fake trainings
     processes = [context.Process(target=command.main, args=([file, "--storage", url],)) for _ in range(2)]
@@ -49,6 +53,13 @@ def test_two_processes_share_a_database():
     finals = optuna.load_study(study_name="toy/finalists", storage=url)
     complete = [tuple(trial.params.values()) for trial in finals.trials if trial.state == TrialState.COMPLETE]
     assert len(complete) == len(set(complete)) == 6
+    saved = repository.git(Path.cwd(), "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    kept = storage.in_state(study, TrialState.COMPLETE, TrialState.PRUNED)
+    assert sorted(ref.rpartition("/")[2] for ref in saved) == sorted(experiments.experiment("toy", one) for one in kept)
+    for trial in kept:
+        ref = next(ref for ref in saved if ref.endswith(f"/{experiments.experiment('toy', trial)}"))
+        params = yaml.safe_load(repository.git(Path.cwd(), "show", f"{ref}:params.yaml"))
+        assert params["train"]["lr"] == trial.user_attrs["sample"]["train.lr"]
     command.main([file, "--storage", url, "--report"])
     assert Path("metrics/search/toy/index.html").is_file()
 
