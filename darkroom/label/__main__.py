@@ -10,6 +10,7 @@ trains with the new labels.
 """
 
 import argparse
+import csv
 import getpass
 import re
 import sys
@@ -141,7 +142,7 @@ def _agreement(path: Path) -> str:
     """Agreement between people, one line per pair."""
     try:
         opinions = answers.opinions(answers.parse(path.read_text(encoding="utf-8-sig"))) if path.exists() else {}
-    except ValueError as error:
+    except (ValueError, csv.Error) as error:
         raise DarkroomError(f"{path} is invalid: {error}. Correct it.") from None
     pairs = agreement.pairs(opinions)
     if not pairs:

@@ -10,7 +10,9 @@ import io
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
@@ -148,13 +150,16 @@ def _line(values: Sequence[str]) -> bytes:
 
 
 def _line_ends(contents: bytes) -> list[int]:
-    """Where each row ends, after its line break; a line break within quotes ends no row."""
-    ends, position, quotes = [], 0, 0
-    for line in contents.split(b"\n")[:-1]:
-        quotes += line.count(b'"')
-        position += len(line) + 1
-        if quotes % 2 == 0:
-            ends.append(position)
+    """Where each row ends, after its line break; not where blank lines do, nor any row from the first invalid one on.
+
+    A line break within quotes ends no row.
+    """
+    lines = [line + b"\n" for line in contents.split(b"\n")[:-1]]
+    after = [0, *accumulate(map(len, lines))]
+    rows = csv.reader((line.decode(errors="replace") for line in lines), strict=True)
+    ends = []
+    with suppress(csv.Error):
+        ends.extend(after[rows.line_num] for row in rows if row)
     return ends
 
 
@@ -166,13 +171,17 @@ def _last_line(contents: bytes) -> int:
 def _complete_end(contents: bytes) -> tuple[int, str]:
     """Where the complete rows end, and the incomplete row after them, if there is one.
 
-    A last row without a line break is complete if its time is: an editor may have saved it so. Raises ValueError for a
-    file without any line break that this module cannot have begun, such as one with the line ends of another system.
+    A last row without a line break is complete if its time is: an editor may have saved it so. Raises ValueError if
+    complete rows would be cut off, too; and for a file without any line break that this module cannot have begun, such
+    as one with the line ends of another system.
     """
     end = ([0, *_line_ends(contents)])[-1]
     rest = contents[end:]
-    if not rest or (end and _COMPLETE.search(rest) and rest.count(b'"') % 2 == 0):
+    if not rest.strip() or (end and _COMPLETE.search(rest) and _line_ends(rest + b"\n")):
         return len(contents), ""
+    if any(map(_COMPLETE.search, rest.split(b"\n")[:-1])):
+        number = contents.count(b"\n", 0, end) + 1
+        raise ValueError(f"the row that begins in line {number} is broken; look for a quotation mark")
     if not end and not _line(COLUMNS).startswith(rest):
         raise ValueError("no row ends with a line feed; save it as UTF-8 with such line ends")
     return end, rest.decode(errors="replace")

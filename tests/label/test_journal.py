@@ -100,6 +100,34 @@ def test_a_file_without_any_line_feed_is_left_as_it_is(tmp_path: Path, contents:
     assert (tmp_path / "labels.csv").read_bytes() == contents
 
 
+def test_quotation_marks_within_a_value_cut_nothing_off(tmp_path: Path):
+    times = [f"2026-01-31T12:00:0{second}.000Z" for second in range(4)]
+    rows = "".join(f"{one},cat,ben,{time}\n" for one, time in zip(['5" plate', "b", "c", 'd"'], times, strict=True))
+    (tmp_path / "labels.csv").write_text(HEADER + rows.removesuffix("\n"))
+    journal = opened(tmp_path, "ben")
+    assert ([row[0] for row in written(tmp_path)], journal.repaired) == (['5" plate', "b", "c", 'd"'], "")
+    assert journal.undo().id == 'd"'
+    assert [row[0] for row in written(tmp_path)] == ['5" plate', "b", "c"]
+
+
+def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path):
+    contents = f'{HEADER}"a,cat,ben,2026-01-31T12:00:00.000Z\nb,cat,ben,2026-01-31T12:00:01.000Z\n'
+    (tmp_path / "labels.csv").write_text(contents)
+    with pytest.raises(DarkroomError, match="line 2"):
+        opened(tmp_path)
+    assert (tmp_path / "labels.csv").read_text() == contents
+
+
+def test_undo_takes_back_an_answer_before_blank_lines(tmp_path: Path):
+    first, second = (f"{one},cat,anna,2026-01-31T12:00:00.000Z\n" for one in "ab")
+    (tmp_path / "labels.csv").write_text(f"{HEADER}{first}\n{second}\n\r\n")
+    journal = opened(tmp_path)
+    assert journal.undo().id == "b" and [row[0] for row in written(tmp_path)] == ["a"]
+    journal.append("c", "dog")
+    assert [row[0] for row in written(tmp_path)] == ["a", "c"]
+    assert (journal.undo().id, journal.undo().id, written(tmp_path)) == ("c", "a", [])
+
+
 def test_one_process_at_a_time(tmp_path: Path):
     first = opened(tmp_path)
     with pytest.raises(DarkroomError, match=r"labels\.csv.* anna \(process \d+\)"):
