@@ -94,17 +94,17 @@ def _run(fractions: Sequence[Fraction], seeds: int) -> None:
             bar.update()
     table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", key])
     known = {"recipe": _current_recipe(), "data_md5": digests.digest(WORKSPACE, "data/arrays")}
-    _write(table, key, total, recipe.manifest.title, known)
+    _write(table, key, total, len(recipe.train), recipe.manifest.title, known)
 
 
-def summarise(table: pd.DataFrame, key: str, measured: int) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, key: str, measured: int, present: int) -> dict[str, Any]:
     """Accuracy by number of labels, the law, and the accuracy to expect with more labels, as JSON.
 
     `table` has one row per training: labels, and the accuracy in the column `key`. `measured` examples determined each
-    accuracy.
+    accuracy. `present` is the number of labels that there are, of which the trainings may have had a part.
     """
     labels, incorrect = table["labels"].to_numpy(), ((1 - table[key]) * measured).round().to_numpy()
-    found = power_law.fit(labels, incorrect, measured, [factor * labels.max() for factor in FACTORS])
+    found = power_law.fit(labels, incorrect, measured, [factor * present for factor in FACTORS])
     accuracies = table.groupby("labels")[key]
     by_labels = zip(accuracies.mean().items(), accuracies.std(), accuracies.size(), strict=True)
     return {
@@ -116,7 +116,7 @@ def summarise(table: pd.DataFrame, key: str, measured: int) -> dict[str, Any]:
         "law": {"a": found.curve.a, "b": found.curve.b, "c": found.curve.c},
         "expected": {
             str(factor): {
-                "labels": int(factor * labels.max()),
+                "labels": factor * present,
                 key: float(1 - found.median[number]),
                 "low": float(1 - found.high[number]),
                 "high": float(1 - found.low[number]),
@@ -126,10 +126,10 @@ def summarise(table: pd.DataFrame, key: str, measured: int) -> dict[str, Any]:
     }
 
 
-def _write(table: pd.DataFrame, key: str, measured: int, title: str, known: dict[str, Any]) -> None:
-    summary = summarise(table, key, measured)
+def _write(table: pd.DataFrame, key: str, measured: int, present: int, title: str, known: dict[str, Any]) -> None:
+    summary = summarise(table, key, measured, present)
     labels = table["labels"].to_numpy()
-    wanted = np.geomspace(labels.max(), FACTORS[-1] * labels.max(), 12)
+    wanted = np.geomspace(labels.max(), FACTORS[-1] * present, 12)
     incorrect = ((1 - table[key]) * measured).round().to_numpy()
     found = power_law.fit(labels, incorrect, measured, wanted)
     drawn = figure.draw(labels, incorrect, measured, wanted, found, title, NAMES[key])
@@ -147,11 +147,15 @@ def lines(summary: dict[str, Any], key: str) -> list[str]:
     now = expected["1"][key]
     found = [f"error(n) = {law['a']:.3g} n^-{law['b']:.2f} + {law['c']:.3g}, n labels; error = 1 - {NAMES[key]}"]
     for factor, point in expected.items():
-        if factor != "1":
-            found.append(
-                f"{factor} times the labels ({point['labels']:,}): {NAMES[key]} {point[key]:.2%} "
-                f"({point[key] - now:+.2%}), 95 % interval {point['low']:.2%} to {point['high']:.2%}"
-            )
+        if factor == "1" and str(point["labels"]) in summary["measured"]:
+            continue
+        labels, change = f"{factor} times the labels", f" ({point[key] - now:+.2%})"
+        if factor == "1":
+            labels, change = "all labels", ""
+        found.append(
+            f"{labels} ({point['labels']:,}): {NAMES[key]} {point[key]:.2%}{change}, 95 % interval {point['low']:.2%} "
+            f"to {point['high']:.2%}"
+        )
     return found
 
 

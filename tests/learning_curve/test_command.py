@@ -82,7 +82,8 @@ def test_a_curve_is_written_and_goes_on_after_an_interruption(trained: list[str]
     assert summary["data_md5"].endswith(".dir")
     with Image.open(FIGURE) as image:
         assert image.width > 300
-    assert "10 times the labels (960)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "10 times the labels (960)" in said and "all labels" not in said
     before, kept = SUMMARY.read_bytes(), sorted(trainings.FOLDER.iterdir())
     kept[0].unlink()
     kept[1].write_text("{")
@@ -97,6 +98,13 @@ def test_other_parameters_train_again_and_more_fractions_only_what_is_new(traine
     change(Path(), train={"lr": 0.03})
     learning_curve.main(["--fractions", "1/4", "1/2", "1", "--seeds", "1"])
     assert len(trained) == 7
+
+
+def test_parts_of_the_labels_are_extrapolated_to_multiples_of_all(trained: list[str], capsys: pytest.CaptureFixture):
+    learning_curve.main(["--fractions", "1/8", "1/4", "1/2", "--seeds", "1"])
+    summary, said = json.loads(SUMMARY.read_text()), capsys.readouterr().out
+    assert [point["labels"] for point in summary["expected"].values()] == [96, 192, 384, 960]
+    assert "all labels (96)" in said and "2 times the labels (192)" in said
 
 
 def test_a_failed_training_keeps_the_others(trained: list[str], monkeypatch: pytest.MonkeyPatch):
