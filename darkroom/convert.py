@@ -20,7 +20,7 @@ import numpy as np
 from darkroom.bundle import classifier
 from darkroom.bundle.classifier import Manifest
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import new_file, new_folder
+from darkroom.core.outputs import new_file, new_folder, require_replaceable
 from darkroom.core.spelling import plural
 
 CONFIG, LABELS, VERSION = "config.pbtxt", "labels.txt", "1"
@@ -42,11 +42,7 @@ def triton(source: Path, repository: Path) -> Path:
             "spaces are allowed. Rename the dataset and run `dvc repro`."
         )
     target = repository / name
-    unknown = sorted({path.name for path in target.iterdir()} - {CONFIG, LABELS, VERSION}) if target.exists() else []
-    if unknown:
-        raise DarkroomError(
-            f"{target} holds {unknown[0]}, which this command did not write: move it, or name another folder."
-        )
+    require_replaceable(target, [CONFIG, LABELS, VERSION])
     labels = "".join(f"{' '.join(label.split())}\n" for label in bundle.manifest.classes)
     with new_folder(target) as temporary:
         (temporary / VERSION).mkdir()

@@ -41,6 +41,16 @@ def new_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_replaceable(folder: str | Path, names: Iterable[str]) -> None:
+    """Raise DarkroomError if `folder`, which a user named, is a file or holds anything but files of these names."""
+    folder = Path(folder)
+    if not folder.name or folder.is_file():
+        raise DarkroomError(f"{folder} is not a folder that can be replaced: name a new one.")
+    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if unknown := sorted(held - {*names, ".DS_Store"}):
+        raise DarkroomError(f"{folder} holds {unknown[0]}, which this command did not write: name another folder.")
+
+
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """Yield a temporary folder to fill; replace the folder `path` by it on success, remove it on failure."""

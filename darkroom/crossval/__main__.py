@@ -16,7 +16,7 @@ from darkroom.audit import freshness
 from darkroom.core import arrays, params
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.core.outputs import new_folder, write_csv
+from darkroom.core.outputs import new_folder, require_replaceable, write_csv
 from darkroom.core.spelling import counted
 from darkroom.crossval import folds
 from darkroom.crossval.out_of_sample import out_of_sample
@@ -28,6 +28,7 @@ from darkroom.models.inference import probabilities
 from darkroom.statistics.intervals import mean_interval, wilson
 from darkroom.train.config import TrainConfig
 
+SUSPECTS = {"train": "suspects", "val": "val_suspects"}  # by split: the names of its table and images
 _NAMES = {"train": "training", "val": "validation"}
 _WEAK = 0.9  # accuracy below which most suspects are errors of the network: few data sets have 10 % wrong labels
 _FEW = 10  # examples of a class from which a network learns little
@@ -58,6 +59,7 @@ def _run(count: int, output: str) -> None:
     seed, model, settings, shown = params.load(
         seed=params.Seed, model=ModelConfig, train=TrainConfig, evaluate=EvaluateConfig
     )
+    require_replaceable(output, [f"{name}.{suffix}" for name in SUSPECTS.values() for suffix in ("csv", "png")])
     manifest = arrays.read_manifest("data/arrays")
     arrays.require_labels(manifest)
     if manifest.kind == "history":
@@ -81,8 +83,8 @@ def _run(count: int, output: str) -> None:
     with new_folder(output) as folder:
         limit = shown.gallery_size
         lines = [
-            _write(folder / "suspects", train, "train", of_train, learned[fold, train.labels] > 0, manifest, limit),
-            _write(folder / "val_suspects", val, "val", of_val, learned.min(0)[val.labels] > 0, manifest, limit),
+            _write(folder, train, "train", of_train, learned[fold, train.labels] > 0, manifest, limit),
+            _write(folder, val, "val", of_val, learned.min(0)[val.labels] > 0, manifest, limit),
         ]
     for line in (*lines, *remarks(of_train.argmax(1) == train.labels, groups, learned, manifest.classes)):
         print(line)
@@ -90,13 +92,14 @@ def _run(count: int, output: str) -> None:
 
 
 def _write(
-    path: Path, split: Split, name: str, predicted: np.ndarray, checked: np.ndarray, manifest: Manifest, limit: int
+    folder: Path, split: Split, name: str, predicted: np.ndarray, checked: np.ndarray, manifest: Manifest, limit: int
 ) -> str:
-    """Write a table of the suspect labels to `path` with .csv; return a line that counts them.
+    """Write a table of the suspect labels to `folder`; return a line that counts them.
 
-    Of images it also writes a gallery, with .png; of texts the table has a column `text`. `name` is that of the split,
-    `predicted` (N, K) float64 are probabilities, and `checked` (N,) bool says which examples may be suspect.
+    Of images it also writes a gallery; of texts the table has a column `text`. `name` is that of the split, `predicted`
+    (N, K) float64 are probabilities, and `checked` (N,) bool says which examples may be suspect.
     """
+    path = folder / SUSPECTS[name]
     labels, ids = np.asarray(split.labels)[checked], split.ids[checked]
     suspects = label_errors.table(predicted[checked], labels, ids, manifest.classes)
     if manifest.kind == "text":

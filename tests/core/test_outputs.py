@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from darkroom.core import outputs
+from darkroom.core.errors import DarkroomError
 from tests.repository import ROOT
 
 
@@ -70,6 +71,17 @@ def test_a_writer_killed_between_two_renames_loses_nothing(tmp_path: Path, monke
         assert [entry.name for entry in (tmp_path / "a").iterdir()] == ["one"]
         raise RuntimeError
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a"
+    outputs.require_replaceable(folder, ["own.csv"])
+    outputs.write_text(folder / "own.csv", "")
+    outputs.require_replaceable(folder, ["own.csv"])
+    for refused, reason in ((folder, "holds own.csv"), (folder / "own.csv", "not a folder"), (".", "not a folder")):
+        with pytest.raises(DarkroomError, match=reason):
+            outputs.require_replaceable(refused, ["other.csv"])
 
 
 def test_files_and_folders_get_the_usual_permissions(tmp_path: Path):
