@@ -18,7 +18,7 @@ from darkroom.datasets import answers, listing
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 FILES = ".txt"  # suffix of files that hold one text each, see text_files.py
-OTHERS = (answers.FILE, "answers.csv", "faq.csv", *listing.MANIFESTS)  # tables with another meaning
+OTHERS = (answers.FILE, answers.CORRECTIONS, "answers.csv", "faq.csv", *listing.MANIFESTS)  # with another meaning
 TEXT = ("text", "question", "sentence", "utterance", "query", "message", "content")
 LABEL = ("label", "intent", "category", "class", "target")
 COLUMNS = ("text", "label", "id", "split", "group")
@@ -69,10 +69,13 @@ def _named(row: Mapping[str, Any], path: Path, labelled: bool) -> dict[str, str]
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise DarkroomError(f"{path} has {size:,} bytes, more than {MAX_BYTES:,}: split it into train and test.")
-    contents = path.read_bytes()
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DarkroomError(f"{path} has {size:,} bytes, more than {MAX_BYTES:,}: split it into train and test.")
+        contents = path.read_bytes()
+    except OSError as error:
+        raise DarkroomError(f"{path} cannot be read ({error.strerror or error}).") from None
     try:
         text = contents.decode("utf-8-sig")
     except UnicodeDecodeError as error:

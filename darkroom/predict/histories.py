@@ -17,7 +17,7 @@ from darkroom.core.outputs import new_file
 from darkroom.core.spelling import counted
 from darkroom.datasets import events
 from darkroom.datasets.events import Events
-from darkroom.predict.table import line
+from darkroom.predict.table import inputs, line
 
 COUNT = 10  # items per user
 BLOCK = 256  # users at a time
@@ -29,7 +29,7 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
 
     It is 1 if no user has a known item. Raises DarkroomError if the events cannot be read.
     """
-    files = [file for path in paths for file in (_tables(path) if path.is_dir() else [path])]
+    files = inputs(paths, _tables, options.output)
     if not files:
         kinds = ", ".join(events.SUFFIXES)
         raise DarkroomError(f"{', '.join(map(str, paths))}: no tables with a column of users found ({kinds}).")

@@ -10,7 +10,7 @@ import io
 import os
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,12 @@ class Earlier:
         sought = hash(printable(path))
         index = bisect_left(self.hashes, sought)
         return index < len(self.hashes) and bool(self.hashes[index] == sought)
+
+
+def inputs(paths: Sequence[Path], find: Callable[[Path], list[Path]], output: str) -> list[Path]:
+    """The files at `paths`, and those that `find` finds in folders; without the file `output`, which is written."""
+    found = [file for path in paths for file in (find(path) if path.is_dir() else [path])]
+    return [file for file in found if not (os.path.exists(output) and file.exists() and file.samefile(output))]
 
 
 @contextmanager

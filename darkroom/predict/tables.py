@@ -15,7 +15,7 @@ from darkroom.bundle.tables import TableClassifier
 from darkroom.columns.schema import Remarks, Unusable
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import records
-from darkroom.predict import classifications
+from darkroom.predict import classifications, table
 
 BLOCK = 2048  # rows at a time
 FIRST = ["row", "label", "confidence", "abstained", "risk", "decision", "unknown", "outside"]
@@ -23,7 +23,7 @@ FIRST = ["row", "label", "confidence", "abstained", "risk", "decision", "unknown
 
 def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, version: str) -> int:
     """Classify the tables at `paths`, files or folders of tables; returns the exit code as of `batch.main`."""
-    files = [file for path in paths for file in (records.find(path) if path.is_dir() else [path])]
+    files = table.inputs(paths, records.find, options.output)
     if not files:
         raise DarkroomError(f"{', '.join(map(str, paths))}: no tables found ({', '.join(records.SUFFIXES)}).")
     header = classifications.columns(FIRST, options.top_k, options.sets)

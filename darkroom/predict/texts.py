@@ -12,7 +12,7 @@ from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.texts import TextClassifier
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import tables
-from darkroom.predict import classifications
+from darkroom.predict import classifications, table
 from darkroom.tokens import text
 from darkroom.tokens.text import Unusable
 
@@ -22,7 +22,7 @@ FAQ = ("faq_question", "faq_answer", "faq_similarity")  # of the most similar qu
 
 def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, version: str) -> int:
     """Classify the tables at `paths`, files or folders of tables; returns the exit code as of `batch.main`."""
-    files = [file for path in paths for file in (tables.find(path) if path.is_dir() else [path])]
+    files = table.inputs(paths, tables.find, options.output)
     if not files:
         raise DarkroomError(f"{', '.join(map(str, paths))}: no tables found ({', '.join(tables.SUFFIXES)}).")
     classifier = TextClassifier(bundle)
@@ -56,8 +56,8 @@ def _classified(
             continue
         probabilities, similar = next(answered)
         best, further = classifications.cells(classifier.bundle, probabilities, options.top_k, options.sets)
-        label, _, abstained = best
-        answer = classifier.answer(label, options.language) if abstained == "false" else None
+        withheld = classifier.bundle.manifest.withholds(float(probabilities.max()))
+        answer = None if withheld else classifier.answer(best[0], options.language)
         yield [name, *best, answer or "", *similar, *further, ""]
 
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from darkroom.core.errors import DarkroomError
-from darkroom.predict.table import line, opened, printable
+from darkroom.predict.table import inputs, line, opened, printable
 
 HEADER, VERSION = ["path", "label", "error", "bundle"], "0123456789ab-fp32"
 TEXT = st.text(st.characters(exclude_characters="\0") | st.sampled_from('",\n\r'))
@@ -50,3 +50,16 @@ def test_a_stray_quote_is_reported_and_no_row_is_lost(tmp_path: Path, damaged: s
     ):
         pass
     assert path.read_bytes() == contents
+
+
+def test_the_table_that_is_written_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "predictions.csv"):
+        Path(name).write_text("x\n1\n")
+
+    def folders(folder: Path) -> list[Path]:
+        return sorted(folder.glob("*.csv"))
+
+    assert inputs([Path()], folders, "predictions.csv") == [Path("a.csv")]
+    assert inputs([tmp_path, Path("b.csv")], folders, "./predictions.csv") == [tmp_path / "a.csv", Path("b.csv")]
+    assert len(inputs([Path()], folders, "-")) == len(inputs([Path()], folders, "new.csv")) == 2

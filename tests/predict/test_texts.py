@@ -75,3 +75,20 @@ def test_an_interrupted_table_is_continued(tmp_path: Path):
     path = tmp_path / "predictions.csv"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
     assert predict(tmp_path, questions=QUESTIONS)[0] == whole
+
+
+def test_a_folder_is_classified_again_after_its_own_table(tmp_path: Path):
+    predict(tmp_path)
+    options = ["--bundle", str(tmp_path / "bundle"), "--output", str(tmp_path / "predictions.csv")]
+    before = (tmp_path / "predictions.csv").read_bytes()
+    with pytest.raises(SystemExit, match=r"^0$"):
+        batch.main([str(tmp_path), *options])
+    assert (tmp_path / "predictions.csv").read_bytes() == before
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path):
+    text_bundles.write(tmp_path / "bundle")
+    (tmp_path / "questions.csv").symlink_to("missing")
+    options = ["--bundle", str(tmp_path / "bundle"), "--output", str(tmp_path / "predictions.csv")]
+    with pytest.raises(SystemExit, match=r"questions\.csv cannot be read"):
+        batch.main([str(tmp_path / "questions.csv"), *options])
