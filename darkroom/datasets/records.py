@@ -8,6 +8,7 @@ from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
+from darkroom.datasets import answers
 
 SUFFIXES = (".csv", ".tsv")
 BLOCK = 10_000  # rows at a time
@@ -16,11 +17,14 @@ _BOM = "utf-8-sig"
 
 
 def find(folder: Path) -> list[Path]:
-    """The tables in `folder`, sorted."""
+    """The tables in `folder`, sorted, without corrections of labels."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.casefold() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.casefold() in SUFFIXES
+        and not path.name.startswith(".")
+        and path.name.casefold() != answers.CORRECTIONS
+        and path.is_file()
     )
 
 
@@ -53,11 +57,11 @@ def blocks(path: Path, size: int = BLOCK) -> Iterator[list[list[str]]]:
     yield from _blocks(path, rows, width, size)
 
 
-def parse(lines: Iterable[str], source: str) -> tuple[list[str], list[list[str]]]:
-    """The names of the columns and the rows of a table in memory; raise DarkroomError as `blocks` does."""
+def parse(lines: Iterable[str], source: str, most: int) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and at most the first `most` rows of a table; raise DarkroomError as `blocks` does."""
     rows = _cells(lines, Path(source))
     names = _named(next(rows, []), Path(source))
-    return names, [row for block in _blocks(Path(source), rows, len(names), BLOCK) for row in block]
+    return names, next(_blocks(Path(source), rows, len(names), most), [])
 
 
 def _blocks(path: Path, rows: Iterator[list[str]], width: int, size: int) -> Iterator[list[list[str]]]:

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from darkroom.core.cropping import centre
+
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -21,6 +23,23 @@ def uncropped(size: tuple[int, int], crop_fraction: float) -> tuple[int, int]:
     """
     height, width = (math.floor(side / crop_fraction) for side in size)
     return height, width
+
+
+def seen(images: np.ndarray, size: tuple[int, int], resize: Resize, crop_fraction: float) -> tuple[np.ndarray, float]:
+    """What a network with inputs of `size` (height, width) sees of images (N, h, w, C), to whole pixels, as a view.
+
+    And the fraction of its input that they cover; black bars are the rest.
+    """
+    own = images.shape[1:3]
+    if own == tuple(size):
+        return images, 1.0
+    scales = [whole / side for whole, side in zip(uncropped(size, crop_fraction), own, strict=True)]
+    if resize != "stretch":
+        scales = [max(scales) if resize == "crop" else min(scales)] * 2
+    resized = [side * scale for side, scale in zip(own, scales, strict=True)]
+    shares = [wanted / whole for wanted, whole in zip(size, resized, strict=True)]
+    height, width = (max(1, round(side * min(1, share))) for side, share in zip(own, shares, strict=True))
+    return centre(images, (height, width)), math.prod(min(1, 1 / share) for share in shares)
 
 
 def pixels(

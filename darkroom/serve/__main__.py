@@ -1,6 +1,6 @@
 """Serve a bundle over HTTP.
 
-A page to try it is at /, the API's documentation at /docs, metrics at /metrics.
+A page to try it is at /, except of tables; the API's documentation at /docs, metrics at /metrics.
 
   curl --data-binary @shoe.png -H 'content-type: image/png' http://127.0.0.1:8000/v1/predict
 
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "max-files",
             _number(int, 1, 1024),
-            "maximum number of files in a request (else 400), or of texts or histories (else 413)",
+            "maximum number of files in a request (else 400), or of texts, rows or histories (else 413)",
         ),
         (
             "drain-delay",

@@ -27,6 +27,7 @@ class Error(BaseModel):
 _MEANINGS = {
     400: "The request is malformed.",
     401: "The API key is missing or wrong.",
+    403: "The request comes from another web page.",
     404: "Not found.",
     408: "The request did not arrive in time.",
     409: "Not possible in the current state.",

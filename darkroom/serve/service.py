@@ -32,6 +32,7 @@ from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import plural
 from darkroom.inputs.denoising import denoise
 from darkroom.inputs.image import Unusable
+from darkroom.inputs.resizing import seen
 from darkroom.serve import access_log, compression
 from darkroom.serve.admission import Admission
 from darkroom.serve.problems import Problem
@@ -285,7 +286,9 @@ class Service:
 
     def _note(self, served: Served, images: np.ndarray, probabilities: np.ndarray) -> None:
         self.telemetry.predicted(served.bundle, probabilities)
-        served.see(brightness(denoise(images, served.bundle.manifest.denoise)), probabilities)
+        manifest = served.bundle.manifest
+        part, covered = seen(images, manifest.shape[:2], manifest.resize, manifest.crop_fraction)
+        served.see(covered * brightness(denoise(part, manifest.denoise)), probabilities)
 
 
 def _declared_length(request: Request) -> int:

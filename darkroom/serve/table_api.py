@@ -14,6 +14,7 @@ from darkroom.bundle.manifest import SetKind
 from darkroom.bundle.tables import TableClassifier
 from darkroom.columns.schema import Column, Unusable
 from darkroom.core.errors import DarkroomError
+from darkroom.core.spelling import counted
 from darkroom.datasets import records
 from darkroom.serve import predict_api, table_work
 from darkroom.serve.inference_protocol import JSON_LIMIT
@@ -94,10 +95,10 @@ def router(service: Service) -> APIRouter:
         if media not in (JSON, CSV):
             raise unsupported(media, f"rows as {JSON} or {CSV}")
         body = await service.body(request, None if media == CSV else JSON_LIMIT)
-        given = await service.parsed(_csv if media == CSV else _json, body)
+        given = await service.parsed(partial(_csv, most=limit + 1) if media == CSV else _json, body)
         rows = given if isinstance(given, list) else [given]
         if len(rows) > limit:
-            raise Problem(413, f"The request has {len(rows):,} rows, more than {limit:,}.")
+            raise Problem(413, f"The request has more than {counted(limit, 'row')}.")
 
         def job(served: Served) -> tuple[Bundle, list[dict[str, Any]]]:
             found = partial(_result, top_k=top_k, kind=kind, reasons=reasons)
@@ -152,10 +153,10 @@ def _json(body: bytes) -> Mapping[str, Any] | list[Mapping[str, Any]]:
     return given
 
 
-def _csv(body: bytes) -> list[Mapping[str, Any]]:
-    """The rows of a CSV body; raises Problem 400."""
+def _csv(body: bytes, most: int) -> list[Mapping[str, Any]]:
+    """At most the first `most` rows of a CSV body; raises Problem 400."""
     try:
-        names, rows = records.parse(io.StringIO(_decoded(body), newline=""), "The body")
+        names, rows = records.parse(io.StringIO(_decoded(body), newline=""), "The body", most)
     except DarkroomError as error:
         raise Problem(400, str(error)) from None
     if not rows:

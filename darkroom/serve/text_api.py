@@ -102,8 +102,10 @@ def router(service: Service) -> APIRouter:
 
 async def texts_of(service: Service, request: Request) -> str | list[str]:
     """The text or the texts in the body of a request; raises Problem 400, 413 or 415."""
-    media = media_type(request)
-    charset = request.headers.get("content-type", "").lower().partition("charset=")[2].strip(' "')
+    media, charset = media_type(request), ""
+    for part in request.headers.get("content-type", "").lower().split(";")[1:]:
+        name, _, value = part.partition("=")
+        charset = value.strip(' "') if name.strip() == "charset" else charset
     if media not in (PLAIN, JSON) or charset not in ("", "utf-8", "utf8", "us-ascii"):
         found = f"{media}; charset={charset}" if charset else media
         raise unsupported(found, f"a text as {PLAIN} in UTF-8, or {JSON}")

@@ -256,7 +256,7 @@ def test_alerts_use_metrics_and_routes_of_the_service(tmp_path: Path):
     for name, selector in re.findall(r"(darkroom_\w+){(.*?)}", ALERTS.read_text()):
         assert set(re.findall(r"(\w+)[!=]", selector)) <= labels[name]
     for routes in re.findall(r'route=~"(.*?)"', ALERTS.read_text()):
-        assert [path for path in paths if re.fullmatch(routes, path)]
+        assert [path for path in paths if re.fullmatch(routes, path)] and re.fullmatch(routes, "/v1/recommend")
     assert labels["darkroom_drift"] == labels["darkroom_drift_p_value"] == {"feature"}
 
 

@@ -58,6 +58,7 @@ def test_a_table_in_another_encoding_is_reported(tmp_path: Path):
 
 
 def test_a_table_in_memory():
-    assert records.parse(["a;b\n", "1;2\n"], "body") == (["a", "b"], [["1", "2"]])
+    assert records.parse(["a;b\n", "1;2\n", "3;4\n", "5\n"], "body", 2) == (["a", "b"], [["1", "2"], ["3", "4"]])
+    assert records.parse(["a;b\n"], "body", 2) == (["a", "b"], [])
     with pytest.raises(DarkroomError, match="twice"):
-        records.parse(["a;a\n"], "body")
+        records.parse(["a;a\n"], "body", 2)

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from darkroom.core.cropping import centre
 from darkroom.inputs.image import decode
-from darkroom.inputs.resizing import fit, uncropped
+from darkroom.inputs.resizing import fit, seen, uncropped
 from tests.inputs.test_image import encode
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -92,3 +93,27 @@ def test_a_file_is_resized_by_the_interpolation(mode: str):
         found = decode(encode(image), (6, 7), 1, mode, 10_000, None, interpolation)[..., 0]
         assert np.array_equal(found, fit(image, (6, 7), mode, interpolation))
     assert not np.array_equal(found, fit(image, (6, 7), mode, "bilinear"))
+
+
+@given(
+    st.integers(16, 80), st.integers(16, 80), st.integers(8, 32), st.integers(8, 32), st.sampled_from(MODES),
+    st.sampled_from([1.0, 0.875, 0.5]),
+)  # fmt: skip
+def test_what_a_network_sees_has_the_brightness_of_its_input(
+    height: int, width: int, to_height: int, to_width: int, mode: str, fraction: float
+):
+    size = to_height, to_width
+    slope = np.add.outer(np.linspace(20, 120, height), np.linspace(0, 120, width)).astype(np.uint8)
+    whole = fit(Image.fromarray(slope), uncropped(size, fraction), mode, "bilinear")
+    is_same = slope.shape == size
+    given = slope if is_same else centre(np.asarray(whole)[None, ..., None], size)
+    part, covered = seen(slope[None, ..., None], size, mode, fraction)
+    assert covered * part.mean() == pytest.approx(given.mean(), abs=12) and 0 < covered <= 1
+
+
+def test_a_padded_image_covers_a_part_of_the_input():
+    images = np.zeros((2, 10, 20, 3), np.uint8)
+    assert seen(images, (8, 8), "pad", 1.0)[1] == 0.5 and seen(images, (8, 8), "stretch", 1.0)[1] == 1
+    part, covered = seen(images, (8, 8), "crop", 1.0)
+    assert part.shape == (2, 10, 10, 3) and covered == 1 and seen(images, (10, 20), "pad", 0.5)[0] is images
+    assert seen(images, (8, 8), "crop", 0.5)[0].shape == (2, 5, 5, 3)

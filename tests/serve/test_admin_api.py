@@ -33,6 +33,32 @@ def test_reload_and_rollback(tmp_path: Path):
     assert api("POST", "/v1/predict", **IMAGE).json()["label"] == "bright"
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "refused"),
+    [
+        ("127.0.0.1:8000", None, False),
+        ("127.0.0.1:8000", "http://127.0.0.1:8000", False),
+        ("[::1]:8000", "http://[::1]:8000", False),
+        ("localhost:8000", "http://localhost:8000", False),
+        ("127.0.0.1:8000", "https://other.example", True),
+        ("127.0.0.1:8000", "null", True),
+        ("other.example:8000", "http://other.example:8000", True),  # a name that now leads to this machine
+        ("other.example:8000", None, False),
+    ],
+)
+def test_other_web_pages_are_refused_without_a_key(tmp_path: Path, host: str, origin: str | None, refused: bool):
+    api = Api(tmp_path / "bundle", allow_reload=True)
+    headers = {"host": host} | ({"origin": origin} if origin else {})
+    assert api("POST", "/v1/reload", headers=headers).status_code == (403 if refused else 200)
+    assert api("POST", "/v1/rollback", headers=headers).status_code == (403 if refused else 409)
+
+
+def test_a_web_page_that_has_the_key_is_not_refused(tmp_path: Path):
+    api = Api(tmp_path / "bundle", allow_reload=True, api_key="k" * 20)
+    headers = {"origin": "https://other.example", "x-api-key": "k" * 20}
+    assert api("POST", "/v1/reload", headers=headers).status_code == 200
+
+
 def test_a_bad_bundle_is_refused_and_the_current_one_stays(tmp_path: Path):
     api = Api(tmp_path / "bundle", allow_reload=True)
     (tmp_path / "bundle" / "model.onnx").write_bytes(b"broken")

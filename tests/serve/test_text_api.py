@@ -118,6 +118,11 @@ def test_unusable_requests_get_one_clear_answer(api: Api, content: str | bytes, 
     assert set(answer.json()) == {"error"}
 
 
+@pytest.mark.parametrize("parameters", ["", "; charset=UTF-8", '; format=flowed; charset="utf-8"; delsp=no'])
+def test_the_content_type_may_have_parameters(api: Api, parameters: str):
+    assert api(**request("card", PLAIN + parameters)).json()["label"] == "card"
+
+
 @pytest.mark.parametrize(
     ("text", "label"),
     [
