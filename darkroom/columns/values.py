@@ -66,8 +66,9 @@ def day(value: Any) -> float:
 
 
 def written_day(days: float) -> str:
-    """The date of so many days since 1970, as ISO 8601."""
-    return date.fromordinal(date(1970, 1, 1).toordinal() + math.floor(days)).isoformat()
+    """The date of so many days since 1970, as ISO 8601; the first or the last that there is, if they were rounded."""
+    ordinal = date(1970, 1, 1).toordinal() + math.floor(days)
+    return date.fromordinal(min(max(ordinal, 1), date.max.toordinal())).isoformat()
 
 
 def category(value: Any) -> str:

@@ -74,12 +74,12 @@ def read(folder: str | Path) -> Index:
             raise ValueError("an older format")
         if (folder / ITEMS).exists():
             with (folder / ITEMS).open(encoding="utf-8", newline="") as file:
-                rows = csv.DictReader(file)
-                features = {name: {} for name in (rows.fieldnames or [])[2:]}
-                for row in rows:
-                    titles[row["item"]] = row["title"]
-                    for name, cells in features.items():
-                        cells[row["item"]] = row[name]
+                header, *rows = csv.reader(file)  # a column of features may be named item or title, too
+                features = {name: {} for name in header[2:]}
+                for item, title, *cells in rows:
+                    titles[item] = title
+                    for name, cell in zip(features, cells, strict=True):
+                        features[name][item] = cell
         return Index(names["users"], names["items"], table, titles, features)
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DarkroomError(
@@ -148,7 +148,8 @@ def _items_file(dataset: HistoryFolder, files: Mapping[Path, Columns]) -> Path |
 
 
 def _title(names: list[str]) -> str | None:
-    return next((name for name in names if name.casefold() in TITLES), None)
+    plain = {name.casefold(): name for name in names}
+    return next((plain[name] for name in TITLES if name in plain), None)
 
 
 def _items(path: Path) -> tuple[list[str], dict[str, list[str]]]:
@@ -172,6 +173,8 @@ def _items(path: Path) -> tuple[list[str], dict[str, list[str]]]:
             if not name or name in listed:
                 reason = "lists an item without a name" if not name else f"lists the item {name!r} twice"
                 raise DarkroomError(f"{path}, row {number}, {reason}: correct or remove the row.")
+            if not all(map(events.is_unicode, cells)):
+                raise DarkroomError(f"{path}, row {number}, has half a character: correct or remove the row.")
             kept = [" ".join(cell.split())[:MAX_TEXT] for cell in cells[1:]]
             listed[name] = kept if title else ["", *kept]
     return others, listed

@@ -97,7 +97,7 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         group = listing.stripped(values.get("group", ""))
         group = groups.setdefault(listing.key(group), group)  # groups that differ in case or blanks only are one
         listed.append(Listed(file, label, split, group))
-        others.append({name: _plain(value) for name, value in given.items()})
+        others.append({name: plain(value) for name, value in given.items()})
         long |= dict.fromkeys(name for name, text in others[-1].items() if len(text) > MAX_CELL)
     kept = ({name: text for name, text in other.items() if name not in long} for other in others)
     texts = (json.dumps(other, ensure_ascii=False) if other else "" for other in kept)
@@ -128,9 +128,14 @@ def columns(folder: Path) -> list[str]:
     return [*(["group"] if any(row.group for row in listed) else []), *sorted(others)]
 
 
+def is_absent(value: Any) -> bool:
+    """Whether a value of JSON stands for none: null, or NaN as pandas writes it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def _text(value: Any, where: str, name: str) -> str:
     """The text of a value of JSON; numbers as JSON writes them."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_absent(value):
         return ""
     if isinstance(value, str):
         return value
@@ -139,9 +144,9 @@ def _text(value: Any, where: str, name: str) -> str:
     raise DarkroomError(f"{where} has the {name} {value!r}: it must be text or a number.")
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Any value of JSON as text in one line, without blanks at its ends; "" for none."""
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    text = value if isinstance(value, str) else "" if is_absent(value) else json.dumps(value)
     return listing.stripped(" ".join(text.split()))
 
 
@@ -213,7 +218,10 @@ def _header(line: str) -> tuple[list[str], str]:
     """The names of the columns, and the delimiter."""
     missing: list[str] = []
     for delimiter in ",;\t|":
-        header = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True), [])
+        try:
+            header = next(csv.reader([line], delimiter=delimiter, strict=True, skipinitialspace=True), [])
+        except csv.Error:  # another delimiter follows the quotes
+            header = []
         names = [listing.stripped(name).casefold() for name in header]
         absent = [name for name in _REQUIRED if name not in names]
         if not absent:

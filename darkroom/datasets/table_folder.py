@@ -26,6 +26,7 @@ from darkroom.datasets.profiles import Profile
 ROWS, VALUES, PROFILES = "rows.csv", "values.npy", "profiles.json"  # in the folder of raw files
 TARGETS = ("target", "label", "class", "y")  # names of the column to predict, if dataset.yaml names none
 ID, SPLIT = "id", "split"  # columns with these names, in any case, are not inputs
+GROUP = "group"  # the name of the groups among the columns of all later stages
 MAX_CLASSES, MAX_OF_FEW = 200, 20  # numbers as classes: half as many as labelled rows, but at least so many
 MAX_TEXT = 100  # characters that are kept of a value of an ignored column
 _AFFIRMATIVE = ("1", "true", "yes", "y", "t", "positive")
@@ -100,8 +101,9 @@ def build(dataset: TableFolder, folder: str | Path) -> str:
         with (raw / ROWS).open("w", encoding="utf-8", newline="") as file:
             listed = _write(raw, csv.writer(file, lineterminator="\n"), files, roles, columns, count)
         _require_unique(dataset, listed)
-        classes = index.classes_of(dataset, [row for row in listed if row.label])
-        index.check_groups(dataset, listed)
+        labelled = [row for row in listed if row.label]
+        classes = index.classes_of(dataset, labelled)
+        index.check_groups(dataset, labelled)
         positive = _positive(dataset, classes, Counter(row.label for row in listed))
         write_text(raw / schema.FILE, schema.to_json(Schema(roles.target, positive, columns)))
         write_json(raw / PROFILES, [asdict(one) for one in _described(found, wanted)])
@@ -126,7 +128,7 @@ def columns(dataset: TableFolder) -> list[str]:
     """
     names = records.header(next(iter(_files(dataset))))
     roles = _roles(dataset, names)
-    return [*(["group"] if roles.group else []), *roles.ignored, *roles.inputs(names)]
+    return [*([GROUP] if roles.group else []), *roles.ignored, *roles.inputs(names)]
 
 
 def read(folder: str | Path) -> tuple[Schema, np.ndarray, list[Row]]:
@@ -185,7 +187,12 @@ def _roles(dataset: TableFolder, names: Sequence[str]) -> _Roles:
             f"{dataset.folder} does not say which column to predict: add `target: <name>` to its dataset.yaml. The "
             f"table has {', '.join(names)[:300]}."
         )
-    own = {name: plain.get(name) for name in (ID, SPLIT) if plain.get(name) != target}
+    if GROUP in names and GROUP not in (dataset.group, target):
+        raise DarkroomError(
+            f"{dataset.folder}: a column {GROUP!r} names rows that depend on each other. Add `group: group` to "
+            "dataset.yaml if it does that, else rename it."
+        )
+    own = {name: plain.get(name) for name in (ID, SPLIT) if plain.get(name) not in (target, dataset.group)}
     return _Roles(target, own.get(ID), own.get(SPLIT), dataset.group, dataset.time, dataset.ignore)
 
 

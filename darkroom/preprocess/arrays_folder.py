@@ -97,9 +97,13 @@ def _ordered(samples: Samples) -> dict[str, np.ndarray]:
 
 
 def _write_columns(path: Path, samples: Samples, indices: np.ndarray, digest: Any) -> None:
-    """Write the group and the manifest's other columns of the examples at `indices`, if the dataset has any."""
+    """Write the group and the manifest's other columns of the examples at `indices`, if the dataset has any.
+
+    Each value is in one line, without blanks at its ends: a reader might take a line break for the end of a row.
+    """
     columns = {"group": samples.groups} if (samples.groups != "").any() else {}
     columns |= samples.columns
     if columns:
-        write_csv(path, pd.DataFrame({name: column[indices] for name, column in columns.items()}))
+        lines = {name: [" ".join(value.split()) for value in column[indices]] for name, column in columns.items()}
+        write_csv(path, pd.DataFrame(lines))
         digest.update(path.read_bytes())

@@ -43,6 +43,7 @@ class Tokenizer:
         except Exception as error:  # of the library, which has no narrower class
             raise DarkroomError(f"{source} is not a tokenizer ({error}): restore the file.") from None
         self.length, self.vocabulary = length, self._tokenizer.get_vocab_size()
+        self._tokenizer.encode_special_tokens = True  # of a text that has [PAD] or the like written in it
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(length)  # counts the tokens that it adds at the ends
         added = self._tokenizer.get_added_tokens_decoder()

@@ -77,3 +77,8 @@ def test_columns_of_texts_are_parsed_at_once_and_what_does_not_fit_is_missing():
 
 def test_a_day_is_written_as_a_date():
     assert values.written_day(values.day("2024-02-29")) == "2024-02-29" and values.written_day(-0.5) == "1969-12-31"
+
+
+@pytest.mark.parametrize("text", ["9999-12-31 23:59:59", "0001-01-01T00:00:00+02:00"])
+def test_the_last_and_the_first_day_are_written_also_if_float32_has_rounded_them(text: str):
+    assert values.written_day(float(np.float32(values.day(text)))) == text[:10]

@@ -73,6 +73,21 @@ def test_items_have_titles_and_features():
     assert summary.endswith("(ratings.csv); 2 items not in movies.csv; 1 item of movies.csv without events")
 
 
+def test_a_column_of_items_may_be_named_like_another_one():
+    put("ratings.csv", HEADER, *ROWS)
+    put("items.csv", "movieId,label,title,item", "a,L1,T1,x", "b,L2,T2,y")
+    _, index = build("item: item")
+    assert index.titles == {"x": "T1", "y": "T2"}
+    assert index.features == {"movieId": {"x": "a", "y": "b"}, "label": {"x": "L1", "y": "L2"}}
+
+
+def test_half_a_character_of_an_item_is_one_clear_line():
+    put("ratings.csv", HEADER, *ROWS)
+    put("items.jsonl", '{"item": "a", "title": "x"}', '{"item": "b", "title": "x\\ud83d"}')
+    with pytest.raises(DarkroomError, match=r"items\.jsonl, row 2, has half a character"):
+        build()
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -95,6 +95,14 @@ def test_other_separators_are_recognised(delimiter: str, first: str):
     assert rows() == [("a.png", "x, y", ""), ("b,c.png", "z", "")]
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_quoted_headers_with_other_separators_are_recognised(delimiter: str):
+    write_images("a.png", "b.png")
+    lines = [f'"path"{delimiter}"label"', f'"a.png"{delimiter}"cat"', f'"b.png"{delimiter}"dog"']
+    (FOLDER / "manifest.csv").write_text("\n".join(lines) + "\n")
+    assert rows() == [("a.png", "cat", ""), ("b.png", "dog", "")]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_unicode_encodings_are_recognised(encoding: str, name: str):

@@ -54,6 +54,28 @@ def test_the_users_description_counts():
     assert table_folder.columns(descriptions.load("toy")) == ["group", "since", "age"]
 
 
+def test_an_id_of_several_rows_may_be_their_group():
+    write([{**row, "id": "ab"[number % 2]} for number, row in enumerate(ROWS)], group="id")
+    build()
+    rows = table_folder.read("data/raw")[2]
+    assert [row.group for row in rows] == ["a", "b", "a"] and len({row.id for row in rows}) == 3
+
+
+def test_a_row_without_a_class_may_have_the_group_of_another_split():
+    rows = [{**row, "client": name} for row, name in zip(ROWS, "abc", strict=True)]
+    write([*rows, {**rows[0], "id": "d", "client": "e", "y": ""}], "train.csv", group="client")
+    write([{**row, "id": row["id"] * 2, "client": "e"} for row in rows], "test.csv", group="client")
+    build()
+    assert {row.split for row in table_folder.read("data/raw")[2] if row.group == "e"} == {"train", "test"}
+
+
+def test_corrections_of_labels_are_no_rows():
+    write(ROWS, "train.csv")
+    Path("data/datasets/toy/corrections.csv").write_text("id,label\na,yes\n")
+    build()
+    assert len(table_folder.read("data/raw")[2]) == len(ROWS)
+
+
 def test_files_that_are_named_like_splits():
     write(ROWS, "train.csv")
     write([{**row, "id": row["id"] * 2} for row in ROWS], "test.csv")
@@ -115,6 +137,8 @@ def test_a_first_column_without_a_name_numbers_the_rows():
         (ROWS, {"time": "job"}, "the time"),
         ([{**row, "split": "later"} for row in ROWS], {}, "split 'later'"),
         (ROWS, {"colour": "red"}, "colour"),
+        ([{**row, "group": "control"} for row in ROWS], {}, "`group: group`"),
+        ([{**row, "group": "control"} for row in ROWS], {"ignore": ["group"]}, "`group: group`"),
     ],
 )
 def test_a_wrong_dataset_is_reported_in_one_line(rows: list[dict], described: dict, said: str):

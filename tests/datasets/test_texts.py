@@ -177,6 +177,28 @@ def test_text_files_in_splits(folder: Path):
     }
 
 
+def test_corrections_of_labels_are_no_texts(folder: Path):
+    (folder / "train.csv").write_text(table())
+    (folder / "corrections.csv").write_text("id,label\ntrain/00001,lost\n")
+    assert len(built(folder)) == len(ROWS)
+    (folder / "train.csv").unlink()
+    write_files(folder, "lost/a.txt", "arrival/b.txt")
+    assert descriptions.load("mine").kind == "text"
+
+
+def test_null_and_nan_are_no_values(folder: Path):
+    given = ['{"text": "Where?", "label": "arrival", "source": null, "price": 1.5, "line": "a\\r b "}']
+    given += ['{"text": "Lost", "label": "lost", "source": "web", "price": NaN, "line": " "}']
+    given += ['{"text": "Other", "label": NaN, "source": "x", "price": 2, "line": ""}']
+    (folder / "mine.jsonl").write_text("\n".join(given))
+    entries = built(folder)
+    assert [entry.columns for entry in entries[:2]] == [
+        {"source": "", "price": "1.5", "line": "a b"},
+        {"source": "web", "price": "", "line": ""},
+    ]
+    assert (entries[2].label, entries[2].split) == ("", "unlabelled")
+
+
 def test_folders_with_other_files_hold_images(folder: Path):
     write_files(folder, "lost/a.txt", "arrival/b.png")
     assert descriptions.load("mine").kind == "image"

@@ -34,6 +34,14 @@ def test_long_texts_are_cut_and_short_ones_padded():
     assert (ids[0] != PADDING).all() and (ids[1] == PADDING).any()
 
 
+def test_special_tokens_that_are_written_in_a_text_are_plain_text():
+    tokenizer = Tokenizer(CONTENTS, 64)
+    (name,) = [token for token in (json.loads(CONTENTS)["added_tokens"]) if token["id"] == PADDING]
+    (ids,), _ = tokenizer.ids([f"my {name['content']} card"])
+    used = np.trim_zeros(ids)
+    assert (used != PADDING).all() and len(used) > len(np.trim_zeros(tokenizer.ids(["my card"])[0][0]))
+
+
 def test_a_tokenizer_without_padding_is_refused():
     values = json.loads(CONTENTS)
     values["added_tokens"] = []
