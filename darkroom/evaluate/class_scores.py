@@ -112,7 +112,10 @@ def intervals(
         of_classes = np.bincount(labels, influence / (high - low), len(counts.labels))
         between = (np.square(of_classes) / np.maximum(counts.labels, 1)).sum()
         variance, design = drawn.var(ddof=1) + between, design_effect(influence, correct, groups)
-        if not variance or len(labels) < 2:  # such as the correlation where all have one label
+        if correct.all():  # few resamples have an error, or none, so they do not tell the variance
+            variance = max(variance, centre * (1 - centre) / len(labels))
+        is_constant = name == "matthews_correlation" and np.ptp(labels) == 0
+        if is_constant or not variance or len(labels) < 2:
             bounds.append((low, high))
             continue
         examples = centre * (1 - centre) / variance / design.effect

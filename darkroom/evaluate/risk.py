@@ -35,8 +35,9 @@ def summary(
 ) -> dict[str, float]:
     """The measures of `_measures`, each with a 95 % bootstrap interval, and of decisions by `threshold`.
 
-    Examples of one of `groups` (N,) text are drawn together ("": on its own). `cost_refuse_none` and `cost_refuse_all`
-    are the mean costs without a classifier. Empty if all examples are of one class.
+    Examples of one of `groups` (N,) text are drawn together ("": on its own); of one group alone no interval is known.
+    `cost_refuse_none` and `cost_refuse_all` are the mean costs without a classifier. Empty if all examples are of one
+    class.
     """
     if not 0 < is_positive.sum() < len(is_positive):
         return {}
@@ -45,18 +46,19 @@ def summary(
     units = _units(groups, len(risk))
     random, count = numpy_generator(0, "risk"), units.max() + 1
     draws = []
-    for _ in range(int(min(MAX_DRAWS, max(100, MAX_WORK / len(risk))))):
+    for _ in range(int(min(MAX_DRAWS, max(100, MAX_WORK / len(risk)))) if count > 1 else 0):
         weights = np.bincount(random.integers(count, size=count), minlength=count)[units].astype(np.float64)
         if 0 < weights[is_positive].sum() < weights.sum():
             draws.append(list(_measures(ranked, weights, limit, cost).values()))
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    bounds = {name: (value, low[place], high[place]) for place, (name, value) in enumerate(found.items())}
+    columns = {"": [*found.values()]}
+    if draws:
+        columns["_low"], columns["_high"] = np.quantile(draws, [0.025, 0.975], axis=0)
     rate, refused = float(is_positive.mean()), risk >= limit
     return {
         **{
-            key: float(number)
-            for name, numbers in bounds.items()
-            for key, number in zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True)
+            f"{name}{suffix}": float(values[place])
+            for place, name in enumerate(found)
+            for suffix, values in columns.items()
         },
         "positive_rate": rate,
         "refused_rate": float(refused.mean()),
@@ -165,8 +167,10 @@ def deciles(risk: np.ndarray, is_positive: np.ndarray) -> pd.DataFrame:
 
 def line(found: Mapping[str, Any]) -> str:
     """The main numbers of a summary in one line, for the terminal."""
+    is_known = "roc_auc_low" in found
+    interval = f" ({found['roc_auc_low']:.4f} to {found['roc_auc_high']:.4f})" if is_known else ""
     return (
-        f"ROC AUC {found['roc_auc']:.4f} ({found['roc_auc_low']:.4f} to {found['roc_auc_high']:.4f}), KS "
-        f"{found['ks']:.4f}, Brier score {found['brier']:.4f}; cost {found['cost']:.4f} per example, "
+        f"ROC AUC {found['roc_auc']:.4f}{interval}, KS {found['ks']:.4f}, Brier score {found['brier']:.4f}; "
+        f"cost {found['cost']:.4f} per example, "
         f"{found['cost_refuse_none']:.4f} if none and {found['cost_refuse_all']:.4f} if all are refused"
     )

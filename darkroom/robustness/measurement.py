@@ -36,11 +36,14 @@ def subset(split: Split, samples: int, seed: int) -> Split:
     """At most `samples` examples of the split, random and stratified: each class keeps its fraction to within one."""
     if samples >= len(split):
         return split
-    order = numpy_generator(seed, "robustness").permutation(len(split))
+    random = numpy_generator(seed, "robustness")
+    order = random.permutation(len(split))
     labels = np.asarray(split.labels)[order]
     counts = np.bincount(labels)
-    # An example's rank in its class, on the scale 0..1: the first ranks of all classes are a stratified subset.
-    ranks = (pd.Series(labels).groupby(labels).cumcount().to_numpy() + 0.5) / counts[labels]
+    # An example's rank in its class, on the scale 0..1: the first ranks of all classes are a stratified subset. Each
+    # class begins at random within its first step, so that some of the classes with few examples are in the subset.
+    begins = random.random(len(counts))[labels]
+    ranks = (pd.Series(labels).groupby(labels).cumcount().to_numpy() + begins) / counts[labels]
     chosen = np.sort(order[np.argsort(ranks, kind="stable")[:samples]])
     return Split(split.inputs[chosen], labels=split.labels[chosen], ids=split.ids[chosen])
 

@@ -134,8 +134,8 @@ def accents(text: str, fraction: float, random: np.random.Generator) -> str:
     """Write letters with accents, and those with accents without."""
 
     def changed(letter: str) -> str:
-        plain = unicodedata.normalize("NFD", letter)[0]
-        return plain if plain != letter else _ACCENTS.get(letter, letter)
+        plain, *marks = unicodedata.normalize("NFD", letter)
+        return plain if marks and all(map(unicodedata.combining, marks)) else _ACCENTS.get(letter, letter)
 
     return _letters(text, fraction / 5, random, changed)
 
@@ -148,7 +148,7 @@ def contractions(text: str, fraction: float, random: np.random.Generator) -> str
     def spelt(match: re.Match) -> str:
         return _CONTRACTIONS[match[0].lower()] if next(drawn) < fraction else match[0]
 
-    return re.sub(pattern, spelt, text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"), flags=re.IGNORECASE)
+    return re.sub(pattern, spelt, text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"), flags=re.IGNORECASE | re.ASCII)
 
 
 CORRUPTIONS: dict[str, Callable[[str, float, np.random.Generator], str]] = {

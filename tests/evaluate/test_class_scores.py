@@ -67,6 +67,17 @@ def test_a_perfect_model_with_one_example_per_class_is_neither_condemned_nor_cer
         assert 0.6 < low < 0.9
 
 
+@pytest.mark.parametrize("n", [100, 600, 1500, 2000, 3000, 5000])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_the_interval_of_a_perfect_model_is_about_that_of_its_accuracy(n: int, classes: int):
+    labels = np.arange(n) % classes
+    values, bounds = class_scores.intervals(labels, labels)
+    assert values[:2].tolist() == [1, 1] and bounds[:, 1].tolist() == [1, 1, 1]
+    lows = bounds[:2, 0].tolist() if classes == 1 else [*bounds[:2, 0], (bounds[2, 0] + 1) / 2]
+    assert all(1 - 25 / n < low < 1 - 3 / n for low in lows)
+    assert classes > 1 or bounds[2].tolist() == [-1, 1]
+
+
 def test_a_class_is_never_lost_in_a_resample():
     labels = np.array([0] * 50 + [1])
     mixed = class_scores._Mixed(labels, labels, Counts.of(labels, labels, 2))

@@ -48,6 +48,14 @@ def test_intervals_hold_the_measures():
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
 
 
+def test_no_interval_is_known_of_one_group():
+    probability, is_positive = examples(50)
+    found = risk.summary(probability, is_positive, COST, np.full(50, "site"))
+    assert found["roc_auc"] == risk.summary(probability, is_positive, COST)["roc_auc"]
+    assert not [name for name in found if name.endswith(("_low", "_high"))]
+    assert f"ROC AUC {found['roc_auc']:.4f}, KS" in risk.line(found)
+
+
 def test_copies_of_examples_in_groups_leave_the_interval_as_it_is():
     probability, is_positive = examples(200)
     alone = risk.summary(probability, is_positive, COST)

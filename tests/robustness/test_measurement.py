@@ -164,6 +164,13 @@ def test_a_subset_is_stratified_seeded_and_in_order(samples: int):
     assert np.array_equal(found.ids, measurement.subset(split, samples, seed=1).ids)
 
 
+def test_rare_classes_are_in_a_subset_as_often_as_others():
+    labels = np.repeat(np.arange(2100), [1] * 2000 + [20] * 100)
+    split = Split(np.zeros((4000, 1), np.uint8), labels, np.arange(4000).astype(str))
+    found = measurement.subset(split, 800, seed=1)
+    assert 340 <= (found.labels < 2000).sum() <= 460  # of 400 expected
+
+
 def test_a_split_that_is_small_enough_is_taken_whole():
     split = Split(np.zeros((3, 1), np.uint8), np.zeros(3, np.int64), np.array(["a", "b", "c"]))
     assert measurement.subset(split, 3, seed=1) is split

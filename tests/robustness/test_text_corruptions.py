@@ -26,6 +26,15 @@ def test_the_whole_text_changes_at_full_strength(name: str, expected: str):
     assert CORRUPTIONS[name](TEXT, 1.0, np.random.default_rng(0)) == expected
 
 
+def test_letters_that_only_resemble_those_of_a_contraction_stay():
+    text = "Asl\u0131\u2019m geldi, \u0130'm, it'\u017f"
+    assert CORRUPTIONS["contractions"](text, 1.0, np.random.default_rng(0)) == text.replace("\u2019", "'")
+
+
+def test_only_accents_are_taken_from_letters():
+    assert CORRUPTIONS["accents"]("안녕 éÅ", 5.0, np.random.default_rng(0)) == "안녕 eA"
+
+
 @given(st.sampled_from(sorted(CORRUPTIONS)), st.text(max_size=40), st.integers(0, 99))
 def test_a_strength_of_zero_hardly_changes_a_text(name: str, given_text: str, seed: int):
     found = CORRUPTIONS[name](given_text, 0.0, np.random.default_rng(seed))
