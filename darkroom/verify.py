@@ -222,6 +222,16 @@ def _some(items: Sequence[Any]) -> str:
     return listed + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
 
 
+def _require_writable(output: Path) -> None:
+    """Raise DarkroomError, before anything runs, if the attestation could not be written there."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DarkroomError(f"--output {output}: {error.strerror}.") from None
+    if output.is_dir() or not os.access(output.parent, os.W_OK):
+        raise DarkroomError(f"--output {output}: must be a file in a folder that can be written.")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -250,9 +260,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         found = revision.find(chosen.revision)
         if not chosen.check:
+            _require_writable(Path(chosen.output))
             attested = verify(found, chosen.threads, chosen.keep)
+            print(f"\n{_table(attested)}\n")
             write_json(chosen.output, attested.as_json())
-            print(f"\n{_table(attested)}\n\n{chosen.output}, {attested.seconds:.0f} s:")
+            print(f"{chosen.output}, {attested.seconds:.0f} s:")
         standing = attestation.standing(WORKSPACE.read(chosen.output), found, lock.mismatches(found))
     except DarkroomError as error:
         sys.exit(f"verify: {error}")

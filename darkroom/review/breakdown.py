@@ -5,6 +5,7 @@ import pandas as pd
 from scipy.stats import norm, t
 
 from darkroom.review import significance
+from darkroom.review.result import SCORES
 from darkroom.review.significance import LEVEL
 from darkroom.statistics.multiple import holm
 
@@ -94,13 +95,16 @@ def significant(table: pd.DataFrame, better: bool) -> pd.DataFrame:
 
 
 def corruptions(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracies under each corruption that both sides measured, over the severities that both measured.
+    """Mean scores under each corruption that both sides measured, over the severities that both measured.
 
-    old and new have the columns corruption, severity and accuracy. Columns: corruption, severities (text), old, new.
+    old and new have the columns corruption, severity and some of SCORES. Columns: corruption, severities (text), score
+    (the last of SCORES that both have), old, new.
     """
+    score = [name for name in SCORES if name in old and name in new][-1]
     both = old.merge(new, on=["corruption", "severity"], suffixes=("_old", "_new"))
     grouped = both.groupby("corruption", sort=False, as_index=False)
-    return grouped.agg(severities=("severity", ", ".join), old=("accuracy_old", "mean"), new=("accuracy_new", "mean"))
+    means = {side: (f"{score}_{side}", "mean") for side in ("old", "new")}
+    return grouped.agg(severities=("severity", ", ".join), **means).assign(score=score)
 
 
 def unshared(old: pd.DataFrame, new: pd.DataFrame) -> list[str]:

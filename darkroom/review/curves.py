@@ -63,9 +63,11 @@ def svg(old: Curves | None, new: Curves | None) -> str:
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """At most `most` round values from `low` to `high` (low < high), at steps of 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10((high - low) / most))
-    step = next(step for step in (power, 2 * power, 5 * power, 10 * power, 20 * power) if (high - low) / step < most)
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [number * step for number in range(first, last + 1)]
+    for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
+        numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+        if len(numbers) <= most:
+            break
+    return [number * step for number in numbers]
 
 
 def _lines(sides: Mapping[str, Curves]) -> Iterator[tuple[str, str]]:

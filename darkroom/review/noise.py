@@ -50,7 +50,7 @@ def find(old: Result, new: Result, seeds: Sequence[Seeds | None], common: Common
     known = [(one, side) for one, side in zip(found, (old, new), strict=True) if one]
     named = [f"{counted(one.n, 'seed')} of {side.revision.name}" for one, side in known]
     # Where seeds are those of both recipes, a difference can only lie in the two trainings
-    if not one_recipe and _means_count(old, new, found, common):
+    if not one_recipe and any(found) and common.is_all:  # else accuracies are of other examples than the means
         enough = len(known) == 2 and min(one.n for one, _ in known) >= significance.ENOUGH_SEEDS
         return Noise(tuple(found), None, assumed, " and ".join(named if enough else [*named, stated]), False, False)
     earlier = [one for one, _ in known]
@@ -59,14 +59,6 @@ def find(old: Result, new: Result, seeds: Sequence[Seeds | None], common: Common
         count = counted(sum(one.n for one in earlier), "seed")
         named = [f"{count} of {counted(len(earlier), 'earlier recipe')} on the same data"] if earlier else []
     return Noise((None, None), _pooled(earlier), assumed, " and ".join([*named, stated]), False, one_recipe)
-
-
-def _means_count(old: Result, new: Result, seeds: Sequence[Seeds | None], common: Common) -> bool:
-    """Whether the mean over seeds of a side can be compared with the accuracy of the other."""
-    if not any(seeds) or not common.is_all:
-        return False
-    # darkroom.seeds evaluates without flips
-    return all(seeds) or not any(side.params.get("evaluate.test_time_flip") for side in (old, new))
 
 
 def _train_examples(old: Result, new: Result) -> int:

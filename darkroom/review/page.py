@@ -15,7 +15,7 @@ from darkroom.review import cells, curves, lock, recommended
 from darkroom.review.attestation import State
 from darkroom.review.cells import SHOWN, pair, percent, points, tested
 from darkroom.review.compare import SAME, Review, Side, changes
-from darkroom.review.result import DATA, EVALUATE, EXPORT, ROBUSTNESS, TRAIN
+from darkroom.review.result import DATA, EVALUATE, EXPORT, ROBUSTNESS, SCORES, TRAIN
 from darkroom.review.significance import LEVEL, POWER, Difference
 from darkroom.review.thumbnails import thumbnails
 
@@ -105,6 +105,7 @@ def markdown(review: Review, folded: bool = True, images: Mapping[str, str] | No
                 [confusion(row.label, row.predicted), row.old, row.new, f"{row.new - row.old:+d}"]
                 for row in review.confused_pairs.head(SHOWN).itertuples()
             ],
+            corruption_score=SCORES[review.corruptions["score"].iloc[0]] if len(review.corruptions) else "",
             corruptions=[
                 [row.corruption, row.severities, *pair(row.old, row.new, percent, points)]
                 for row in review.corruptions.itertuples()

@@ -28,6 +28,8 @@ COSTS = "metrics/cost"  # a folder with one file per stage
 PREDICTIONS, CORRUPTIONS = "metrics/predictions.csv", "metrics/robustness/corruptions.csv"
 SEEDS = "metrics/seeds.json"
 PROBABILITY, GROUP = "label_probability", "group"  # columns of the predictions
+# Of corrupted inputs; the last that was measured says most. Names for people.
+SCORES = {"accuracy": "accuracy", "roc_auc": "ROC AUC", recommended.KEY: recommended.NAME}
 _TEXTS = re.compile("recipe$|reason$|_md5$|^most_faithful_")  # the keys whose values are texts
 
 
@@ -40,7 +42,9 @@ class Result:
     costs: Mapping[str, Mapping[str, Any]]  # the files in COSTS
     # id, label, predicted, confidence, PROBABILITY, GROUP and RANK if known, slices; sorted by id
     predictions: pd.DataFrame
-    corruptions: pd.DataFrame  # corruption, severity, accuracy (of recommendations HR@10); no rows without such a file
+    corruptions: (
+        pd.DataFrame
+    )  # corruption, severity, and those of SCORES that were measured; no rows without such a file
     params: Mapping[str, Any]
     seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds, their recipe; empty if not measured
 
@@ -65,10 +69,7 @@ def read(revision: Revision) -> Result:
     seeds = numbers(revision, SEEDS) or {}
     if seeds and (None in (seeds.get("mean"), seeds.get("n")) or (seeds.get("std") is None and seeds["n"] != 1)):
         raise DarkroomError(f"{SEEDS} of {revision.name} needs mean, std and n: run `python -m darkroom.seeds` again.")
-    optional = [recommended.KEY]
-    corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], ["accuracy", *optional], optional)
-    if corruptions is not None and recommended.KEY in corruptions:
-        corruptions["accuracy"] = corruptions.pop(recommended.KEY)
+    corruptions = _csv(revision, CORRUPTIONS, ["corruption", "severity"], [*SCORES], [*SCORES][1:])
     return Result(
         revision,
         metrics,

@@ -216,7 +216,13 @@ def test_changed_data_are_refused_before_anything_runs(capfd: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("arguments", "fact"),
-    [(["nobody"], "'nobody'"), (["--threads", "9999"], "9999"), (["--check", "--output", "nothing.json"], "HEAD")],
+    [
+        (["nobody"], "'nobody'"),
+        (["--threads", "9999"], "9999"),
+        (["--check", "--output", "nothing.json"], "HEAD"),
+        (["--output", "metrics"], "--output metrics"),
+        (["--output", "params.yaml/attestation.json"], "--output params.yaml/attestation.json"),
+    ],
 )
 def test_impossible_requests_are_refused(capfd: pytest.CaptureFixture, arguments: list[str], fact: str):
     code, printed = run(capfd, *arguments)

@@ -79,7 +79,17 @@ def test_corruptions_are_compared_over_shared_severities():
 
     old = measured(("fog", "1", 0.5), ("fog", "3", 0.4), ("snow", "1", 0.25))
     new = measured(("fog", "1", 0.75), ("fog", "3", 0.55), ("fog", "5", 0.1))
-    rows = breakdown.corruptions(old, new).to_dict("records")
-    assert rows == [{"corruption": "fog", "severities": "1, 3", "old": pytest.approx(0.45), "new": pytest.approx(0.65)}]
+    (row,) = breakdown.corruptions(old, new).to_dict("records")
+    assert (row["old"], row["new"]) == (pytest.approx(0.45), pytest.approx(0.65))
+    assert (row["corruption"], row["severities"], row["score"]) == ("fog", "1, 3", "accuracy")
     assert breakdown.unshared(old, new) == ["snow 1", "fog 5"]
     assert breakdown.unshared(old, old) == []
+
+
+def test_corruptions_are_compared_by_the_last_score_that_both_sides_have():
+    old = pd.DataFrame({"corruption": ["missing"], "severity": ["1"], "accuracy": [0.9], "roc_auc": [0.7]})
+    assert breakdown.corruptions(old, old.assign(roc_auc=0.75))[["score", "old", "new"]].values.tolist() == [
+        ["roc_auc", 0.7, 0.75]
+    ]
+    only_accuracy = breakdown.corruptions(old, old.assign(accuracy=0.8).drop(columns="roc_auc"))
+    assert only_accuracy[["score", "old", "new"]].values.tolist() == [["accuracy", 0.9, 0.8]]

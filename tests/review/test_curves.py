@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from darkroom.review import compare, curves, page, result, revision
@@ -116,6 +116,7 @@ def one(loss: np.ndarray, accuracy: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+@example(0.0, 0.6)
 def test_ticks_are_few_and_evenly_spaced_round_numbers(low: float, distance: float):
     found = curves.ticks(low, low + distance)
     assert 2 <= len(found) <= 6

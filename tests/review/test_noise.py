@@ -60,16 +60,6 @@ def test_only_the_deviation_counts_where_the_means_are_of_other_examples(project
     assert found.seeds == (None, None) and (found.earlier.std, found.earlier.n) == (pytest.approx(0.02), 3)
 
 
-def test_flips_at_test_time_make_the_mean_over_seeds_another_number(project: Path):
-    reviewed.write_seeds(project, 0.88, std=0.02, n=3)
-    reviewed.commit(project, "seeds")
-    reviewed.write(project, WEAK, lr=0.3)
-    with (project / "params.yaml").open("a") as file:
-        file.write("evaluate:\n  test_time_flip: true\n")
-    found = noise("seeds")
-    assert found.seeds == (None, None) and found.earlier.n == 3
-
-
 def test_earlier_seeds_of_several_recipes_are_pooled(project: Path):
     """Two recipes with 3 seeds each; the latest numbers of a recipe count, and those of one seed do not."""
     for number, (std, n) in enumerate([(0.9, 3), (0.01, 3), (0.03, 3), (None, 1)]):

@@ -155,7 +155,13 @@ def test_corruptions_have_a_table_if_both_measured_them(project: Path):
         table = pd.DataFrame({"corruption": ["fog"], "severity": [1], "accuracy": [accuracy]})
         table.to_csv(project / "metrics/robustness/corruptions.csv", index=False)
         reviewed.commit(project, tag)
-    assert "| fog | 1 | 50.00 % | 75.00 % | +25.00 |" in page.markdown(review("old", "new"))
+    text = page.markdown(review("old", "new"))
+    assert "| accuracy under | severities |" in text and "| fog | 1 | 50.00 % | 75.00 % | +25.00 |" in text
+    for tag, area in (("old-risk", 0.5), ("new-risk", 0.75)):
+        table.assign(roc_auc=area).to_csv(project / "metrics/robustness/corruptions.csv", index=False)
+        reviewed.commit(project, tag)
+    text = page.markdown(review("old-risk", "new-risk"))
+    assert "| ROC AUC under | severities |" in text and "| fog | 1 | 50.00 % | 75.00 % | +25.00 |" in text
 
 
 def test_long_lists_are_cut(project: Path):

@@ -115,4 +115,5 @@ def test_corruptions_are_measured_by_hits(project: Path):
     table = pd.DataFrame({"corruption": ["lost"], "severity": [1], "accuracy": [0.01], "hr_at_10": [0.2]})
     (project / "metrics/robustness").mkdir(parents=True)
     table.to_csv(project / "metrics/robustness/corruptions.csv", index=False)
-    assert result.read(WORKSPACE).corruptions["accuracy"].tolist() == [0.2]
+    reviewed.commit(project, "lost")
+    assert review("lost").corruptions[["score", "old", "new"]].values.tolist() == [["hr_at_10", 0.2, 0.2]]
