@@ -94,6 +94,11 @@ def batches(augment: AugmentConfig, images: int, batch_size: int, device: torch.
         counts={"train": images},
         augmentation=Augmentation(flip=False, shift=0),
         sha256="",
+        test_sha256="",
+        test_examples_sha256="",
+        resize="stretch",
+        interpolation="bilinear",
+        crop_fraction=1.0,
     )
     return Batches(Split(pixels, labels, ids, (SIZE, SIZE)), manifest, augment, batch_size, SEED, device)
 

@@ -13,6 +13,7 @@ from benchmarks.tables import markdown
 from darkroom.core import arrays, processor
 from darkroom.core.outputs import new_file
 from darkroom.models.config import ModelConfig
+from darkroom.models.registry import LIBRARIES, OF_IMAGES
 
 COLUMNS = {
     "network": "`{model}`",
@@ -25,6 +26,7 @@ COLUMNS = {
     "seconds": "{seconds:.0f}",
     "test accuracy": "{accuracy:.2%}",
 }
+FAMILIES = [name for name in OF_IMAGES if name not in LIBRARIES]  # which have many architectures each
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito's
 MARKERS = "osD^vP*X"
 
@@ -32,8 +34,7 @@ MARKERS = "osD^vP*X"
 def main() -> None:
     options = parser("models", __doc__)
     options.add_argument("--seconds", type=float, nargs="+", default=[20, 60], help="training times")
-    families = [name for name in ModelConfig.families() if name != "torchvision"]  # one architecture of many
-    options.add_argument("--models", nargs="+", default=families, choices=ModelConfig.families(), help="networks")
+    options.add_argument("--models", nargs="+", default=FAMILIES, choices=ModelConfig.families(), help="networks")
     chosen = options.parse_args()
     manifest = arrays.read_manifest("data/arrays")
     images = manifest.counts["train"]

@@ -20,7 +20,7 @@ from typing import Any
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted, plural
 from darkroom.models.checkpoints import Trained, open_trained
 from darkroom.models.inference import predict
 from darkroom.review import digests, lock, revision
@@ -35,7 +35,7 @@ def keep(name: str, add: bool, commit: str) -> Teacher:
     """Keep the network in models/trained as the teacher `name`, or `add` it to this teacher; return its description.
 
     `commit` is that of git whose dvc.lock describes the training, or "". Raises DarkroomError if the name is taken, or
-    with `add` unknown; if models/trained does not belong to data/arrays, or is of histories; or if the teacher has
+    with `add` unknown; if models/trained does not belong to data/arrays, or is not of images; or if the teacher has
     other classes, another test split, or this network already. Nothing is changed then.
     """
     folder = FOLDER / name
@@ -43,12 +43,15 @@ def keep(name: str, add: bool, commit: str) -> Teacher:
         raise DarkroomError(f"NAME = {name!r}: must consist of letters, digits, - and _, and must not be none.")
     if folder.exists() and not add:
         raise DarkroomError(f"{folder} exists: choose another name, add this network with --add, or remove the folder.")
+    if not folder.exists() and (tracked := folder.with_name(f"{name}.dvc")).exists():
+        raise DarkroomError(f"{folder} is not here, but {tracked} is: run `dvc checkout {tracked}`, or `dvc pull`.")
     if add and name not in descriptions.known():
         raise DarkroomError(f"{folder} is not a teacher yet: omit --add.")
     trained, earlier = open_trained(), descriptions.load(name) if add else None
     description, manifest = trained.description, trained.manifest
-    if manifest.kind == "history":
-        raise DarkroomError(f"{TRAINED} is of histories, which train.distill does not go with: it cannot be a teacher.")
+    if manifest.kind != "image":
+        what = plural(NOUNS[manifest.kind])
+        raise DarkroomError(f"{TRAINED} is of {what}, and train.distill needs images: it cannot be a teacher.")
     if earlier:
         earlier.require_same_task(manifest)
     with new_folder(folder) as temporary:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 WARM_UP = 3  # calls for each layout of the inputs before it is captured: libraries initialise themselves in the first
 MAX_GRAPHS = 16  # for other layouts the function is called as usual
-MAX_MEMORY_FRACTION = 1 / 3  # of the GPU's: a graph keeps its memory, and calls for another layout need as much again
+CALLS_IN_MEMORY = 2  # a graph keeps the memory of one call, and calls for another layout need as much again
 SYNC_WARNING = "synchronizing CUDA operation"  # in what PyTorch says of an operation that waits for the GPU
 
 Outputs = Sequence[Tensor | None]
@@ -54,6 +54,7 @@ class Captured:
                 self.graphs[layout] = _capture(function, inputs, pool)
             except RuntimeError:  # such as too little memory
                 self.is_capturable = False
+            if not self.is_capturable:  # here, where the error no longer holds the memory of the failed capture
                 return function(*inputs)
         captured = self.graphs[layout]
         torch._foreach_copy_(captured.inputs, inputs)
@@ -73,12 +74,16 @@ def _try(function: Callable[..., Outputs], inputs: Sequence[Tensor]) -> tuple[bo
         finally:
             torch.cuda.set_sync_debug_mode(before)
     waits = any(SYNC_WARNING in str(one.message) for one in caught)
-    needed, memory = torch.cuda.max_memory_allocated() - held, torch.cuda.get_device_properties().total_memory
-    return not waits and needed <= MAX_MEMORY_FRACTION * memory, outputs
+    needed = torch.cuda.max_memory_allocated() - held
+    room = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - held  # free, or kept free by PyTorch
+    return not waits and CALLS_IN_MEMORY * needed <= room, outputs
 
 
 def _capture(function: Callable[..., Outputs], inputs: Sequence[Tensor], pool: tuple[int, int] | None) -> _Graph:
-    graph, own = torch.cuda.CUDAGraph(), [one.clone() for one in inputs]
-    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads may read inputs
-        outputs = function(*own)
+    graph, own, stream = torch.cuda.CUDAGraph(), [one.clone() for one in inputs], torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads may read inputs
+            outputs = function(*own)
+    finally:
+        torch.cuda.set_stream(stream)  # which PyTorch does not restore if it cannot end the capture
     return _Graph(graph, own, outputs)

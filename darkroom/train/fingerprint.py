@@ -14,7 +14,7 @@ import torch
 from darkroom.core.processor import cores
 from darkroom.models import hardware
 
-LIBRARIES = ("numpy", "peft", "timm", "torch", "torchvision")
+LIBRARIES = ("numpy", "peft", "timm", "torch", "torchvision", "transformers")
 
 _ROOT = Path(__file__).resolve().parents[2]
 

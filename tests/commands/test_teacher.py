@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from darkroom.models.inference import predict, probabilities
 from darkroom.models.registry import build
 from darkroom.teachers import descriptions
 from stages import train
-from tests import histories, packs
+from tests import histories, packs, texts
 from tests.commands import toys
 from tests.networks import SMALL, small
 
@@ -116,10 +117,20 @@ def test_a_network_of_other_data_is_refused(data: Manifest):
     assert contents() == before
 
 
-def test_a_network_of_histories_is_refused(tmp_path: Path):
-    histories.make(tmp_path)
-    histories.train()
-    with pytest.raises(DarkroomError, match=r"train\.distill does not go with"):
+@pytest.mark.parametrize("add", [False, True])
+def test_a_teacher_that_is_not_checked_out_is_not_replaced(data: Manifest, add: bool):
+    train_by_hand(data)
+    Path("data/teachers").mkdir()
+    Path("data/teachers/big.dvc").touch()
+    with pytest.raises(DarkroomError, match=r"dvc checkout data/teachers/big\.dvc"):
+        teacher.keep("big", add=add, commit="")
+
+
+@pytest.mark.parametrize("kind", [histories, texts])
+def test_only_networks_of_images_are_teachers(tmp_path: Path, kind: ModuleType):
+    kind.make(tmp_path)
+    kind.train()
+    with pytest.raises(DarkroomError, match=r"train\.distill needs images"):
         teacher.keep("films", add=False, commit="")
     assert not Path("data/teachers").exists()
 

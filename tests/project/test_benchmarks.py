@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-from benchmarks import ablation, disk, duplicates, growth, preprocess, runs, tables
+from benchmarks import ablation, augmentation, disk, duplicates, growth, models, preprocess, runs, tables
 from darkroom import schema
 from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.datasets import descriptions, formats, sources
+from darkroom.models.registry import build
 from tests.repository import ROOT
 
 PROGRAMS = sorted(
@@ -83,6 +85,22 @@ def test_altered_copies_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     found = duplicates.trial(images, 1, 0.15, flip=True)
     kinds = ("5 % darker", "15 levels brighter", "contrast 0.8", "mirrored", "precision")
     assert [found[kind] for kind in kinds] == [100.0] * 5
+
+
+def test_augmented_batches_have_the_size_that_the_network_sees(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    settings = runs.changed({"train.augment.mixup": 0.4, "train.augment.min_crop_area": 0.5}).train.augment
+    source = augmentation.batches(settings, 4, 2, torch.device("cpu"))
+    size = augmentation.SIZE
+    assert [len(one.inputs) for one in source.epoch(0, 0, source.steps)] == [2, 2]
+    assert next(source.epoch(0, 0, 1)).inputs.shape == (2, 3, size, size)
+
+
+@pytest.mark.parametrize("name", models.FAMILIES)
+def test_the_networks_that_are_compared_need_no_other_parameters(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    family = getattr(runs.changed({"model.name": name}).model, name)
+    assert isinstance(build(name, family.model_dump(), (28, 28, 1), 10), torch.nn.Module)
 
 
 @pytest.mark.parametrize(("text", "test"), [("5000,300,20", 1000), ("5000,300,20,0.9", 4500)])
