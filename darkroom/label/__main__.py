@@ -4,9 +4,9 @@
     python -m darkroom.label --suspects
     python -m darkroom.label --by anna --second-opinions
 
-Shows examples whose label may be wrong, or unlabelled ones, first those that .darkroom/queue/queue.csv names. Each
-answer is a row of labels.csv in the data set's folder, on the disk before the next example shows. `dvc repro` then
-trains with the new labels.
+Shows examples whose label may be wrong, or unlabelled ones: those that .darkroom/queue/queue.csv names, until all of
+these have an answer. Each answer is a row of labels.csv in the data set's folder, on the disk before the next example
+shows. `dvc repro` then trains with the new labels.
 """
 
 import argparse

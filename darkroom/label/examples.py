@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ class Example:
     id: str
     predicted: str = ""  # the class that a model predicted when the list was made
     reason: str = ""  # why it is in the list
+    listed: datetime | None = (
+        None  # when the list was made, of labels that may be wrong: earlier answers are what it doubts
+    )
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,13 @@ def queue(packed: Packed, path: Path) -> Chosen:
 def suspects(packed: Packed, paths: Iterable[Path]) -> Chosen:
     """The examples whose label may be wrong, most suspect first, in the order of their tables without margins."""
     paths = list(paths)
-    rows = [row for path in paths for row in _read(path, ("id",))]
+    rows = [(row, datetime.fromtimestamp(path.stat().st_mtime, UTC)) for path in paths for row in _read(path, ("id",))]
     try:
-        rows.sort(key=lambda row: -float(row.get("margin") or 0))
+        rows.sort(key=lambda one: -float(one[0].get("margin") or 0))
     except ValueError as error:
         raise DarkroomError(f"{paths[0]} is invalid ({error}): run the command that wrote it again.") from None
-    found = {row["id"]: Example(row["id"], row.get("suggested") or "", "its label may be wrong") for row in rows}
+    why = "its label may be wrong"
+    found = {row["id"]: Example(row["id"], row.get("suggested") or "", why, listed) for row, listed in rows}
     kept = [one for one in found.values() if one.id in packed]
     names = ", ".join(map(str, paths))
     return Chosen(kept, f"suspect labels of {names}", _left_out(len(found) - len(kept), names, "not in the data"))

@@ -22,6 +22,8 @@ from darkroom.datasets.answers import COLUMNS, FILE, Answer
 
 _COMPLETE = re.compile(rb",\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r?\n?$")  # the end of a line that this module wrote
 
+_ROW = re.compile(rb"\d{4}-?\d\d-?\d\d[^\n]*\n")  # a line of any labels.csv: it has a date
+
 
 class NotSaved(DarkroomError):
     """An answer is not on the disk; labels.csv is as before."""
@@ -179,7 +181,7 @@ def _complete_end(contents: bytes) -> tuple[int, str]:
     rest = contents[end:]
     if not rest.strip() or (end and _COMPLETE.search(rest) and _line_ends(rest + b"\n")):
         return len(contents), ""
-    if any(map(_COMPLETE.search, rest.split(b"\n")[:-1])):
+    if _ROW.search(rest):
         number = contents.count(b"\n", 0, end) + 1
         raise ValueError(f"the row that begins in line {number} is broken; look for a quotation mark")
     if not end and not _line(COLUMNS).startswith(rest):

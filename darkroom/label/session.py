@@ -5,6 +5,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from darkroom.core.errors import DarkroomError
@@ -27,8 +28,9 @@ class UnknownClass(DarkroomError):
 class Session:
     """The state of the page. `label_of` gives the present label of an example, "" if it has none.
 
-    An example is done if anybody has labelled it; with `second`, if this person has. `turn` changes with every action:
-    an action with an earlier turn is refused, so two windows cannot both answer one example.
+    An example is done if anybody has labelled it (since its list was made, if that is known); with `second`, if this
+    person has. `turn` changes with every action: an action with an earlier turn is refused, so two windows cannot both
+    answer one example.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class Session:
         self.opinions = answers.opinions(journal.rows)
         self.by_key = {key(one.id): one for one in chosen.examples}
         self._examples = {one.id: one for one in chosen.examples}
+        latest: dict[str, datetime] = {}
+        for row in journal.rows:
+            if row.by == journal.by or not second:
+                latest[row.id] = max(answers.when(row), latest.get(row.id, answers.when(row)))
         self._done = {
-            example
-            for example in self._examples
-            if (journal.by in self.opinions.get(example, ()) if second else example in self.opinions)
+            one.id for one in chosen.examples if one.id in latest and not (one.listed and latest[one.id] < one.listed)
         }
         self._waiting = deque(one for one in chosen.examples if one.id not in self._done)
         self._skipped: set[str] = set()
@@ -133,13 +137,16 @@ class Session:
         return {"id": example.id, "label": label, "present": self._label_of(example.id) if answered else ""}
 
     def _answered_before(self) -> list[tuple[Example, bool]]:
-        """The last rows of labels.csv, as far as they are this person's and in the list, so that they can be undone."""
-        found: list[tuple[Example, bool]] = []
+        """The last rows of labels.csv, as far as they are this person's and in the list, so that they can be undone.
+
+        Each example is there once: its row before the last one may be older than the list.
+        """
+        found: dict[str, tuple[Example, bool]] = {}
         for row in reversed(self.journal.rows):
-            if row.by != self.journal.by or row.id not in self._done:
+            if row.by != self.journal.by or row.id not in self._done or row.id in found:
                 break
-            found.append((self._examples[row.id], True))
-        return found[::-1]
+            found[row.id] = self._examples[row.id], True
+        return [*found.values()][::-1]
 
     def _why_not(self, label: str) -> str:
         meant = closest(label, self.classes, cutoff=0.7)

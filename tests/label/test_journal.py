@@ -110,8 +110,17 @@ def test_quotation_marks_within_a_value_cut_nothing_off(tmp_path: Path):
     assert [row[0] for row in written(tmp_path)] == ['5" plate', "b", "c"]
 
 
-def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path):
-    contents = f'{HEADER}"a,cat,ben,2026-01-31T12:00:00.000Z\nb,cat,ben,2026-01-31T12:00:01.000Z\n'
+@pytest.mark.parametrize(
+    "contents",
+    [
+        f'{HEADER}"a,cat,ben,2026-01-31T12:00:00.000Z\nb,cat,ben,2026-01-31T12:00:01.000Z\n',
+        f'{HEADER}"a,cat,ben,2026-01-31T12:00:00Z\nb,cat,ben,20260131T120001\n',
+        f'{HEADER}"a,cat,ben,2026-01-31T12:00:00Z\n',
+        'by,at,id,label\nben,2026-01-31 12:00,"a,cat\nben,2026-01-31 12:01,b,cat\n',
+        'id,label,by,at,note\n"a,cat,ben,2026-01-31T12:00:00Z,\nb,cat,ben,2026-01-31T12:00:01Z,x\n',
+    ],
+)
+def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path, contents: str):
     (tmp_path / "labels.csv").write_text(contents)
     with pytest.raises(DarkroomError, match="line 2"):
         opened(tmp_path)

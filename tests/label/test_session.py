@@ -1,9 +1,11 @@
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from darkroom.datasets import answers
 from darkroom.label.examples import Chosen, Example
 from darkroom.label.journal import Journal, NotSaved
 from darkroom.label.session import OutOfTurn, Session, UnknownClass, key
@@ -79,6 +81,23 @@ def test_answers_of_an_earlier_session_are_done_and_can_be_undone(tmp_path: Path
     assert shown(again.undo(again.turn)) == "a"
     with pytest.raises(OutOfTurn):
         again.undo(again.turn)
+
+
+def test_answers_that_are_older_than_the_list_do_not_count(tmp_path: Path):
+    first = session(tmp_path)
+    first.answer(first.answer(first.state()["turn"], "cat")["turn"], "cat")
+    first.journal.close()
+    listed = answers.when(first.journal.rows[0]) + timedelta(microseconds=500)  # b is answered at least 1 ms later
+    doubted = Chosen([Example(one, listed=listed) for one in "ab"], "suspects")
+    journal = Journal(tmp_path, tmp_path / "toy.lock", "anna")
+    second = Session(journal, doubted, ("cat", "dog"), PRESENT.get, second=False)
+    assert (shown(second.state()), second.state()["done"]) == ("a", 1)
+    state = second.answer(second.state()["turn"], "dog")
+    assert state["done"] == 2
+    state = second.undo(second.undo(state["turn"])["turn"])
+    assert (shown(state), state["done"], [row.id for row in journal.rows]) == ("b", 0, ["a"])
+    with pytest.raises(OutOfTurn, match="nothing to undo"):
+        second.undo(state["turn"])
 
 
 def test_others_see_what_nobody_has_labelled_or_give_second_opinions(tmp_path: Path):

@@ -13,6 +13,7 @@ export function start(classes, chosen) {
   $("classes").classList.toggle("many", classes.length > 12);
   $("name").addEventListener("input", filter);
   $("name").addEventListener("keydown", (event) => {
+    if (event.isComposing) return; // Enter and Escape belong to the input method
     if (event.key === "Escape") leave();
     if (event.key === "Enter") take(event);
   });
@@ -50,8 +51,10 @@ function matches(typed) {
   return [...starts, ...names.filter((name) => !starts.includes(name) && plain(name).includes(text))];
 }
 
+// A name as it is typed comes first: without its marks or capitals it may be that of another class.
 function best(typed) {
-  return names.find((name) => plain(name) === plain(typed)) ?? matches(typed)[0];
+  const exact = names.find((name) => name.normalize() === typed.trim().normalize());
+  return exact ?? names.find((name) => plain(name) === plain(typed)) ?? matches(typed)[0];
 }
 
 function filter() {
