@@ -1,7 +1,6 @@
 """uvicorn's HTTP connection with limits for slow clients and long headers, and with a lingering close."""
 
 import asyncio
-import math
 import weakref
 from typing import Any
 
@@ -134,14 +133,15 @@ class Connection(HttpToolsProtocol):
 
     def _await_reading(self) -> None:
         if not self._reading:
-            self._check_reading(math.inf)
+            self._check_reading(-1)
 
-    def _check_reading(self, before: float) -> None:
-        """Abort the connection if the client has read nothing since the last check, when `before` bytes waited."""
+    def _check_reading(self, before: int) -> None:
+        """Abort the connection if the client has read nothing since the last check, when it had read `before` bytes."""
         waiting = self.transport.get_write_buffer_size()
-        if waiting >= before:
+        read = self.transport.written - waiting
+        if waiting and read == before:
             self.transport.abort()
-        self._reading = self.loop.call_later(self._patience, self._check_reading, waiting) if waiting else None
+        self._reading = self.loop.call_later(self._patience, self._check_reading, read) if waiting else None
 
 
 class _LingeringTransport:
@@ -151,12 +151,14 @@ class _LingeringTransport:
         self._transport = transport
         self._connection = weakref.proxy(connection)  # a reference would make a cycle
         self._ended = False
+        self.written = 0  # bytes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         if not self._ended:
+            self.written += len(data)
             self._transport.write(data)
 
     def is_closing(self) -> bool:

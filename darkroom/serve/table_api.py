@@ -44,7 +44,7 @@ class RowPrediction(Answer):
     reasons_for: str = Field(description="The class that the reasons speak for: the positive one, else the label.")
     reasons: list[ColumnReason] = Field(description="The columns that raise its probability most, the most first.")
     missing: list[str] = Field(description="Columns without a value.")
-    unknown: list[str] = Field(description="Columns with a category that no training row had.")
+    unknown: list[str] = Field(description="Columns with a category that fewer than five training rows had.")
     outside: list[str] = Field(description="Columns with a number outside of the range of the training rows.")
     ignored: list[str] = Field(description="Names that are not columns of the table.")
 

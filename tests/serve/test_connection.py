@@ -249,3 +249,19 @@ def test_a_client_that_reads_slowly_gets_the_whole_response(sending: tuple[Serve
             length += len(data)
             time.sleep(0.008)
     assert length > 500_000
+
+
+def test_a_client_that_reads_all_the_time_is_not_cut_off_by_an_earlier_response(sending: tuple[Server, str]):
+    """Fewer bytes waited after the first response than wait when the server looks again."""
+    with connected(sending[1], SO_RCVBUF=4096) as connection:
+        connection.sendall(b"GET /50000 HTTP/1.1\r\n\r\n")
+        length = 0
+        while length < 50_000:
+            length += len(connection.recv(4096))
+        time.sleep(0.2)
+        connection.sendall(b"GET /500000 HTTP/1.1\r\nConnection: close\r\n\r\n")
+        length = 0
+        while data := connection.recv(4096):
+            length += len(data)
+            time.sleep(0.008)
+    assert length > 500_000

@@ -6,6 +6,7 @@ const WIDTH = 0.08; // of a line, relative to the shorter side
 const canvas = document.getElementById("ink");
 const ink = canvas.getContext("2d");
 let last = null; // the last position of the pen
+let pen = null; // the pointer that draws: others, such as a palm, are ignored
 
 // Shows the canvas with the aspect ratio of the model's input. Calls `begun` at the start of a stroke, and `drawn`
 // with a PNG at its end.
@@ -14,18 +15,22 @@ export function start(height, width, begun, drawn) {
   Object.assign(canvas, { width: Math.round(scale * width), height: Math.round(scale * height), hidden: false });
   blacken();
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
+    if (event.button !== 0 || !event.isPrimary || last) return;
     event.preventDefault();
+    pen = event.pointerId;
     canvas.setPointerCapture(event.pointerId);
     begun();
     stroke(event);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (last && event.isPrimary) event.getCoalescedEvents().forEach(stroke);
+    if (!last || event.pointerId !== pen) return;
+    const events = event.getCoalescedEvents?.() ?? []; // browsers have it over HTTPS and on this machine only
+    (events.length ? events : [event]).forEach(stroke);
   });
-  for (const end of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(end, () => {
-      if (last) canvas.toBlob(drawn, "image/png");
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
+    canvas.addEventListener(end, (event) => {
+      if (!last || event.pointerId !== pen) return;
+      canvas.toBlob(drawn, "image/png");
       last = null;
     });
   }

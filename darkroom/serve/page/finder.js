@@ -38,6 +38,7 @@ export function finder(choose, fail) {
 
   async function search() {
     pending.abort();
+    select(-1); // Enter must not take an item of the list before
     const words = field.value.trim();
     if (!words) return close();
     pending = new AbortController();
