@@ -102,6 +102,7 @@ def _search(opened: Opened, manifest: arrays.Manifest) -> None:
     if notice := freshness.notice():
         print(f"search: {notice}", file=sys.stderr, flush=True)
     study, finals = opened.studies(manifest, write=True)
+    study.set_user_attr(storage.BUDGET, {"trials": opened.search.trials, "hours": opened.search.hours})  # for --report
     study.sampler = sampling.Sampler(opened.search.sampler, opened.space.base["seed"])
     study.pruner = sampling.pruner(opened.search.prunes)
     if not study.trials and opened.search.sampler != "grid" and (present := opened.space.present()):
@@ -146,7 +147,8 @@ def _saving(opened: Opened) -> Callable[[optuna.Study], None]:
 
 
 def _collect(opened: Opened, manifest: arrays.Manifest, study: optuna.Study, finals: optuna.Study) -> dict[str, Any]:
-    shared = opened.name, opened.file, opened.search, opened.space
+    search = opened.search.model_copy(update=study.user_attrs.get(storage.BUDGET, {}))
+    shared = opened.name, opened.file, search, opened.space
     measure = of_kind(manifest.kind)
     return results.collect(*shared, study, finals, measure, len(arrays.read_split(ARRAYS, "val")))
 

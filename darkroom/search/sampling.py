@@ -1,8 +1,9 @@
 """Samplers and the pruner of Optuna.
 
 Each trial is sampled with a random state of its own, from the seed and the trial's number, where repetitions of
-interrupted trials do not count. So a search that was killed and resumed samples what the uninterrupted one would have,
-and processes that share a storage sample different values.
+interrupted trials do not count. So a search that was killed and resumed draws what the uninterrupted one would have, as
+long as pruning, where an interrupted trial may count twice, leaves the same trials complete. Processes that share a
+storage sample different values.
 """
 
 import warnings

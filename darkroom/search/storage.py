@@ -27,7 +27,8 @@ FOLDER, JOURNAL = Path(".darkroom/search"), "journal.log"
 FINALISTS = "/finalists"  # after a search's name: the study of its finalists
 HEARTBEAT, GRACE = 10, 60  # seconds between signs of life in a database, and after the last one until a trial is failed
 _PAUSE = 3.0  # seconds before a second try to open a database
-SPACE, REASON, RETRY = "space", "reason", "retry_of"  # user attributes: of a study; why a trial failed; what it repeats
+SPACE, BUDGET = "space", "budget"  # user attributes of a study
+REASON, RETRY = "reason", "retry_of"  # of a trial: why it failed, what it repeats
 
 
 @contextmanager

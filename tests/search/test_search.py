@@ -117,7 +117,10 @@ def test_what_is_queued_for_former_finalists_is_not_trained(monkeypatch: pytest.
 def test_a_search_that_its_hours_or_its_grid_ended_does_not_go_on(capsys: pytest.CaptureFixture):
     file = toy.write(trials=50, finalists=0)
     command.main([file, "--hours", "0.0000001"])
-    assert "hours are spent; 50 trials were planned" in capsys.readouterr().out
+    command.main([file, "--report"])
+    assert capsys.readouterr().out.count("hours are spent; 50 trials were planned") == 2
+    command.main([file, "--trials", "1"])
+    assert toy.report(file)["trials"]["planned"] == 1
     grid = toy.write("grid", parameters={"train.lr": [0.01, 0.02]}, sampler="grid", trials=50, finalists=0)
     command.main([grid])
     said = capsys.readouterr().out
