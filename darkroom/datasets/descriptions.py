@@ -21,7 +21,7 @@ from darkroom.core.arrays import Augmentation
 from darkroom.core.errors import DarkroomError
 from darkroom.core.params import Loader
 from darkroom.core.spelling import did_you_mean
-from darkroom.datasets import folders, manifest, tables
+from darkroom.datasets import folders, listing, manifest, tables
 
 FOLDER = Path("data/datasets")
 DESCRIPTION = "dataset.json"  # in the folder of raw files: a copy of the description
@@ -219,7 +219,7 @@ def load(name: str) -> AnyDataset:
 
 
 def _holds_texts(folder: Path) -> bool:
-    """Whether a folder without a dataset.yaml holds texts: a table and no other folders, or folders of .txt files.
+    """Whether a folder without a dataset.yaml holds texts: a table and no folders of classes, or folders of .txt files.
 
     A folder with a manifest holds images.
     """
@@ -227,7 +227,7 @@ def _holds_texts(folder: Path) -> bool:
         return False
     others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
     if tables.find(folder):
-        return not others
+        return all(listing.means_unlabelled(path.name) or listing.means_out_of_scope(path.name) for path in others)
     files = (file for top in others for file in folders.files(folder, top))
     first = next(files, "")
     return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from darkroom.columns import values
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted, did_you_mean
-from darkroom.datasets import records
+from darkroom.datasets import listing, records
 from darkroom.datasets.times import FORMATS, Times
 
 USERS = ("user", "userid", "customer", "customerid", "client", "clientid", "visitor", "visitorid", "session")
@@ -152,19 +152,11 @@ def _numbers(path: Path, role: str, cells: Sequence[str], known: dict[str, int],
     """The numbers (n,) of the names in a block, of which `before` rows precede; new names are added to `known`."""
     plain = {cell: values.category(cell) for cell in set(cells)}
     for cell, name in plain.items():
-        if not name or len(name) > MAX_NAME or _CONTROL.search(name) or not is_unicode(name):
+        if not name or len(name) > MAX_NAME or _CONTROL.search(name) or not listing.is_unicode(name):
             row = before + cells.index(cell) + 1
             odd = f"has more than {MAX_NAME} characters, or control characters" if name else f"is missing ({cell!r})"
             raise DarkroomError(f"{path}, row {row}: the {role} {odd}: correct or remove the row.")
     return np.fromiter((known.setdefault(plain[cell], len(known)) for cell in cells), np.int32, len(cells))
-
-
-def is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8, as half of a surrogate pair cannot."""
-    try:
-        return text.encode() is not None
-    except UnicodeEncodeError:
-        return False
 
 
 def _rated(path: Path, cells: Sequence[str], least: float, before: int) -> np.ndarray:

@@ -141,7 +141,8 @@ def files(root: Path, top: Path) -> Iterator[str]:
 def _beside(root: Path, parent: Path) -> list[str]:
     """The paths of the files directly in `parent`, relative to `root`."""
     paths = (Path(entry.path).relative_to(root) for entry in _entries(parent) if not entry.is_dir())
-    return ["/".join(path.parts) for path in paths if path not in (Path(_DESCRIPTION), Path(answers.FILE))]
+    known = {Path(name) for name in (_DESCRIPTION, answers.FILE, answers.CORRECTIONS)}
+    return ["/".join(path.parts) for path in paths if path not in known]
 
 
 def _entries(parent: Path) -> list[os.DirEntry]:

@@ -16,7 +16,7 @@ from darkroom.columns import values
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_array, write_json
 from darkroom.core.spelling import counted, did_you_mean
-from darkroom.datasets import events
+from darkroom.datasets import events, listing
 from darkroom.datasets.descriptions import DESCRIPTION, HistoryFolder
 from darkroom.datasets.events import Columns, Events
 
@@ -166,15 +166,15 @@ def _items(path: Path) -> tuple[list[str], dict[str, list[str]]]:
     others = [name for name in names if name not in (item, title)]
     listed: dict[str, list[str]] = {}
     number = 0
-    for block in events.blocks(path, [item, *([title] if title else []), *others]):
+    chosen = [item, *([title] if title else []), *others]
+    for block in events.blocks(path, chosen):
         for cells in zip(*block, strict=True):
             number += 1
             name = values.category(cells[0])
             if not name or name in listed:
                 reason = "lists an item without a name" if not name else f"lists the item {name!r} twice"
                 raise DarkroomError(f"{path}, row {number}, {reason}: correct or remove the row.")
-            if not all(map(events.is_unicode, cells)):
-                raise DarkroomError(f"{path}, row {number}, has half a character: correct or remove the row.")
+            listing.require_unicode(dict(zip(chosen, cells, strict=True)), f"{path}, row {number}")
             kept = [" ".join(cell.split())[:MAX_TEXT] for cell in cells[1:]]
             listed[name] = kept if title else ["", *kept]
     return others, listed

@@ -264,8 +264,4 @@ def _is_writable(name: str) -> bool:
 
     Python represents bytes that are not UTF-8 by lone surrogates, and CSV loses a carriage return outside of CRLF.
     """
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\r" not in name
+    return listing.is_unicode(name) and "\r" not in name

@@ -2,8 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from typing import NamedTuple
+
+from darkroom.core.errors import DarkroomError
 
 MANIFESTS = ("manifest.csv", "manifest.jsonl")  # names of manifests, in any case
 
@@ -42,6 +45,23 @@ def means_unlabelled(name: str) -> bool:
 def means_out_of_scope(name: str) -> bool:
     """Whether a label or file of this name, in any case, holds examples of none of the classes."""
     return re.sub(r"[\W_]+", "", name.casefold()) in _OUT_OF_SCOPE
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8, as half of a surrogate pair cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def require_unicode(values: Mapping[str, str], where: str) -> None:
+    """Raise DarkroomError that begins with `where` if a name or a value cannot be written as UTF-8."""
+    for name, value in values.items():
+        if not is_unicode(f"{name}{value}"):
+            shown = f"{name}: {value}".encode(errors="backslashreplace").decode()
+            raise DarkroomError(f"{where}: {shown!r} is not valid Unicode: correct it.")
 
 
 def stripped(text: str) -> str:

@@ -98,6 +98,7 @@ def read(path: Path) -> tuple[list[Listed], list[str]]:
         group = groups.setdefault(listing.key(group), group)  # groups that differ in case or blanks only are one
         listed.append(Listed(file, label, split, group))
         others.append({name: plain(value) for name, value in given.items()})
+        listing.require_unicode({"group": group, **others[-1]}, where)
         long |= dict.fromkeys(name for name, text in others[-1].items() if len(text) > MAX_CELL)
     kept = ({name: text for name, text in other.items() if name not in long} for other in others)
     texts = (json.dumps(other, ensure_ascii=False) if other else "" for other in kept)

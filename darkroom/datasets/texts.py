@@ -94,6 +94,10 @@ def _entries(dataset: TextFolder) -> Iterator[Entry]:
             wanted = f"a .csv or .jsonl file with the columns {tables.TEXT[0]} and {tables.LABEL[0]}"
             raise DarkroomError(f"{dataset.folder} has no texts: add {wanted}, or folders of {tables.FILES} files.")
         return
+    for folder in sorted(path for path in dataset.folder.iterdir() if path.is_dir()):
+        if listing.means_unlabelled(folder.name) or listing.means_out_of_scope(folder.name):
+            table = f"{UNLABELLED if listing.means_unlabelled(folder.name) else OUT_OF_SCOPE}.csv"
+            raise DarkroomError(f"{folder} stands beside {files[0].name}: put its texts into a table, {table}.")
     empty = True
     for path, split in _splits(dataset.folder, files).items():
         for number, row in enumerate(tables.read(path, split not in (UNLABELLED, OUT_OF_SCOPE)), 1):
@@ -124,7 +128,7 @@ def _entry(dataset: TextFolder, given: dict[str, Any], where: str, name: str, sp
     values = {name: "" if manifest.is_absent(given.get(name)) else str(given[name]) for name in tables.COLUMNS}
     others = {name: manifest.plain(value) for name, value in given.items() if name not in values}
     others = {name: value for name, value in others.items() if len(value) <= 100}
-    _require_unicode({**values, **others, "text": ""}, where)
+    listing.require_unicode({**values, **others, "text": ""}, where)
     label = listing.stripped(values["label"])
     if split == OUT_OF_SCOPE or (label not in dataset.classes and listing.means_out_of_scope(label)):
         label, split = "", OUT_OF_SCOPE
@@ -144,15 +148,6 @@ def _entry(dataset: TextFolder, given: dict[str, Any], where: str, name: str, sp
         columns=others,
         problem=problem,
     )
-
-
-def _require_unicode(values: Mapping[str, str], where: str) -> None:
-    for name, value in values.items():
-        try:
-            f"{name}{value}".encode()
-        except UnicodeEncodeError:
-            shown = f"{name}: {value}".encode(errors="backslashreplace").decode()
-            raise DarkroomError(f"{where}: {shown!r} is not valid Unicode: correct it.") from None
 
 
 def _require_unique(dataset: TextFolder, entries: list[Entry]) -> None:

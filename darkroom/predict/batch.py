@@ -22,8 +22,8 @@ similar one, and further columns as above.
 
 With a bundle of rows of a table, a PATH is a .csv or .tsv file with the columns of the training rows, or a folder of
 such files. The table has one row per row: row (file and number), label, confidence, abstained, risk and decision (if
-there is a positive class), unknown and outside (columns with a category or number that no training row has), and
-further columns as above.
+there is a positive class), unknown (columns with a category that fewer than five training rows have) and outside
+(columns with a number outside of the range of the training rows), and further columns as above.
 
 With a bundle of histories, a PATH is a .csv, .tsv or .jsonl file of events with the columns user, item and timestamp,
 or a folder of such files. The table has --count rows per user, and replaces an earlier one:
@@ -34,8 +34,9 @@ or a folder of such files. The table has --count rows per user, and replaces an 
     based_on      history; or popularity if no item of the user is known: then its fraction of the training events
     bundle        version of the bundle
 
-If interrupted, rerun the command: it resumes, and the table is the same. Images that already have a row are skipped,
-even if the file has changed; new images are added. To classify images again, delete the table or their rows.
+If interrupted, rerun the command: except for histories it resumes, and the table is the same. Images that already have
+a row are skipped, even if the file has changed; new images are added. To classify images again, delete the table or
+their rows.
 """
 
 import argparse
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--output",
         default="predictions.csv",
         metavar="FILE",
-        help="the table; rows are added; - prints it (default: %(default)s)",
+        help="the table; rows are added, except for histories; - prints it (default: %(default)s)",
     )
     parser.add_argument("--int8", action="store_true", help="run the int8 model, if the bundle has one")
     parser.add_argument(

@@ -81,10 +81,11 @@ def test_a_column_of_items_may_be_named_like_another_one():
     assert index.features == {"movieId": {"x": "a", "y": "b"}, "label": {"x": "L1", "y": "L2"}}
 
 
-def test_half_a_character_of_an_item_is_one_clear_line():
+@pytest.mark.parametrize("named", ['"title": "x\\ud83d"', '"title": "x", "k\\ud83d": "1"'])
+def test_half_a_character_of_an_item_is_one_clear_line(named: str):
     put("ratings.csv", HEADER, *ROWS)
-    put("items.jsonl", '{"item": "a", "title": "x"}', '{"item": "b", "title": "x\\ud83d"}')
-    with pytest.raises(DarkroomError, match=r"items\.jsonl, row 2, has half a character"):
+    put("items.jsonl", f'{{"item": "a", {named}}}', f'{{"item": "b", {named}}}')
+    with pytest.raises(DarkroomError, match=r"items\.jsonl, row 1: .*is not valid Unicode"):
         build()
 
 

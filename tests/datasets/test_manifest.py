@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from darkroom.core.errors import DarkroomError
 from darkroom.datasets.listing import MANIFESTS
 from darkroom.datasets.manifest import columns
 from tests.datasets.image_folder import FOLDER, build, error_message, rows, summary, write_images
@@ -211,6 +212,14 @@ def test_a_column_of_long_values_is_not_kept():
 def test_an_error_in_a_manifest_is_named(name: str, text: str | bytes, fact: str):
     (FOLDER / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert fact in error_message()
+
+
+@pytest.mark.parametrize("key", ["group", "note"])
+def test_half_a_character_of_a_column_is_named(key: str):
+    write_images("a.png")
+    (FOLDER / "manifest.jsonl").write_text(f'{{"path": "a.png", "label": "cat", "{key}": "x\\ud83d"}}')
+    with pytest.raises(DarkroomError, match=r"row 1: .*is not valid Unicode"):
+        build()
 
 
 def test_a_listed_file_that_is_missing_is_marked():

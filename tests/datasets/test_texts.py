@@ -186,6 +186,14 @@ def test_corrections_of_labels_are_no_texts(folder: Path):
     assert descriptions.load("mine").kind == "text"
 
 
+@pytest.mark.parametrize(("name", "wanted"), [("unlabelled", "unlabelled.csv"), ("OOS", "out_of_scope.csv")])
+def test_folders_of_texts_beside_tables_are_not_passed_over(folder: Path, name: str, wanted: str):
+    (folder / "train.csv").write_text(table())
+    write_files(folder, f"{name}/a.txt")
+    with pytest.raises(DarkroomError, match=rf"{name} stands beside train\.csv.*{wanted}"):
+        built(folder)
+
+
 def test_null_and_nan_are_no_values(folder: Path):
     given = ['{"text": "Where?", "label": "arrival", "source": null, "price": 1.5, "line": "a\\r b "}']
     given += ['{"text": "Lost", "label": "lost", "source": "web", "price": NaN, "line": " "}']
