@@ -102,6 +102,9 @@ def intervals(
     mixed = _Mixed(labels, predicted, counts)
     resampled = np.concatenate([some.scores() for some in mixed.resamples()], axis=1)
     influences, correct = counts.influences(labels, predicted), labels == predicted
+    is_fixed = len(np.unique(np.stack([labels, predicted]), axis=1).T) == np.count_nonzero(
+        counts.labels
+    )  # by the label
     bounds = []
     for name, value, centre, drawn, influence in zip(
         NAMES, values, mixed.expected().scores(), resampled, influences, strict=True
@@ -112,7 +115,7 @@ def intervals(
         of_classes = np.bincount(labels, influence / (high - low), len(counts.labels))
         between = (np.square(of_classes) / np.maximum(counts.labels, 1)).sum()
         variance, design = drawn.var(ddof=1) + between, design_effect(influence, correct, groups)
-        if correct.all():  # few resamples have an error, or none, so they do not tell the variance
+        if is_fixed:  # few resamples have another prediction, or none, so they do not tell the variance
             variance = max(variance, centre * (1 - centre) / len(labels))
         is_constant = name == "matthews_correlation" and np.ptp(labels) == 0
         if is_constant or not variance or len(labels) < 2:

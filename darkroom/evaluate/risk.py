@@ -35,9 +35,9 @@ def summary(
 ) -> dict[str, float]:
     """The measures of `_measures`, each with a 95 % bootstrap interval, and of decisions by `threshold`.
 
-    Examples of one of `groups` (N,) text are drawn together ("": on its own); of one group alone no interval is known.
-    `cost_refuse_none` and `cost_refuse_all` are the mean costs without a classifier. Empty if all examples are of one
-    class.
+    Examples of one of `groups` (N,) text are drawn together ("": on its own); if a class lies in one group alone, no
+    interval is known. `cost_refuse_none` and `cost_refuse_all` are the mean costs without a classifier. Empty if all
+    examples are of one class.
     """
     if not 0 < is_positive.sum() < len(is_positive):
         return {}
@@ -45,8 +45,9 @@ def summary(
     found = _measures(ranked, np.ones(len(risk)), limit, cost)
     units = _units(groups, len(risk))
     random, count = numpy_generator(0, "risk"), units.max() + 1
+    can_vary = all(np.ptp(units[chosen]) for chosen in (is_positive, ~is_positive))
     draws = []
-    for _ in range(int(min(MAX_DRAWS, max(100, MAX_WORK / len(risk)))) if count > 1 else 0):
+    for _ in range(int(min(MAX_DRAWS, max(100, MAX_WORK / len(risk)))) if can_vary else 0):
         weights = np.bincount(random.integers(count, size=count), minlength=count)[units].astype(np.float64)
         if 0 < weights[is_positive].sum() < weights.sum():
             draws.append(list(_measures(ranked, weights, limit, cost).values()))

@@ -78,6 +78,14 @@ def test_the_interval_of_a_perfect_model_is_about_that_of_its_accuracy(n: int, c
     assert classes > 1 or bounds[2].tolist() == [-1, 1]
 
 
+@pytest.mark.parametrize("n", [300, 3000, 5000])
+def test_a_model_that_confuses_classes_without_exception_is_not_certain_either(n: int):
+    labels = np.arange(n) % 3
+    values, bounds = class_scores.intervals(labels, (labels + 1) % 3)
+    assert values.tolist() == pytest.approx([0, 0, -0.5])
+    assert all(1 / n < high < 25 / n for high in bounds[:2, 1]) and bounds[2, 1] - bounds[2, 0] > 1 / n
+
+
 def test_a_class_is_never_lost_in_a_resample():
     labels = np.array([0] * 50 + [1])
     mixed = class_scores._Mixed(labels, labels, Counts.of(labels, labels, 2))

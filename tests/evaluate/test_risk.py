@@ -39,7 +39,11 @@ def test_the_measures_of_few_examples_with_ties(pairs: list[tuple[int, bool]]):
     assert found["pr_auc"] == pytest.approx(average_precision_score(is_positive, probability))
     wrong, right, _ = roc_curve(is_positive, probability, drop_intermediate=False)
     assert found["ks"] == pytest.approx(np.abs(right - wrong).max())
-    assert all(found[f"{name}_low"] <= found[f"{name}_high"] for name in ("roc_auc", "pr_auc", "ks", "brier", "cost"))
+    if min(is_positive.sum(), (~is_positive).sum()) == 1:
+        assert "roc_auc_low" not in found
+    else:
+        names = ("roc_auc", "pr_auc", "ks", "brier", "cost")
+        assert all(found[f"{name}_low"] <= found[f"{name}_high"] for name in names)
 
 
 def test_intervals_hold_the_measures():
@@ -48,9 +52,10 @@ def test_intervals_hold_the_measures():
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"]
 
 
-def test_no_interval_is_known_of_one_group():
+@pytest.mark.parametrize("groups", [("site", "site"), ("one", "other"), ("", "other")])
+def test_no_interval_is_known_if_a_class_lies_in_one_group(groups: tuple[str, str]):
     probability, is_positive = examples(50)
-    found = risk.summary(probability, is_positive, COST, np.full(50, "site"))
+    found = risk.summary(probability, is_positive, COST, np.where(is_positive, *groups))
     assert found["roc_auc"] == risk.summary(probability, is_positive, COST)["roc_auc"]
     assert not [name for name in found if name.endswith(("_low", "_high"))]
     assert f"ROC AUC {found['roc_auc']:.4f}, KS" in risk.line(found)
