@@ -149,7 +149,10 @@ def prepare(network: HistoryNetwork, manifest: Manifest, train: Split) -> None:
 
 
 def occurrences(train: Split, classes: int) -> np.ndarray:
-    """How often each item (K,) int64 is in the histories and labels of a split."""
+    """How often each item (K,) int64 is in the histories and labels of a split.
+
+    Where a long history is cut into windows, the event between two of them counts twice.
+    """
     return np.bincount(np.asarray(train.inputs).ravel(), minlength=classes + 1)[PADDING + 1 :] + np.bincount(
         train.labels, minlength=classes
     )

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from darkroom.core import arrays
 from darkroom.core.arrays import Manifest, Split
 from darkroom.core.errors import DarkroomError
-from darkroom.core.spelling import counted
+from darkroom.core.spelling import NOUNS, counted, plural
 from darkroom.models import sequences
 from darkroom.train import batch_norm
 from darkroom.train.config import SemiSupervisedConfig, TrainConfig
@@ -181,7 +181,8 @@ def require(split: Split | None, settings: SemiSupervisedConfig, manifest: Manif
     """Raise DarkroomError unless there are unlabelled examples of a kind that has views."""
     given = f"train.semi_supervised.method = {settings.method!r}"
     if manifest.kind not in UNLABELLED_GO_TO:
-        raise DarkroomError(f"{given} needs images or texts, and {manifest.title} has rows of a table: set it to none.")
+        what = plural(NOUNS[manifest.kind])
+        raise DarkroomError(f"{given} needs images or texts, and {manifest.title} has {what}: set it to none.")
     if not split:
         raise DarkroomError(
             f"{given}: data/arrays has no unlabelled examples. Put them into {UNLABELLED_GO_TO[manifest.kind]}, or "
