@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -128,6 +129,7 @@ def test_a_teacher_that_is_not_checked_out_is_not_replaced(data: Manifest, add: 
 
 @pytest.mark.parametrize("kind", [histories, texts])
 def test_only_networks_of_images_are_teachers(tmp_path: Path, kind: ModuleType):
+    shutil.rmtree(tmp_path / "data")
     kind.make(tmp_path)
     kind.train()
     with pytest.raises(DarkroomError, match=r"train\.distill needs images"):
