@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,8 @@ from darkroom.datasets.answers import Opinions
 
 ARRAYS = Path("data/arrays")
 QUEUE = Path(".darkroom/queue/queue.csv")  # columns id, and if you like predicted and reason
+FINDINGS = Path("metrics/data/findings.csv")  # of preprocess: which labels are answers
+GIVEN = ("labelled", "relabelled")  # its actions for them
 SUSPECTS = (  # of python -m darkroom.crossval, and of the stage evaluate
     Path("metrics/labels/suspects.csv"),
     Path("metrics/labels/val_suspects.csv"),
@@ -30,9 +31,7 @@ class Example:
     id: str
     predicted: str = ""  # the class that a model predicted when the list was made
     reason: str = ""  # why it is in the list
-    listed: datetime | None = (
-        None  # when the list was made, of labels that may be wrong: earlier answers are what it doubts
-    )
+    answers: int = 1  # after so many it is done: 2 if its label is an answer that may be wrong
 
 
 @dataclass(frozen=True)
@@ -93,15 +92,21 @@ def queue(packed: Packed, path: Path) -> Chosen:
 
 
 def suspects(packed: Packed, paths: Iterable[Path]) -> Chosen:
-    """The examples whose label may be wrong, most suspect first, in the order of their tables without margins."""
+    """The examples whose label may be wrong, most suspect first, in the order of their tables without margins.
+
+    A label that an answer gave needs a second one.
+    """
     paths = list(paths)
-    rows = [(row, datetime.fromtimestamp(path.stat().st_mtime, UTC)) for path in paths for row in _read(path, ("id",))]
+    rows = [row for path in paths for row in _read(path, ("id",))]
     try:
-        rows.sort(key=lambda one: -float(one[0].get("margin") or 0))
+        rows.sort(key=lambda row: -float(row.get("margin") or 0))
     except ValueError as error:
         raise DarkroomError(f"{paths[0]} is invalid ({error}): run the command that wrote it again.") from None
+    given = (
+        {row["id"] for row in _read(FINDINGS, ("id", "action")) if row["action"] in GIVEN} if FINDINGS.exists() else ()
+    )
     why = "its label may be wrong"
-    found = {row["id"]: Example(row["id"], row.get("suggested") or "", why, listed) for row, listed in rows}
+    found = {row["id"]: Example(row["id"], row.get("suggested") or "", why, 1 + (row["id"] in given)) for row in rows}
     kept = [one for one in found.values() if one.id in packed]
     names = ", ".join(map(str, paths))
     return Chosen(kept, f"suspect labels of {names}", _left_out(len(found) - len(kept), names, "not in the data"))

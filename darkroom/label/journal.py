@@ -173,13 +173,19 @@ def _last_line(contents: bytes) -> int:
 def _complete_end(contents: bytes) -> tuple[int, str]:
     """Where the complete rows end, and the incomplete row after them, if there is one.
 
-    A last row without a line break is complete if its time is: an editor may have saved it so. Raises ValueError if
-    complete rows would be cut off, too; and for a file without any line break that this module cannot have begun, such
-    as one with the line ends of another system.
+    A last row without a line break is complete if its time is, as this module writes it: an editor may have saved it
+    so. In a file whose rows others wrote, it is complete if it can be read. Raises ValueError if complete rows would be
+    cut off, too; and for a file without any line break that this module cannot have begun, such as one with the line
+    ends of another system.
     """
     end = ([0, *_line_ends(contents)])[-1]
     rest = contents[end:]
     if not rest.strip() or (end and _COMPLETE.search(rest) and _line_ends(rest + b"\n")):
+        return len(contents), ""
+    is_own = contents[:end].startswith(_line(COLUMNS)) and (
+        end == len(_line(COLUMNS)) or _COMPLETE.search(contents[:end])
+    )
+    if end and not is_own and b"\n" not in rest and _is_readable(contents):
         return len(contents), ""
     if _ROW.search(rest):
         number = contents.count(b"\n", 0, end) + 1
@@ -187,6 +193,13 @@ def _complete_end(contents: bytes) -> tuple[int, str]:
     if not end and not _line(COLUMNS).startswith(rest):
         raise ValueError("no row ends with a line feed; save it as UTF-8 with such line ends")
     return end, rest.decode(errors="replace")
+
+
+def _is_readable(contents: bytes) -> bool:
+    try:
+        return bool(answers.parse(contents.decode("utf-8-sig")))
+    except (ValueError, csv.Error):
+        return False
 
 
 def _is_shared(path: Path) -> bool:

@@ -2,10 +2,9 @@
 
 import hashlib
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from darkroom.core.errors import DarkroomError
@@ -28,9 +27,8 @@ class UnknownClass(DarkroomError):
 class Session:
     """The state of the page. `label_of` gives the present label of an example, "" if it has none.
 
-    An example is done if anybody has labelled it (since its list was made, if that is known); with `second`, if this
-    person has. `turn` changes with every action: an action with an earlier turn is refused, so two windows cannot both
-    answer one example.
+    An example is done if it has as many answers as its `answers`; with `second`, of this person. `turn` changes with
+    every action: an action with an earlier turn is refused, so two windows cannot both answer one example.
     """
 
     def __init__(
@@ -40,13 +38,8 @@ class Session:
         self.opinions = answers.opinions(journal.rows)
         self.by_key = {key(one.id): one for one in chosen.examples}
         self._examples = {one.id: one for one in chosen.examples}
-        latest: dict[str, datetime] = {}
-        for row in journal.rows:
-            if row.by == journal.by or not second:
-                latest[row.id] = max(answers.when(row), latest.get(row.id, answers.when(row)))
-        self._done = {
-            one.id for one in chosen.examples if one.id in latest and not (one.listed and latest[one.id] < one.listed)
-        }
+        given = Counter(row.id for row in journal.rows if row.by == journal.by or not second)
+        self._done = {one.id for one in chosen.examples if given[one.id] >= one.answers}
         self._waiting = deque(one for one in chosen.examples if one.id not in self._done)
         self._skipped: set[str] = set()
         self._history: list[tuple[Example, bool]] = self._answered_before()  # example, and whether it was answered
@@ -139,7 +132,7 @@ class Session:
     def _answered_before(self) -> list[tuple[Example, bool]]:
         """The last rows of labels.csv, as far as they are this person's and in the list, so that they can be undone.
 
-        Each example is there once: its row before the last one may be older than the list.
+        Each example is there once: its row before the last one may be what the list doubts.
         """
         found: dict[str, tuple[Example, bool]] = {}
         for row in reversed(self.journal.rows):

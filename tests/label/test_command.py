@@ -59,6 +59,12 @@ def test_suspects_of_all_tables_are_shown_most_suspect_first(shown: SimpleNamesp
         path.write_text(f"id,label,suggested,margin\n{rows}")
     assert shown.ids("--suspects") == ["cat/val0.png", "dog/test1.png", "cat/train0.png"]
     assert shown.ids("--suspects", str(examples.SUSPECTS[1])) == ["cat/val0.png"]
+    assert {one.answers for one in shown.served[-1][0].chosen.examples} == {1}
+    examples.FINDINGS.parent.mkdir(parents=True)
+    examples.FINDINGS.write_text("id,split,rule,detail,action\ncat/val0.png,val,relabelled,,relabelled\n")
+    shown.ids("--suspects")
+    assert [one.answers for one in shown.served[-1][0].chosen.examples] == [2, 1, 1]
+    examples.FINDINGS.unlink()
     session = shown.served[-1][0]
     assert session.answer(session.turn, "dog")["last"]["present"] == "cat"
 

@@ -127,6 +127,20 @@ def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path, cont
     assert (tmp_path / "labels.csv").read_text() == contents
 
 
+@pytest.mark.parametrize(
+    "contents",
+    [
+        f"{HEADER}a,cat,ben,2026-01-31T12:00:00Z\nb,cat,ben,2026-01-31T12:00:01Z",
+        "by,at,id,label\nben,2026-01-31T12:00:00Z,a,cat\nben,2026-01-31T12:00:01Z,b,cat",
+    ],
+)
+def test_a_last_row_of_others_without_a_line_feed_is_complete(tmp_path: Path, contents: str):
+    (tmp_path / "labels.csv").write_text(contents)
+    journal = opened(tmp_path)
+    journal.append("c", "dog")
+    assert [row[0] for row in written(tmp_path)] == ["a", "b", "c"] and journal.repaired == ""
+
+
 def test_undo_takes_back_an_answer_before_blank_lines(tmp_path: Path):
     first, second = (f"{one},cat,anna,2026-01-31T12:00:00.000Z\n" for one in "ab")
     (tmp_path / "labels.csv").write_text(f"{HEADER}{first}\n{second}\n\r\n")
