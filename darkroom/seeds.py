@@ -57,10 +57,10 @@ def train(seed: int) -> dict[str, float]:
     return {"val_accuracy": trainer.summary()["val_accuracy"], key: float(found.mean())}
 
 
-def summarise(results: Sequence[float], recipe: str) -> dict[str, float | str | None]:
-    """Mean, sample standard deviation (None of one) and number of results, and the digest of their recipe."""
+def summarise(results: Sequence[float]) -> dict[str, float | None]:
+    """Mean, sample standard deviation (None of one) and number of results."""
     std = statistics.stdev(results) if len(results) > 1 else None
-    return {"mean": statistics.mean(results), "std": std, "n": len(results), "recipe": recipe}
+    return {"mean": statistics.mean(results), "std": std, "n": len(results)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("each SEED must be given only once")
     try:
         _run(seeds)
-    except DarkroomError as error:
+    except (DarkroomError, OSError) as error:
         sys.exit(f"seeds: {error}")
 
 
@@ -85,18 +85,36 @@ def _seed(text: str) -> int:
 
 
 def _run(seeds: Sequence[int]) -> None:
-    recipe = lock.require_current_recipe(WORKSPACE)
+    known = _determinants()
     for seed in seeds:
         path = FOLDER / f"{seed}.json"
-        if _read(path).get("recipe") != recipe:
-            write_json(path, {**train(seed), "recipe": recipe})
+        if not known.items() <= _read(path).items():
+            _require_same(known)  # an earlier training took its time
+            found = train(seed)
+            _require_same(known)
+            write_json(path, {**found, **known})
         name, value = _measured(_read(path))
         print(f"{path}: {name} {value:.2%}")
-    results = [result for result in map(_read, sorted(FOLDER.glob("*.json"))) if result.get("recipe") == recipe]
-    summary = summarise([_measured(result)[1] for result in results], recipe)
-    write_json(SUMMARY, summary)
+    results = [result for result in map(_read, sorted(FOLDER.glob("*.json"))) if known.items() <= result.items()]
+    summary = summarise([_measured(result)[1] for result in results])
+    write_json(SUMMARY, {**summary, **known})
     spread = f"± {summary['std']:.2%} (n = {summary['n']})" if summary["n"] > 1 else "(n = 1: no spread)"
     print(f"{SUMMARY}: {name} {summary['mean']:.2%} {spread}")
+
+
+def _determinants() -> dict[str, str]:
+    """What determines a result but the seed: the digest of the recipe, and of histories which items are ranked."""
+    found = {"recipe": lock.require_current_recipe(WORKSPACE)}
+    if arrays.read_manifest("data/arrays").kind == "history":
+        found["seen_items"] = params.load(evaluate=RankingConfig).seen_items
+    return found
+
+
+def _require_same(known: Mapping[str, str]) -> None:
+    if _determinants() != known:
+        raise DarkroomError(
+            "parameters, code or data changed meanwhile: run the command again. Finished seeds are kept."
+        )
 
 
 def _measured(result: Mapping[str, Any]) -> tuple[str, float]:

@@ -84,7 +84,8 @@ def _run(fractions: Sequence[Fraction], seeds: int) -> None:
             f"the training split has only {counted(len(recipe.train), 'example')}: the fractions "
             f"{', '.join(map(str, fractions))} have fewer than 3 different numbers of labels; choose larger fractions."
         )
-    rows, total = [], len(recipe.val)
+    rows, total, before = [], len(recipe.val), _current_recipe()
+    known = {"data_md5": digests.digest(WORKSPACE, "data/arrays")}
     key = recommended.KEY if recipe.manifest.kind == "history" else "accuracy"
     with tqdm(total=len(planned), desc="trainings", unit="training", disable=None) as bar:
         for training, incorrect, kept in trainings.run(recipe, planned):
@@ -93,7 +94,7 @@ def _run(fractions: Sequence[Fraction], seeds: int) -> None:
             bar.write(f"{training}: validation {NAMES[key]} {rows[-1][-1]:.2%}{note}", file=sys.stdout)
             bar.update()
     table = pd.DataFrame(rows, columns=["fraction", "labels", "seed", key])
-    known = {"recipe": _current_recipe(), "data_md5": digests.digest(WORKSPACE, "data/arrays")}
+    known = {"recipe": before if before == _current_recipe() else None, **known}  # it may have changed meanwhile
     _write(table, key, total, len(recipe.train), recipe.manifest.title, known)
 
 

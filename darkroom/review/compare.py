@@ -150,9 +150,12 @@ def _side(result: Result) -> Side:
 
 
 def _is_recipe(result: Result) -> bool:
-    """Whether the numbers over seeds belong to the recipe of dvc.lock."""
+    """Whether the numbers over seeds belong to the recipe of dvc.lock, and of histories to the same ranking."""
+    ranked = result.params.get("evaluate.seen_items")
     try:
-        return result.seeds.get("recipe") == lock.recipe(result.revision)
+        return result.seeds.get("recipe") == lock.recipe(result.revision) and ranked == result.seeds.get(
+            "seen_items", ranked
+        )
     except DarkroomError:  # there was no training
         return False
 

@@ -30,7 +30,7 @@ SEEDS = "metrics/seeds.json"
 PROBABILITY, GROUP = "label_probability", "group"  # columns of the predictions
 # Of corrupted inputs; the last that was measured says most. Names for people.
 SCORES = {"accuracy": "accuracy", "roc_auc": "ROC AUC", recommended.KEY: recommended.NAME}
-_TEXTS = re.compile("recipe$|reason$|_md5$|^most_faithful_")  # the keys whose values are texts
+_TEXTS = re.compile("recipe$|reason$|_md5$|^most_faithful_|^seen_items$")  # the keys whose values are texts
 
 
 @dataclass(frozen=True)

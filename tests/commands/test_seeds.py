@@ -2,11 +2,13 @@ import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from darkroom import seeds
+from darkroom.core import arrays
 from darkroom.core.errors import DarkroomError
 from darkroom.review import lock
 from darkroom.review.revision import WORKSPACE
@@ -35,6 +37,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return {"val_accuracy": 0.95, "accuracy": ACCURACIES[seed]}
 
     monkeypatch.setattr(seeds, "train", train)
+    monkeypatch.setattr(arrays, "read_manifest", lambda _: SimpleNamespace(kind="image"))
     return found
 
 
@@ -59,10 +62,33 @@ def test_each_seed_leaves_a_result_and_all_of_them_a_summary(trained: list[int],
 
 def test_hits_are_called_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.setattr(seeds, "train", lambda seed: {"val_accuracy": 0.1, "hr_at_10": 0.25})
-    seeds.main(["1"])
-    first, last = capsys.readouterr().out.splitlines()
-    assert "test HR@10 25.00%" in first and "test HR@10 25.00%" in last
-    assert result("metrics/seeds.json")["mean"] == 0.25
+    monkeypatch.setattr(arrays, "read_manifest", lambda _: SimpleNamespace(kind="history"))
+    for seen_items in ("leave_out", "keep"):
+        monkeypatch.setattr(seeds.params, "load", lambda seen=seen_items, **_: SimpleNamespace(seen_items=seen))
+        seeds.main(["1"])
+        first, last = capsys.readouterr().out.splitlines()
+        assert "test HR@10 25.00%" in first and "test HR@10 25.00%" in last
+        summary = result("metrics/seeds.json")
+        assert (summary["mean"], summary["seen_items"]) == (0.25, seen_items)
+        assert result("metrics/seeds/1.json")["seen_items"] == seen_items
+
+
+@pytest.mark.parametrize("edited", ["darkroom/train/net.py", "params.yaml"])
+def test_nothing_is_kept_if_the_recipe_changes_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, trained: list[int], edited: str
+):
+    train = seeds.train
+
+    def slow(seed: int) -> dict[str, float]:
+        if seed == 2:
+            text = Path(edited).read_text()
+            Path(edited).write_text(text.replace("0.1", "0.2") if edited == "params.yaml" else f"{text}# edited\n")
+        return train(seed)
+
+    monkeypatch.setattr(seeds, "train", slow)
+    with pytest.raises(SystemExit, match=r"^seeds: "):
+        seeds.main(["1", "2", "3"])
+    assert trained == [1, 2] and [path.name for path in Path("metrics/seeds").iterdir()] == ["1.json"]
 
 
 def test_one_seed_has_no_deviation(trained: list[int]):

@@ -204,6 +204,9 @@ def test_seeds_of_another_recipe_are_not_used(project: Path, recipe: str | None)
 def test_seeds_are_stale_after_a_change_of_the_recipe(project: Path):
     reviewed.write_seeds(project, 0.75)
     assert not review("strong").new.seeds_stale
+    summary = Path("metrics/seeds.json")
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "seen_items": "keep"}))
+    assert review("strong").new.seeds_stale  # of another ranking
     reviewed.write(project, STRONG, lr=0.3)
     assert review("strong").new.seeds_stale
 
