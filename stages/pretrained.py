@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from darkroom.core import params
-from darkroom.core.outputs import TEMPORARY
+from darkroom.core.outputs import TEMPORARY, remove_leftovers
 from darkroom.core.stage import run
 from darkroom.models.config import PretrainedConfig
 from darkroom.pretrained import descriptions, sources
@@ -24,7 +24,8 @@ def main() -> None:
     from darkroom.pretrained import conversion  # imports PyTorch, which takes longer than this stage without weights
 
     weights = descriptions.load(name)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as scratch:
+    remove_leftovers("data/pretrained")  # of a process that was killed
+    with tempfile.TemporaryDirectory(prefix=f"{TEMPORARY}pretrained-", dir="data") as scratch:
         path, source = sources.fetch(weights, Path(scratch))
         contents = conversion.convert(path, weights)
     described = Pretrained(**{field.name: getattr(weights, field.name) for field in fields(Pretrained)})

@@ -57,7 +57,9 @@ def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
         path = Path(folder, "inputs.npy")
         write_array(path, len(indices), _blocks(split.uncropped, indices))
-        yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices], split.size)
+        inputs = np.load(path, mmap_mode="r")
+        path.unlink()  # the mapping stays, and a process that is killed leaves nothing large
+        yield Split(inputs, split.labels[indices], split.ids[indices], split.size)
 
 
 def _blocks(inputs: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:

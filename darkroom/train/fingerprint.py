@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,13 @@ LIBRARIES = ("numpy", "peft", "timm", "torch", "torchvision", "transformers")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def fingerprint(values: Mapping[str, Any], device: torch.device, code: Sequence[str] = ("darkroom", "stages")) -> str:
-    """A hash of the `values`, the loaded code, the versions of the libraries and the processor's features.
+def fingerprint(values: Mapping[str, Any], device: torch.device, code: Sequence[str] = ()) -> str:
+    """A hash of the `values`, the code, the versions of the libraries and the processor's features.
 
-    `values` must be JSON. `code` names the files and folders of the project whose loaded modules count.
+    `values` must be JSON. `code` names files and folders of the project that count as a whole, loaded or not; without
+    it, all modules of the project that are loaded count.
     """
-    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    loaded = {Path(file).resolve() for file in modules if file}
-    ours = sorted(path for path in loaded if any(path.is_relative_to(_ROOT / part) for part in code))
+    ours = sorted(_files(code) if code else _loaded())
     determinants = {
         "values": values,
         "code": {str(path.relative_to(_ROOT)): hashlib.sha256(path.read_bytes()).hexdigest() for path in ours},
@@ -39,3 +38,15 @@ def fingerprint(values: Mapping[str, Any], device: torch.device, code: Sequence[
         ],
     }
     return hashlib.blake2b(json.dumps(determinants, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _files(code: Sequence[str]) -> Iterator[Path]:
+    for part in code:
+        path = _ROOT / part
+        yield from path.rglob("*.py") if path.is_dir() else [path]
+
+
+def _loaded() -> set[Path]:
+    modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    found = {Path(file).resolve() for file in modules if file}
+    return {path for path in found if any(path.is_relative_to(_ROOT / part) for part in ("darkroom", "stages"))}

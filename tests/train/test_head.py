@@ -132,7 +132,7 @@ def test_another_seed_and_number_of_classes_need_no_other_features(monkeypatch: 
         lambda network, _: compute(network, sha256="1" * 64),
         lambda network, _: compute(network, TRAIN),
         lambda network, patch: (patch.setattr(fingerprint, "version", lambda _: "0"), compute(network)),
-        lambda network, patch: (patch.setattr(fingerprint, "_ROOT", Path("elsewhere")), compute(network)),
+        lambda network, patch: (patch.setattr(fingerprint, "_files", lambda _: []), compute(network)),
         lambda network, patch: (patch.setattr(torch, "get_num_threads", lambda: 99), compute(network)),
     ],
 )
