@@ -29,7 +29,7 @@ def main() -> None:
     network = attribution.Calibrated(trained.network, read_json("models/calibration.json")["temperature"])
     predicted = probabilities(predict(network, test.inputs, manifest.mean, manifest.std))
     if manifest.kind == "history":
-        predicted = histories.recommended(predicted, rows, items.seen_items)
+        test, rows, predicted = histories.recommended(test, rows, predicted, items.seen_items)
     classes = predicted.argmax(1)
 
     # The maps are shown for chosen examples, but measured on random ones: chosen ones are not a sample of the test set.

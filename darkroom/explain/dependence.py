@@ -3,7 +3,7 @@
 Breiman, "Random forests", 2001; Friedman, "Greedy function approximation: a gradient boosting machine", 2001.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import pandas as pd
@@ -70,8 +70,8 @@ def partial(network: nn.Module, inputs: np.ndarray, schema: Schema, columns: Seq
     return pd.DataFrame(table, columns=["column", "value", "probability"])
 
 
-def draw(curves: pd.DataFrame, title: str) -> Figure:
-    """The curves of `partial`, one panel per column."""
+def draw(curves: pd.DataFrame, title: str, categories: Collection[str] = ()) -> Figure:
+    """The curves of `partial`, one panel per column; values of the columns `categories` are names, also if numbers."""
     names = curves["column"].drop_duplicates().tolist()
     across = max(1, min(3, len(names)))
     down = max(1, -(-len(names) // across))
@@ -85,7 +85,7 @@ def draw(curves: pd.DataFrame, title: str) -> Figure:
         numbers = pd.to_numeric(own["value"], errors="coerce")
         days = pd.to_datetime(own["value"], format="%Y-%m-%d", errors="coerce")
         values = numbers if numbers.notna().all() else days
-        if values.notna().all():
+        if name not in categories and values.notna().all():
             panel.plot(values, own["probability"], marker=".", color="#3b6ea5")
             if values is days:
                 panel.tick_params("x", rotation=60, labelsize=7)

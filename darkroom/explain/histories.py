@@ -16,12 +16,22 @@ ARRAYS = "data/arrays"
 _BETWEEN = " · "  # items
 
 
-def recommended(probabilities: np.ndarray, rows: np.ndarray, seen_items: str) -> np.ndarray:
-    """The probabilities (n, items) of the test examples `rows` (n,), 0 for items that are not recommended to them."""
+def recommended(
+    test: Split, rows: np.ndarray, probabilities: np.ndarray, seen_items: str
+) -> tuple[Split, np.ndarray, np.ndarray]:
+    """The examples `test`, at `rows` (n,) of the test split, to which an item is recommended.
+
+    With their rows and their probabilities (n, items), 0 for items that are not recommended to them. Users who have had
+    all items are left out.
+    """
     left_out = histories.left_out(ARRAYS, "test", seen_items)[rows]
     found = probabilities.copy()
     found[left_out.nonzero()] = 0
-    return found
+    has_item = found.any(1)
+    if has_item.all():
+        return test, rows, found
+    kept = Split(test.inputs[has_item], labels=test.labels[has_item], ids=test.ids[has_item])
+    return kept, rows[has_item], found[has_item]
 
 
 class Histories(Sequences):

@@ -101,7 +101,8 @@ class Tables:
         curves = dependence.partial(self._network, test.inputs, self._schema, best, self._classes.index(positive))
         write_csv(folder / "partial_dependence.csv", curves)
         title = f"Mean probability of {self._schema.target} = {positive} if all rows had this value"
-        drawing.save(dependence.draw(curves, title), folder / "partial_dependence.png")
+        categories = {column.name for column in self._schema.columns if column.kind == "category"}
+        drawing.save(dependence.draw(curves, title, categories), folder / "partial_dependence.png")
 
     def _score(self, target: int) -> shapley.LogOdds:
         return lambda rows: shapley.log_odds(predict(self._network, rows, (), ()), target)

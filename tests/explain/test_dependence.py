@@ -66,6 +66,13 @@ def test_the_curves_are_drawn_for_numbers_and_categories():
     assert [axes.get_title() for axes in figure.axes] == ["job", "x"]
 
 
+def test_categories_of_digits_are_no_numbers():
+    curves = pd.DataFrame({"column": "month", "value": ["1", "10", "2"], "probability": 0.5})
+    panel = dependence.draw(curves, "", {"month"}).axes[0]
+    assert panel.lines[0].get_linestyle() == "None" and panel.lines[0].get_xdata().tolist() == [0, 1, 2]
+    assert dependence.draw(curves, "").axes[0].lines[0].get_xdata().tolist() == [1, 10, 2]
+
+
 def test_dates_are_drawn_by_their_distance():
     days = ["2020-01-01", "2020-01-02", "2021-01-01"]
     figure = dependence.draw(pd.DataFrame({"column": "since", "value": days, "probability": 0.5}), "")
