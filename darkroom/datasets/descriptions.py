@@ -226,9 +226,10 @@ def _holds_texts(folder: Path) -> bool:
     if manifest.find(folder) is not None:
         return False
     others = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    if tables.find(folder):
-        return all(listing.means_unlabelled(path.name) or listing.means_out_of_scope(path.name) for path in others)
     files = (file for top in others for file in folders.files(folder, top))
+    if tables.find(folder):
+        has_classes = any(not listing.holds_no_class(path.name) for path in others)
+        return not has_classes and all(file.casefold().endswith(tables.FILES) for file in files)
     first = next(files, "")
     return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))
 

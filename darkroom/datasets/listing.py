@@ -47,6 +47,11 @@ def means_out_of_scope(name: str) -> bool:
     return re.sub(r"[\W_]+", "", name.casefold()) in _OUT_OF_SCOPE
 
 
+def holds_no_class(folder: str) -> bool:
+    """Whether a folder of this name holds examples without a label, or of none of the classes."""
+    return means_unlabelled(folder) or means_out_of_scope(folder)
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8, as half of a surrogate pair cannot."""
     try:

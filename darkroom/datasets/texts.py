@@ -15,7 +15,7 @@ from darkroom.core.arrays import OUT_OF_SCOPE, UNLABELLED
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_folder, write_json
 from darkroom.core.spelling import counted
-from darkroom.datasets import index, listing, manifest, tables, text_files
+from darkroom.datasets import folders, index, listing, manifest, tables, text_files
 from darkroom.datasets.descriptions import DESCRIPTION, TextFolder
 from darkroom.tokens import text as texts
 from darkroom.tokens.text import Unusable
@@ -94,8 +94,8 @@ def _entries(dataset: TextFolder) -> Iterator[Entry]:
             wanted = f"a .csv or .jsonl file with the columns {tables.TEXT[0]} and {tables.LABEL[0]}"
             raise DarkroomError(f"{dataset.folder} has no texts: add {wanted}, or folders of {tables.FILES} files.")
         return
-    for folder in sorted(path for path in dataset.folder.iterdir() if path.is_dir()):
-        if listing.means_unlabelled(folder.name) or listing.means_out_of_scope(folder.name):
+    for folder in sorted(path for path in dataset.folder.iterdir() if path.is_dir() and path.name[0] != "."):
+        if listing.holds_no_class(folder.name) and any(folders.files(dataset.folder, folder)):
             table = f"{UNLABELLED if listing.means_unlabelled(folder.name) else OUT_OF_SCOPE}.csv"
             raise DarkroomError(f"{folder} stands beside {files[0].name}: put its texts into a table, {table}.")
     empty = True

@@ -102,9 +102,8 @@ def intervals(
     mixed = _Mixed(labels, predicted, counts)
     resampled = np.concatenate([some.scores() for some in mixed.resamples()], axis=1)
     influences, correct = counts.influences(labels, predicted), labels == predicted
-    is_fixed = len(np.unique(np.stack([labels, predicted]), axis=1).T) == np.count_nonzero(
-        counts.labels
-    )  # by the label
+    pairs = np.unique(labels * len(counts.labels) + predicted)
+    is_fixed = len(pairs) == np.count_nonzero(counts.labels)  # one prediction for each label
     bounds = []
     for name, value, centre, drawn, influence in zip(
         NAMES, values, mixed.expected().scores(), resampled, influences, strict=True

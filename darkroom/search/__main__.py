@@ -147,7 +147,7 @@ def _saving(opened: Opened) -> Callable[[optuna.Study], None]:
 
 
 def _collect(opened: Opened, manifest: arrays.Manifest, study: optuna.Study, finals: optuna.Study) -> dict[str, Any]:
-    search = opened.search.model_copy(update=study.user_attrs.get(storage.BUDGET, {}))
+    search = opened.search.model_copy(update={**study.user_attrs.get(storage.BUDGET, {}), **opened.budget})
     shared = opened.name, opened.file, search, opened.space
     measure = of_kind(manifest.kind)
     return results.collect(*shared, study, finals, measure, len(arrays.read_split(ARRAYS, "val")))

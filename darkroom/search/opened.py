@@ -16,15 +16,16 @@ from darkroom.search.measure import ACCURACY, of_kind
 class Opened:
     """A search file and the space that it spans over params.yaml.
 
-    `trials` and `hours` override the file's budget. Raises DarkroomError if the file or params.yaml is at fault.
+    `trials` and `hours` override the file's budget, and are `budget`. Raises DarkroomError if the file or params.yaml
+    is at fault.
     """
 
     def __init__(self, file: Path, url: str | None, trials: int | None, hours: float | None):
         self.file, self.name, self.url = file, file.stem, url
         self.folder = storage.FOLDER / self.name
         self.search, parameters = description.read(file)
-        changes = {key: value for key, value in (("trials", trials), ("hours", hours)) if value is not None}
-        self.search = self.search.model_copy(update=changes)
+        self.budget = {key: value for key, value in (("trials", trials), ("hours", hours)) if value is not None}
+        self.search = self.search.model_copy(update=self.budget)
         try:
             self.text = self._base()
             values = yaml.load(self.text, params.Loader)  # a SafeLoader

@@ -194,6 +194,19 @@ def test_folders_of_texts_beside_tables_are_not_passed_over(folder: Path, name: 
         built(folder)
 
 
+def test_a_table_beside_unlabelled_images_is_no_table_of_texts(folder: Path):
+    (folder / "my_labels.csv").write_text("id,label\nunlabelled/a.jpg,cat\n")
+    write_files(folder, "unlabelled/a.jpg")
+    assert descriptions.load("mine").kind == "image"
+
+
+def test_an_empty_folder_beside_tables_is_passed_over(folder: Path):
+    (folder / "train.csv").write_text(table())
+    (folder / "unlabelled").mkdir()
+    (folder / "unlabelled/.gitkeep").touch()
+    assert len(built(folder)) == len(ROWS)
+
+
 def test_null_and_nan_are_no_values(folder: Path):
     given = ['{"text": "Where?", "label": "arrival", "source": null, "price": 1.5, "line": "a\\r b "}']
     given += ['{"text": "Lost", "label": "lost", "source": "web", "price": NaN, "line": " "}']
