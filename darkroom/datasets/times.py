@@ -16,6 +16,8 @@ FORMATS = "seconds or milliseconds since 1970, or a date such as 2024-01-31 or 2
 # in the year 5138, and as milliseconds it is in 1973.
 _UNITS = ((1e11, 1e-3), (1e14, 1e-6), (1e17, 1e-9))
 _FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000: others are not times
+# What email.utils passes over: 12-hour times, GMT+0100, and names of other zones
+_UNREAD = re.compile(r"\b[ap]\.?m\b|GMT[+-]|\d\s+(?!(?:UTC?|GMT|Z|[ECMP][SD]T)\b)[a-z]+\s*(?:\(.*\))?$", re.IGNORECASE)
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(.+))?")
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(.+))?")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(.+))?")
@@ -136,6 +138,8 @@ def _padded(time: str) -> str:
 def _iso(text: str) -> float:
     for parse in (datetime.fromisoformat, email.utils.parsedate_to_datetime):
         try:
+            if parse is not datetime.fromisoformat and _UNREAD.search(text):
+                return math.nan
             found = parse(text)
             return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
         except (ValueError, TypeError, OverflowError):

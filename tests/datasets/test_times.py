@@ -35,11 +35,26 @@ def seconds(*cells: str) -> list[float]:
         "31/01/2024 12:00",
         "1/31/2024 12:00:00",
         "Wed, 31 Jan 2024 12:00:00 GMT",
+        "31 Jan 2024 13:00:00 +0100 (CET)",
+        "Jan 31, 2024 07:00:00 EST",
         " 2024-01-31 12:00 ",
     ],
 )
 def test_a_time_has_its_seconds_in_every_form(cell: str):
     assert seconds(cell) == pytest.approx([NOON], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "Jan 31, 2024, 9:05:12 PM",
+        "31 Jan 2024 09:05 a.m.",
+        "Wed Jan 31 2024 12:00:00 GMT+0100 (CET)",
+        "Jan 31, 2024 09:05:00 CET",
+    ],
+)
+def test_a_time_that_would_be_read_in_part_is_not_read(cell: str):
+    assert np.isnan(seconds(cell)).all()
 
 
 def test_three_forms_in_one_column_are_read_one_by_one():
