@@ -98,7 +98,7 @@ def retrained(
         if len(of_seed) > 1 and number in searched:
             values = np.array(list(of_seed.values()))
             low, high = over_seeds(values).clip(*measure.bounds).tolist()
-            mean = statistics.fmean(of_seed.values())
+            mean = float(values.mean())  # as in over_seeds: another sum may be outside of an interval without width
             rows.append(
                 {"trial": number, "score": searched[number], "mean": mean, "low": low, "high": high}
                 | {"std": statistics.stdev(of_seed.values()), "gap": searched[number] - mean}

@@ -82,7 +82,9 @@ def _commit(kept: Path, text: str) -> None:
     with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=kept.parent) as name:
         folder = Path(name)
         (folder / ".dvc").mkdir()
-        settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    dir = {cache_folder}\n"
+        quote = "'" if '"' in str(cache_folder) else '"'  # else # would begin a comment
+        cache = f"dir = {quote}{cache_folder}{quote}"
+        settings = f"[core]\n    no_scm = true\n    analytics = false\n[cache]\n    {cache}\n"
         (folder / ".dvc/config").write_text(settings, encoding="utf-8")
         (folder / params.PATH).write_bytes(text.encode())
         for path in map(Path, ("dvc.yaml", "dvc.lock", ".dvcignore")):

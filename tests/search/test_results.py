@@ -84,6 +84,16 @@ def test_a_finalist_without_all_seeds_does_not_win():
     assert won(finals)[0] is None  # another process repeats it
 
 
+@pytest.mark.parametrize("correct", range(31))
+def test_the_mean_of_equal_scores_is_in_their_interval(correct: int):
+    for seeds in range(2, 8):  # the sum of six times 28 / 30 is rounded
+        finals = finals_of(*((0, seed, correct / 30) for seed in range(1, seeds + 1)))
+        study = optuna.create_study(direction="maximize")
+        study.add_trial(create_trial(value=0.9))
+        row = results.retrained(study, finals, list(range(1, seeds + 1)), ACCURACY)[0]
+        assert row["low"] <= row["mean"] <= row["high"]
+
+
 def test_a_failed_seed_is_told():
     _, again = won(finals_of(*((0, seed, 0.7) for seed in (1, 2, 3)), (1, 1, 0.9), (1, 2, 0.9), (1, 3, None)))
     said = list(
