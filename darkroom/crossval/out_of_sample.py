@@ -1,5 +1,7 @@
 """Predictions of networks that were not trained on the examples: one training per fold."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from darkroom.train.config import TrainConfig
 from darkroom.train.setup import build_trainer, notices
 
 _BLOCK = 1000  # examples copied at a time
+_FOLDER = f"{TEMPORARY}subset-"  # of the folders of `subset`; the number of the process follows
 
 
 def out_of_sample(
@@ -54,12 +57,23 @@ def out_of_sample(
 @contextmanager
 def subset(split: Split, indices: np.ndarray) -> Iterator[Split]:
     """The examples at `indices` (n,) as a split, mapped from a temporary file, since they may not fit in memory."""
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir="data") as folder:
+    _remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-", dir="data") as folder:
         path = Path(folder, "inputs.npy")
         write_array(path, len(indices), _blocks(split.uncropped, indices))
-        inputs = np.load(path, mmap_mode="r")
-        path.unlink()  # the mapping stays, and a process that is killed leaves nothing large
-        yield Split(inputs, split.labels[indices], split.ids[indices], split.size)
+        yield Split(np.load(path, mmap_mode="r"), split.labels[indices], split.ids[indices], split.size)
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of `subset` of processes that were killed."""
+    for folder in Path("data").glob(f"{_FOLDER}*"):
+        process = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OSError):  # not a folder of this program, or a process of somebody else
+            continue
 
 
 def _blocks(inputs: np.ndarray, indices: np.ndarray) -> Iterator[np.ndarray]:

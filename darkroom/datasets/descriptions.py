@@ -229,7 +229,9 @@ def _holds_texts(folder: Path) -> bool:
     files = (file for top in others for file in folders.files(folder, top))
     if tables.find(folder):
         has_classes = any(not listing.holds_no_class(path.name) for path in others)
-        return not has_classes and all(file.casefold().endswith(tables.FILES) for file in files)
+        return not has_classes and all(
+            file.casefold().endswith((tables.FILES, *tables.SUFFIXES, ".md")) for file in files
+        )
     first = next(files, "")
     return all(file.casefold().endswith(tables.FILES) for file in chain([first], files))
 

@@ -12,6 +12,7 @@ from darkroom.core.arrays import SPLITS, UNLABELLED, Split
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
 from darkroom.datasets.answers import Opinions
+from darkroom.preprocess.relabel import BY_HAND
 
 ARRAYS = Path("data/arrays")
 QUEUE = Path(".darkroom/queue/queue.csv")  # columns id, and if you like predicted and reason
@@ -102,14 +103,20 @@ def suspects(packed: Packed, paths: Iterable[Path]) -> Chosen:
         rows.sort(key=lambda row: -float(row.get("margin") or 0))
     except ValueError as error:
         raise DarkroomError(f"{paths[0]} is invalid ({error}): run the command that wrote it again.") from None
-    given = (
-        {row["id"] for row in _read(FINDINGS, ("id", "action")) if row["action"] in GIVEN} if FINDINGS.exists() else ()
-    )
-    why = "its label may be wrong"
-    found = {row["id"]: Example(row["id"], row.get("suggested") or "", why, 1 + (row["id"] in given)) for row in rows}
+    given, why = _given(), "its label may be wrong"
+    found = {}
+    for row in rows:
+        is_doubted = row["id"] in given and row.get("label") in (None, packed.label(row["id"]))
+        found[row["id"]] = Example(row["id"], row.get("suggested") or "", why, 2 if is_doubted else 1)
     kept = [one for one in found.values() if one.id in packed]
     names = ", ".join(map(str, paths))
     return Chosen(kept, f"suspect labels of {names}", _left_out(len(found) - len(kept), names, "not in the data"))
+
+
+def _given() -> set[str]:
+    """The examples whose present label is an answer."""
+    rows = _read(FINDINGS, ("id", "detail", "action")) if FINDINGS.exists() else []
+    return {row["id"] for row in rows if row["action"] in GIVEN and row["detail"].startswith(BY_HAND)}
 
 
 def unlabelled(packed: Packed) -> Chosen:

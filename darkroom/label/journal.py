@@ -22,6 +22,7 @@ from darkroom.datasets.answers import COLUMNS, FILE, Answer
 
 _COMPLETE = re.compile(rb",\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r?\n?$")  # the end of a line that this module wrote
 
+_OTHERS = re.compile(rb"[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:?\d\d)")  # a whole time that this module did not write
 _ROW = re.compile(rb"\d{4}-?\d\d-?\d\d[^\n]*\n")  # a line of any labels.csv: it has a date
 
 
@@ -173,19 +174,16 @@ def _last_line(contents: bytes) -> int:
 def _complete_end(contents: bytes) -> tuple[int, str]:
     """Where the complete rows end, and the incomplete row after them, if there is one.
 
-    A last row without a line break is complete if its time is, as this module writes it: an editor may have saved it
-    so. In a file whose rows others wrote, it is complete if it can be read. Raises ValueError if complete rows would be
-    cut off, too; and for a file without any line break that this module cannot have begun, such as one with the line
-    ends of another system.
+    A last row without a line break is complete if it ends in a time as this module writes it, or if others wrote it: if
+    it can be read and has a time of another form. An editor may have saved it so. Raises ValueError if complete rows
+    would be cut off, too; and for a file without any line break that this module cannot have begun, such as one with
+    the line ends of another system.
     """
     end = ([0, *_line_ends(contents)])[-1]
     rest = contents[end:]
     if not rest.strip() or (end and _COMPLETE.search(rest) and _line_ends(rest + b"\n")):
         return len(contents), ""
-    is_own = contents[:end].startswith(_line(COLUMNS)) and (
-        end == len(_line(COLUMNS)) or _COMPLETE.search(contents[:end])
-    )
-    if end and not is_own and b"\n" not in rest and _is_readable(contents):
+    if end and b"\n" not in rest and _OTHERS.search(rest) and _is_readable(contents):
         return len(contents), ""
     if _ROW.search(rest):
         number = contents.count(b"\n", 0, end) + 1

@@ -20,6 +20,7 @@ from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Fi
 from darkroom.preprocess.samples import NO_LABEL, Samples
 
 AUTO, NONE = "auto", "none"
+BY_HAND = "by hand: "  # begins the detail of a finding that answers gave
 
 
 @dataclass(frozen=True)
@@ -156,4 +157,4 @@ def _judged(labels: Mapping[str, str], numbers: Mapping[str, int]) -> Verdict:
     label = answers.majority(labels.values())
     said = ", ".join(f"{label or 'unclear'} ({person})" for person, label in sorted(labels.items()))
     rule = "disputed" if label is None else "relabelled" if label else "unclear"
-    return Verdict(numbers.get(label or UNCLEAR, NO_LABEL), rule, f"by hand: {said}")
+    return Verdict(numbers.get(label or UNCLEAR, NO_LABEL), rule, f"{BY_HAND}{said}")

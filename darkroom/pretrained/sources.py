@@ -1,5 +1,6 @@
 """Get a file of pretrained weights, and verify its digest before anything reads it."""
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -84,9 +85,11 @@ def _from_hub(source: Hub, scratch: Path) -> Path:
     try:
         return Path(hf_hub_download(source.repository, source.file, revision=source.revision))
     except Exception as error:  # the errors of its HTTP library have no common class that it exports
-        if isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:  # such as a full disk
-            raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise  # the next source needs the space, too
         reason = next((text for kind, text in reasons.items() if isinstance(error, kind)), None)
+        if reason is None and isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
+            reason = f"its cache cannot be written: {error}"
         raise _Unavailable(reason or "it cannot be reached") from None
 
 

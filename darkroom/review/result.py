@@ -46,7 +46,7 @@ class Result:
         pd.DataFrame
     )  # corruption, severity, and those of SCORES that were measured; no rows without such a file
     params: Mapping[str, Any]
-    seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds, their recipe; empty if not measured
+    seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds, and what they belong to; empty if none
 
 
 def read(revision: Revision) -> Result:

@@ -43,7 +43,7 @@ def fingerprint(values: Mapping[str, Any], device: torch.device, code: Sequence[
 def _files(code: Sequence[str]) -> Iterator[Path]:
     for part in code:
         path = _ROOT / part
-        yield from path.rglob("*.py") if path.is_dir() else [path]
+        yield from path.rglob("[!.]*.py") if path.is_dir() else [path]
 
 
 def _loaded() -> set[Path]:

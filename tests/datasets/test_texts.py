@@ -189,7 +189,7 @@ def test_corrections_of_labels_are_no_texts(folder: Path):
 @pytest.mark.parametrize(("name", "wanted"), [("unlabelled", "unlabelled.csv"), ("OOS", "out_of_scope.csv")])
 def test_folders_of_texts_beside_tables_are_not_passed_over(folder: Path, name: str, wanted: str):
     (folder / "train.csv").write_text(table())
-    write_files(folder, f"{name}/a.txt")
+    write_files(folder, f"{name}/a.txt", f"{name}/README.md", f"{name}/more.csv")
     with pytest.raises(DarkroomError, match=rf"{name} stands beside train\.csv.*{wanted}"):
         built(folder)
 

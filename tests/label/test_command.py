@@ -61,7 +61,11 @@ def test_suspects_of_all_tables_are_shown_most_suspect_first(shown: SimpleNamesp
     assert shown.ids("--suspects", str(examples.SUSPECTS[1])) == ["cat/val0.png"]
     assert {one.answers for one in shown.served[-1][0].chosen.examples} == {1}
     examples.FINDINGS.parent.mkdir(parents=True)
-    examples.FINDINGS.write_text("id,split,rule,detail,action\ncat/val0.png,val,relabelled,,relabelled\n")
+    ids = ("cat/val0.png", "cat/train0.png", "dog/test1.png")
+    details = ("by hand: cat", "corrected to cat", "by hand: cat")  # the last table doubts another label than dog
+    rows = (f"{one},,relabelled,{detail},relabelled\n" for one, detail in zip(ids, details, strict=True))
+    examples.FINDINGS.write_text("id,split,rule,detail,action\n" + "".join(rows))
+    examples.SUSPECTS[2].write_text("id,label,suggested,margin\ndog/test1.png,cat,dog,0.7\n")
     shown.ids("--suspects")
     assert [one.answers for one in shown.served[-1][0].chosen.examples] == [2, 1, 1]
     examples.FINDINGS.unlink()

@@ -131,14 +131,22 @@ def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path, cont
     "contents",
     [
         f"{HEADER}a,cat,ben,2026-01-31T12:00:00Z\nb,cat,ben,2026-01-31T12:00:01Z",
-        "by,at,id,label\nben,2026-01-31T12:00:00Z,a,cat\nben,2026-01-31T12:00:01Z,b,cat",
+        "by,at,id,label\nben,2026-01-31T12:00:00Z,a,cat\nben,2026-01-31 12:00:01+01:00,b,cat",
+        f"{HEADER}b,cat,ben,2026-01-31T12:00Z",
     ],
 )
 def test_a_last_row_of_others_without_a_line_feed_is_complete(tmp_path: Path, contents: str):
     (tmp_path / "labels.csv").write_text(contents)
     journal = opened(tmp_path)
     journal.append("c", "dog")
-    assert [row[0] for row in written(tmp_path)] == ["a", "b", "c"] and journal.repaired == ""
+    assert [row[0] for row in written(tmp_path)][-2:] == ["b", "c"] and journal.repaired == ""
+
+
+@pytest.mark.parametrize("torn", ["", "c", "cat"])
+def test_an_incomplete_last_row_is_cut_off_in_any_order_of_columns(tmp_path: Path, torn: str):
+    first = "by,at,id,label\nben,2026-01-31T12:00:00Z,a,cat\n"
+    (tmp_path / "labels.csv").write_text(f"{first}anna,2026-01-31T12:00:01.123Z,b.png,{torn}")
+    assert opened(tmp_path).repaired and (tmp_path / "labels.csv").read_text() == first
 
 
 def test_undo_takes_back_an_answer_before_blank_lines(tmp_path: Path):
