@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 FILE = "labels.csv"
-CORRECTIONS = "corrections.csv"  # a table for `preprocess.relabel`; of images it may have any name
 COLUMNS = ("id", "label", "by", "at")
 UNCLEAR = ""  # the label of an example that no class can be given to
 

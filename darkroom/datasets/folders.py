@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from darkroom.core.arrays import SPLITS, UNLABELLED
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import answers, listing
+from darkroom.datasets import answers, listing, records
 from darkroom.datasets.listing import Listed
 
 _LITTER = {  # of archives, operating systems and network storage
@@ -141,7 +141,7 @@ def files(root: Path, top: Path) -> Iterator[str]:
 def _beside(root: Path, parent: Path) -> list[str]:
     """The paths of the files directly in `parent`, relative to `root`."""
     paths = (Path(entry.path).relative_to(root) for entry in _entries(parent) if not entry.is_dir())
-    known = {Path(name) for name in (_DESCRIPTION, answers.FILE, answers.CORRECTIONS)}
+    known = {Path(name) for name in (_DESCRIPTION, answers.FILE, records.CORRECTIONS)}
     return ["/".join(path.parts) for path in paths if path not in known]
 
 

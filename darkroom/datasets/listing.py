@@ -1,10 +1,11 @@
 """An image as listed by a folder or a manifest, and the names of splits, classes and groups that count as the same."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from darkroom.core.errors import DarkroomError
 
@@ -50,6 +51,11 @@ def means_out_of_scope(name: str) -> bool:
 def holds_no_class(folder: str) -> bool:
     """Whether a folder of this name holds examples without a label, or of none of the classes."""
     return means_unlabelled(folder) or means_out_of_scope(folder)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a value of JSON stands for none: null, or NaN as pandas writes it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def is_unicode(text: str) -> bool:

@@ -7,7 +7,6 @@ groups are matched without case and blanks, so that none of them is lost because
 import codecs
 import csv
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -129,14 +128,9 @@ def columns(folder: Path) -> list[str]:
     return [*(["group"] if any(row.group for row in listed) else []), *sorted(others)]
 
 
-def is_absent(value: Any) -> bool:
-    """Whether a value of JSON stands for none: null, or NaN as pandas writes it."""
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
 def _text(value: Any, where: str, name: str) -> str:
     """The text of a value of JSON; numbers as JSON writes them."""
-    if is_absent(value):
+    if listing.is_absent(value):
         return ""
     if isinstance(value, str):
         return value
@@ -147,7 +141,7 @@ def _text(value: Any, where: str, name: str) -> str:
 
 def plain(value: Any) -> str:
     """Any value of JSON as text in one line, without blanks at its ends; "" for none."""
-    text = value if isinstance(value, str) else "" if is_absent(value) else json.dumps(value)
+    text = value if isinstance(value, str) else "" if listing.is_absent(value) else json.dumps(value)
     return listing.stripped(" ".join(text.split()))
 
 

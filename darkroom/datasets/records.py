@@ -8,9 +8,9 @@ from pathlib import Path
 
 from darkroom.core.errors import DarkroomError
 from darkroom.core.spelling import counted
-from darkroom.datasets import answers
 
 SUFFIXES = (".csv", ".tsv")
+CORRECTIONS = "corrections.csv"  # a table for `preprocess.relabel`; of images it may have any name
 BLOCK = 10_000  # rows at a time
 MAX_CELL = 2**17  # characters of a value
 _BOM = "utf-8-sig"
@@ -23,7 +23,7 @@ def find(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if path.suffix.casefold() in SUFFIXES
         and not path.name.startswith(".")
-        and path.name.casefold() != answers.CORRECTIONS
+        and path.name.casefold() != CORRECTIONS
         and path.is_file()
     )
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import answers, listing
+from darkroom.datasets import answers, listing, records
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 FILES = ".txt"  # suffix of files that hold one text each, see text_files.py
-OTHERS = (answers.FILE, answers.CORRECTIONS, "answers.csv", "faq.csv", *listing.MANIFESTS)  # with another meaning
+OTHERS = (answers.FILE, records.CORRECTIONS, "answers.csv", "faq.csv", *listing.MANIFESTS)  # with another meaning
 TEXT = ("text", "question", "sentence", "utterance", "query", "message", "content")
 LABEL = ("label", "intent", "category", "class", "target")
 COLUMNS = ("text", "label", "id", "split", "group")

@@ -125,7 +125,7 @@ def _splits(folder: Path, files: Sequence[Path]) -> dict[Path, str]:
 
 def _entry(dataset: TextFolder, given: dict[str, Any], where: str, name: str, split: str, problem: str = "") -> Entry:
     """The entry of a row; `name` is its id if it has none, `split` its split, and `problem` is known already."""
-    values = {name: "" if manifest.is_absent(given.get(name)) else str(given[name]) for name in tables.COLUMNS}
+    values = {name: "" if listing.is_absent(given.get(name)) else str(given[name]) for name in tables.COLUMNS}
     others = {name: manifest.plain(value) for name, value in given.items() if name not in values}
     others = {name: value for name, value in others.items() if len(value) <= 100}
     listing.require_unicode({**values, **others, "text": ""}, where)

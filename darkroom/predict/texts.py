@@ -11,7 +11,7 @@ import numpy as np
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.texts import TextClassifier
 from darkroom.core.errors import DarkroomError
-from darkroom.datasets import manifest, tables
+from darkroom.datasets import listing, tables
 from darkroom.predict import classifications, table
 from darkroom.tokens import text
 from darkroom.tokens.text import Unusable
@@ -35,7 +35,7 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
 def _texts(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for file in files:
         for number, row in enumerate(tables.read(file, labelled=False), 1):
-            yield f"{os.fspath(file)}:{number}", "" if manifest.is_absent(row["text"]) else str(row["text"])
+            yield f"{os.fspath(file)}:{number}", "" if listing.is_absent(row["text"]) else str(row["text"])
 
 
 def _classified(

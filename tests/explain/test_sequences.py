@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from darkroom.core import arrays
+from darkroom.core.arrays import Split
 from darkroom.explain import histories, selection, sequences
 from darkroom.explain.attribution import Calibrated
 from darkroom.explain.histories import Histories
@@ -72,13 +73,13 @@ def test_blocks_of_altered_histories_change_nothing(explained: Histories, monkey
 
 def test_items_that_are_left_out_are_not_explained(project: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(project)
-    test = arrays.read_split("data/arrays", "test")
-    given = probabilities(predict(open_trained().network, test.inputs, (), ()))[[4, 7]]
-    found = histories.recommended(given, np.array([4, 7]), "leave_out")
-    for row, index in zip(found, (4, 7), strict=True):
+    test, rows = arrays.read_split("data/arrays", "test"), np.array([4, 7])
+    given = probabilities(predict(open_trained().network, test.inputs, (), ()))[rows]
+    two = Split(test.inputs[rows], test.labels[rows], test.ids[rows])
+    for row, index in zip(histories.recommended(two, rows, given, "leave_out")[2], rows, strict=True):
         had = np.unique(np.array(test.inputs[index]))
         assert not row[had[had > 0] - 1].any() and row.max() > 0
-    np.testing.assert_array_equal(histories.recommended(given, np.array([4, 7]), "keep"), given)
+    np.testing.assert_array_equal(histories.recommended(two, rows, given, "keep")[2], given)
 
 
 def test_of_many_probabilities_random_examples_are_taken(project: Path, monkeypatch: pytest.MonkeyPatch):
