@@ -116,7 +116,7 @@ def suspects(packed: Packed, paths: Iterable[Path]) -> Chosen:
 def _given() -> set[str]:
     """The examples whose present label is an answer."""
     rows = _read(FINDINGS, ("id", "detail", "action")) if FINDINGS.exists() else []
-    return {row["id"] for row in rows if row["action"] in GIVEN and row["detail"].startswith(BY_HAND)}
+    return {row["id"] for row in rows if row["action"] in GIVEN and f", {BY_HAND}" in row["detail"]}
 
 
 def unlabelled(packed: Packed) -> Chosen:

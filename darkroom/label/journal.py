@@ -22,7 +22,8 @@ from darkroom.datasets.answers import COLUMNS, FILE, Answer
 
 _COMPLETE = re.compile(rb",\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r?\n?$")  # the end of a line that this module wrote
 
-_OTHERS = re.compile(rb"[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:?\d\d)")  # a whole time that this module did not write
+_OWN = re.compile(rb"T\d\d:\d\d:\d\d\.\d{3}Z")  # the time of a row that this module wrote
+_ZONED = re.compile(rb":\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)(,|\s*$)")  # the end of a whole time
 _ROW = re.compile(rb"\d{4}-?\d\d-?\d\d[^\n]*\n")  # a line of any labels.csv: it has a date
 
 
@@ -174,16 +175,15 @@ def _last_line(contents: bytes) -> int:
 def _complete_end(contents: bytes) -> tuple[int, str]:
     """Where the complete rows end, and the incomplete row after them, if there is one.
 
-    A last row without a line break is complete if it ends in a time as this module writes it, or if others wrote it: if
-    it can be read and has a time of another form. An editor may have saved it so. Raises ValueError if complete rows
-    would be cut off, too; and for a file without any line break that this module cannot have begun, such as one with
-    the line ends of another system.
+    A last row without a line break is complete if it ends in a time as this module writes it, or if others wrote it and
+    it can be read: an editor may have saved it so. Raises ValueError if complete rows would be cut off, too; and for a
+    file without any line break that this module cannot have begun, such as one with the line ends of another system.
     """
     end = ([0, *_line_ends(contents)])[-1]
     rest = contents[end:]
     if not rest.strip() or (end and _COMPLETE.search(rest) and _line_ends(rest + b"\n")):
         return len(contents), ""
-    if end and b"\n" not in rest and _OTHERS.search(rest) and _is_readable(contents):
+    if end and b"\n" not in rest and _is_of_others(contents[:end], rest) and _is_readable(contents):
         return len(contents), ""
     if _ROW.search(rest):
         number = contents.count(b"\n", 0, end) + 1
@@ -191,6 +191,13 @@ def _complete_end(contents: bytes) -> tuple[int, str]:
     if not end and not _line(COLUMNS).startswith(rest):
         raise ValueError("no row ends with a line feed; save it as UTF-8 with such line ends")
     return end, rest.decode(errors="replace")
+
+
+def _is_of_others(before: bytes, rest: bytes) -> bool:
+    """Whether this module did not write the row `rest`: as its time shows, or the row before it."""
+    _, *rows = before.splitlines()
+    written_by_others = bool(rows) and not _OWN.search(rows[-1])
+    return not _OWN.search(rest) and (written_by_others or bool(_ZONED.search(rest)))
 
 
 def _is_readable(contents: bytes) -> bool:

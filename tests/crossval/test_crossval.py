@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from darkroom.core.arrays import Split
 from darkroom.crossval import __main__ as crossval
 from darkroom.crossval import out_of_sample
 from tests.commands import toys
@@ -112,3 +116,16 @@ def test_missing_data_are_reported():
     Path("data/arrays/manifest.json").unlink()
     with pytest.raises(SystemExit, match=r"^crossval: .*manifest\.json is missing"):
         crossval.main([])
+
+
+def test_only_what_killed_processes_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    kept = [Path("data", f".tmp-subset-{name}") for name in (f"{os.getpid()}-abc", "mine")]
+    for folder in (*kept, left := Path("data", f".tmp-subset-{int(ended.stdout)}-abc")):
+        folder.mkdir(parents=True)
+        (folder / "inputs.npy").touch()
+    split = Split(np.arange(6, dtype=np.uint8)[:, None], np.arange(6), np.arange(6).astype(str))
+    with out_of_sample.subset(split, np.array([1, 4])) as part:
+        assert part.inputs.tolist() == [[1], [4]] and not left.exists()
+    assert sorted(Path("data").iterdir()) == sorted(kept)

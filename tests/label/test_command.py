@@ -62,10 +62,10 @@ def test_suspects_of_all_tables_are_shown_most_suspect_first(shown: SimpleNamesp
     assert {one.answers for one in shown.served[-1][0].chosen.examples} == {1}
     examples.FINDINGS.parent.mkdir(parents=True)
     ids = ("cat/val0.png", "cat/train0.png", "dog/test1.png")
-    details = ("by hand: cat", "corrected to cat", "by hand: cat")  # the last table doubts another label than dog
-    rows = (f"{one},,relabelled,{detail},relabelled\n" for one, detail in zip(ids, details, strict=True))
+    details = ("labelled dog, by hand: cat (ben)", "labelled dog, corrected to cat", "unlabelled, by hand: dog (ben)")
+    rows = (f'{one},,relabelled,"{detail}",relabelled\n' for one, detail in zip(ids, details, strict=True))
     examples.FINDINGS.write_text("id,split,rule,detail,action\n" + "".join(rows))
-    examples.SUSPECTS[2].write_text("id,label,suggested,margin\ndog/test1.png,cat,dog,0.7\n")
+    examples.SUSPECTS[2].write_text("id,label,suggested,margin\ndog/test1.png,cat,dog,0.7\n")  # not the present label
     shown.ids("--suspects")
     assert [one.answers for one in shown.served[-1][0].chosen.examples] == [2, 1, 1]
     examples.FINDINGS.unlink()

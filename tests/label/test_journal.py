@@ -133,6 +133,16 @@ def test_complete_rows_after_an_invalid_one_are_not_cut_off(tmp_path: Path, cont
         f"{HEADER}a,cat,ben,2026-01-31T12:00:00Z\nb,cat,ben,2026-01-31T12:00:01Z",
         "by,at,id,label\nben,2026-01-31T12:00:00Z,a,cat\nben,2026-01-31 12:00:01+01:00,b,cat",
         f"{HEADER}b,cat,ben,2026-01-31T12:00Z",
+        f"{HEADER}b,cat,ben,2026-01-31T12:00:01.123456+00:00",
+        *(
+            f"{HEADER}a,cat,ben,{time}\nb,cat,ben,{time}"
+            for time in (
+                "2026-01-31 12:00:01",
+                "2026-01-31",
+                "2026-01-31T12:00:00.5Z",
+                "2026-01-31T12:00:01.123456+00:00",
+            )
+        ),
     ],
 )
 def test_a_last_row_of_others_without_a_line_feed_is_complete(tmp_path: Path, contents: str):
@@ -140,6 +150,7 @@ def test_a_last_row_of_others_without_a_line_feed_is_complete(tmp_path: Path, co
     journal = opened(tmp_path)
     journal.append("c", "dog")
     assert [row[0] for row in written(tmp_path)][-2:] == ["b", "c"] and journal.repaired == ""
+    assert len(written(tmp_path)) == contents.count("\n") + 1
 
 
 @pytest.mark.parametrize("torn", ["", "c", "cat"])
