@@ -4,6 +4,7 @@ import contextlib
 import gc
 import http.client
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -240,15 +241,20 @@ def test_a_connection_that_is_cut_off_is_freed(sending: tuple[Server, str]):
         gc.enable()
 
 
+def slowly_received(connection: socket.socket) -> int:
+    """The number of bytes until the server closes the connection."""
+    length = 0
+    while data := connection.recv(4096):
+        length += len(data)
+        time.sleep(0.008)
+    return length
+
+
 def test_a_client_that_reads_slowly_gets_the_whole_response(sending: tuple[Server, str]):
     """It takes more than twice the server's patience."""
     with connected(sending[1], SO_RCVBUF=4096) as connection:
         connection.sendall(b"GET /500000 HTTP/1.1\r\nConnection: close\r\n\r\n")
-        length = 0
-        while data := connection.recv(4096):
-            length += len(data)
-            time.sleep(0.008)
-    assert length > 500_000
+        assert slowly_received(connection) > 500_000
 
 
 def test_a_client_that_reads_all_the_time_is_not_cut_off_by_an_earlier_response(sending: tuple[Server, str]):
@@ -260,8 +266,4 @@ def test_a_client_that_reads_all_the_time_is_not_cut_off_by_an_earlier_response(
             length += len(connection.recv(4096))
         time.sleep(0.2)
         connection.sendall(b"GET /500000 HTTP/1.1\r\nConnection: close\r\n\r\n")
-        length = 0
-        while data := connection.recv(4096):
-            length += len(data)
-            time.sleep(0.008)
-    assert length > 500_000
+        assert slowly_received(connection) > 500_000
