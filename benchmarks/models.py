@@ -26,7 +26,7 @@ COLUMNS = {
     "seconds": "{seconds:.0f}",
     "test accuracy": "{accuracy:.2%}",
 }
-FAMILIES = [name for name in OF_IMAGES if name not in LIBRARIES]  # which have many architectures each
+FAMILIES = [name for name in OF_IMAGES if name not in LIBRARIES]  # those of libraries have many architectures each
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")  # Okabe and Ito's
 MARKERS = "osD^vP*X"
 

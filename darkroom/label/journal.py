@@ -21,7 +21,6 @@ from darkroom.datasets import answers
 from darkroom.datasets.answers import COLUMNS, FILE, Answer
 
 _COMPLETE = re.compile(rb",\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\r?\n?$")  # the end of a line that this module wrote
-
 _OWN = re.compile(rb"T\d\d:\d\d:\d\d\.\d{3}Z")  # the time of a row that this module wrote
 _ZONED = re.compile(rb":\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)(,|\s*$)")  # the end of a whole time
 _ROW = re.compile(rb"\d{4}-?\d\d-?\d\d[^\n]*\n")  # a line of any labels.csv: it has a date

@@ -152,10 +152,10 @@ def _side(result: Result) -> Side:
 def _is_recipe(result: Result) -> bool:
     """Whether the numbers over seeds belong to the recipe of dvc.lock, and of histories to the same ranking."""
     ranked = result.params.get("evaluate.seen_items")
+    if result.seeds.get("seen_items", ranked) != ranked:
+        return False
     try:
-        return result.seeds.get("recipe") == lock.recipe(result.revision) and ranked == result.seeds.get(
-            "seen_items", ranked
-        )
+        return result.seeds.get("recipe") == lock.recipe(result.revision)
     except DarkroomError:  # there was no training
         return False
 

@@ -42,9 +42,7 @@ class Result:
     costs: Mapping[str, Mapping[str, Any]]  # the files in COSTS
     # id, label, predicted, confidence, PROBABILITY, GROUP and RANK if known, slices; sorted by id
     predictions: pd.DataFrame
-    corruptions: (
-        pd.DataFrame
-    )  # corruption, severity, and those of SCORES that were measured; no rows without such a file
+    corruptions: pd.DataFrame  # corruption, severity, and of SCORES what was measured; no rows without such a file
     params: Mapping[str, Any]
     seeds: Mapping[str, Any]  # mean, std and n of the primary metric over seeds, and what they belong to; empty if none
 
