@@ -12,6 +12,7 @@ from tests.serve.pages import EXPLAINED, FAILED, SPOKEN, Running, colours, contr
 DOWN, UP, ESCAPE = "\ue015", "\ue013", "\ue00c"
 READY = "document.querySelector('#bars tr') && !document.querySelector('.waiting')"
 MATCHES = "[...document.querySelectorAll('#matches [role=option]')].map((one) => one.textContent)"
+SELECTED = "document.querySelector('#matches:not([hidden]) [aria-selected=true]')"  # none while a search is pending
 TITLES = "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)"
 
 
@@ -35,9 +36,9 @@ def opened(chromium: Browser, served: Running) -> Iterator[Browser]:
 
 
 def find(opened: Browser, words: str, *keys: str) -> None:
-    """Type words into the search and press the keys when items are found."""
+    """Type words into the search and press the keys when the items of all words are found."""
     opened.type("#search", words)
-    opened.until(f"{MATCHES}.length && !document.querySelector('#matches').hidden")
+    opened.until(SELECTED)
     opened.press(*keys)
 
 
@@ -123,11 +124,20 @@ def test_the_keyboard_suffices(opened: Browser):
     opened.press(ENTER)
     opened.until("!document.querySelector('#history li')")
     assert focused() == "search"
+    assert recommended(opened)[0] == "Brazil"
     opened.press(TAB, TAB)
     assert focused() == "Brazil"  # the first recommendation; Clear has nothing to clear
     opened.press(ENTER)
     opened.until(EXPLAINED)
     assert history(opened) == ["Brazil"]
+
+
+def test_the_focus_is_not_lost_when_recommendations_are_replaced(opened: Browser):
+    opened.press(TAB, TAB, TAB)
+    assert opened.script("return document.activeElement.textContent") == "Brazil"
+    opened.script("document.querySelector('#repeat').click()")
+    opened.until(READY)
+    assert opened.script("return document.activeElement.id") == "search"
 
 
 def test_the_list_of_items_is_announced(opened: Browser):

@@ -55,6 +55,7 @@ async function recommend(history, signal) {
   ]
     .filter(Boolean)
     .join(" ");
+  if ($("bars").contains(document.activeElement)) $("search").focus(); // the row that has the focus is replaced
   $("bars").replaceChildren(...items.map((item, rank) => row(item, rank, highest)));
   $("caption").textContent = !items.length
     ? "All items are in the history."
