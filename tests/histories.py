@@ -101,6 +101,7 @@ def write(
             interpolation="",
             crop_fraction=1.0,
             kind="history",
+            events={"user": "who", "min_rating": 3.0},
         )
         write_json(temporary / "manifest.json", arrays.fields(manifest))
     return manifest

@@ -28,7 +28,7 @@ SCORES = np.array(  # row: an item of the history, column: the next item
 def write(
     folder: str | Path,
     items: Mapping[str, str] = MappingProxyType(ITEMS),
-    events: Sequence[int] = EVENTS,
+    counts: Sequence[int] = EVENTS,
     table: np.ndarray = SCORES,
     files: Mapping[str, bytes] = MappingProxyType({}),
     **manifest: Any,
@@ -40,7 +40,7 @@ def write(
     """
     with new_folder(folder) as new:
         (new / "model.onnx").write_bytes(model(table))
-        (new / "items.csv").write_bytes(described(items, events))
+        (new / "items.csv").write_bytes(described(items, counts))
         given = np.zeros((2, LENGTH), np.int64)
         given[0, :1], given[1] = 1, 2
         logits = scores(given, table)
@@ -68,10 +68,10 @@ def write(
         (new / "manifest.json").write_text(json.dumps(fields | manifest), encoding="utf-8")
 
 
-def described(items: Mapping[str, str], events: Sequence[int]) -> bytes:
+def described(items: Mapping[str, str], counts: Sequence[int]) -> bytes:
     """The contents of items.csv."""
     file = io.StringIO(newline="")
-    rows = [[item, title, count] for (item, title), count in zip(items.items(), events, strict=True)]
+    rows = [[item, title, count] for (item, title), count in zip(items.items(), counts, strict=True)]
     csv.writer(file, lineterminator="\n").writerows([["item", "title", "train_events"], *rows])
     return file.getvalue().encode()
 

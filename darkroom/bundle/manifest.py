@@ -167,6 +167,17 @@ class TableManifest(_Classifier):
     decision: Decision | None = None  # None: no class is a risk
 
 
+@dataclass(frozen=True)
+class Events:
+    """What the dataset.yaml of the training data says of its table of events; None: nothing."""
+
+    user: str | None = None  # columns
+    item: str | None = None
+    time: str | None = None
+    rating: str | None = None
+    min_rating: FiniteFloat | None = None  # events with a lower rating did not count
+
+
 @dataclass(frozen=True, kw_only=True)
 class HistoryManifest(_Model):
     """The manifest of a model of histories, whose classes are the ids of the items.
@@ -177,3 +188,4 @@ class HistoryManifest(_Model):
     kind: Literal["history"] = "history"
     # Items at most, the latest of a longer history; kinds of indices; features of an item, which the model contains
     shape: tuple[PositiveInt, PositiveInt, NonNegativeInt]
+    events: Events = Events()

@@ -92,6 +92,8 @@ class Manifest:
     intensity_range: tuple[int, int] | None = None  # of images of more than 8 bits: the values scaled to 0 and 255
     kind: str = "image"  # of the examples; or text, table, history
     drawn: Mapping[str, float] = field(default_factory=dict)  # fractions of `preprocess.cold_start.fractions`
+    # What the dataset.yaml of histories says of their events: columns by role, and the lowest rating
+    events: Mapping[str, str | float] = field(default_factory=dict)
     incomplete: str = ""  # why there are too few labels to train on, if there are
 
 
@@ -113,7 +115,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 def fields(manifest: Manifest) -> dict[str, Any]:
     """The contents of manifest.json; without a kind, the examples are images."""
-    usual = {"kind": "image", "drawn": {}, "incomplete": ""}
+    usual = {"kind": "image", "drawn": {}, "events": {}, "incomplete": ""}
     return {name: value for name, value in asdict(manifest).items() if name not in usual or value != usual[name]}
 
 

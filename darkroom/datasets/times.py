@@ -16,12 +16,20 @@ FORMATS = "seconds or milliseconds since 1970, or a date such as 2024-01-31 or 2
 # in the year 5138, and as milliseconds it is in 1973.
 _UNITS = ((1e11, 1e-3), (1e14, 1e-6), (1e17, 1e-9))
 _FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000: others are not times
-# What email.utils passes over: 12-hour times, GMT+0100, and names of other zones
-_UNREAD = re.compile(r"\b[ap]\.?m\b|GMT[+-]|\d\s+(?!(?:UTC?|GMT|Z|[ECMP][SD]T)\b)[a-z]+\s*(?:\(.*\))?$", re.IGNORECASE)
+_HALVES = re.compile(
+    r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d(?::\d\d)?)\s*([ap])(?:\.\s?m\.|m\b)", re.IGNORECASE
+)  # 9:05 p.m.
+_UTC = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
+# A date with the name of a month. email.utils passes over whatever else follows the time, such as other zones.
+_NAMED = re.compile(
+    r"[^:]*\b\d\d?:\d\d(:\d\d)?(\s*([+-]\d{4}|(UTC?|GMT|Z|[ECMP][SD]T)\b)(\s+\([^)]*\))?)?(\s+\d{4})?",
+    re.IGNORECASE,
+)
 _SLASHED = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T]+(.+))?")
 _DOTTED = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:[ T]+(.+))?")
 _YEAR_FIRST = re.compile(r"(\d{4})[/.](\d{1,2})[/.](\d{1,2})(?:[ T]+(.+))?")
-_FIRST_DAY, _LAST_DAY = 19_000_101, 99_991_231  # numbers that may be dates
+# Numbers that may be dates, such as 20240131 and 20240131120000
+_CALENDAR = ((19_000_101, 99_991_231, "%Y%m%d"), (19_000_101_000_000, 99_991_231_235_959, "%Y%m%d%H%M%S"))
 
 
 class Times:
@@ -56,7 +64,8 @@ class Times:
         """
         if all(self._plain):
             numbers = np.concatenate(self._day_first)
-            return _of_days(numbers) if _are_days(numbers) else scaled(numbers)
+            found = _of_calendar(numbers)
+            return scaled(numbers) if found is None else found
         day_first, month_first = (
             np.concatenate([_each(part) if plain else part for part, plain in zip(parts, self._plain, strict=True)])
             for parts in (self._day_first, self._month_first)
@@ -79,38 +88,35 @@ def scaled(numbers: np.ndarray) -> np.ndarray:
     return np.where((found >= _FIRST) & (found < _END), found, np.nan)
 
 
-def _are_days(numbers: np.ndarray) -> bool:
-    """Whether all numbers are dates such as 20240131."""
-    if not len(numbers) or numbers.min() < _FIRST_DAY or numbers.max() > _LAST_DAY:
-        return False
-    distinct = np.unique(numbers)
-    if (distinct % 1).any():
-        return False
-    try:
-        return all(datetime.strptime(str(int(one)), "%Y%m%d") for one in distinct.tolist())
-    except ValueError:
-        return False
-
-
-def _of_days(numbers: np.ndarray) -> np.ndarray:
+def _of_calendar(numbers: np.ndarray) -> np.ndarray | None:
+    """Seconds (N,) of numbers (N,) that are all dates such as 20240131, or all such as 20240131120000; else None."""
     distinct, index = np.unique(numbers, return_inverse=True)
-    stamps = [datetime.strptime(str(int(one)), "%Y%m%d").replace(tzinfo=UTC).timestamp() for one in distinct.tolist()]
-    return np.array(stamps)[index]
+    for first, last, form in _CALENDAR:
+        if not len(distinct) or distinct[0] < first or distinct[-1] > last or (distinct % 1).any():
+            continue
+        try:
+            dates = [datetime.strptime(str(int(one)), form).replace(tzinfo=UTC) for one in distinct]
+        except ValueError:
+            continue
+        return np.array([date.timestamp() for date in dates])[index]
+    return None
 
 
 def _each(numbers: np.ndarray) -> np.ndarray:
-    """Seconds (N,) of numbers (N,) that stand beside dates: each is one such as 20240131, or is scaled."""
+    """Seconds (N,) of numbers (N,) that stand beside dates: each is such a date or is scaled."""
     distinct, index = np.unique(numbers, return_inverse=True)
     found = scaled(distinct)
-    for place in np.flatnonzero((distinct >= _FIRST_DAY) & (distinct <= _LAST_DAY)):
-        if _are_days(distinct[[place]]):
-            found[place] = _of_days(distinct[[place]])[0]
+    for first, last, _ in _CALENDAR:
+        for place in np.flatnonzero((distinct >= first) & (distinct <= last)):
+            date = _of_calendar(distinct[[place]])
+            if date is not None:
+                found[place] = date[0]
     return found[index]
 
 
 def _parsed(cell: str) -> tuple[float, float]:
     """Seconds since 1970 of a value, if a date with slashes has the day first, and if it has the month first."""
-    text = cell.strip()
+    text = _HALVES.sub(_of_day, cell.strip())
     try:
         return (float(_each(np.array([values.number(text)]))[0]),) * 2
     except ValueError:
@@ -135,13 +141,23 @@ def _padded(time: str) -> str:
     return re.sub(r"^(\d):", r"0\1:", time)
 
 
+def _of_day(half: re.Match[str]) -> str:
+    """A time of 12 hours as one of 24."""
+    hour, rest, letter = half.groups()
+    return f"{int(hour) % 12 + (12 if letter in 'pP' else 0):02}{rest}"
+
+
 def _iso(text: str) -> float:
-    for parse in (datetime.fromisoformat, email.utils.parsedate_to_datetime):
+    try:
+        found = datetime.fromisoformat(_UTC.sub("Z", text))
+    except ValueError:
+        if not _NAMED.fullmatch(text):
+            return math.nan
         try:
-            if parse is not datetime.fromisoformat and _UNREAD.search(text):
-                return math.nan
-            found = parse(text)
-            return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            continue
-    return math.nan
+            found = email.utils.parsedate_to_datetime(text)
+        except (ValueError, TypeError):
+            return math.nan
+    try:
+        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except OverflowError:
+        return math.nan

@@ -18,6 +18,7 @@ FILE = "faq.csv"
 COLUMNS = ("question", "answer")
 MOST = 10_000  # questions: each text is compared with all of them
 RANKS = (1, 3)
+_BLOCK = 1000  # texts that are compared at a time: at most 10 million similarities
 
 
 class Entry(NamedTuple):
@@ -48,8 +49,9 @@ def recall(
     counted = np.isin(given, asked[asked != ""])
     if not counted.any():
         return {}
-    found = np.argsort(-(texts[counted] @ embeddings.T), axis=1, kind="stable")[:, : max(RANKS)]
-    hits = asked[found] == given[counted, None]
+    parts = np.array_split(texts[counted], -(-int(counted.sum()) // _BLOCK))
+    found = [np.argsort(-(part @ embeddings.T), axis=1, kind="stable")[:, : max(RANKS)] for part in parts]
+    hits = asked[np.concatenate(found)] == given[counted, None]
     return {f"faq_recall_at_{rank}": float(hits[:, :rank].any(1).mean()) for rank in RANKS} | {
         "faq_tested": int(counted.sum())
     }

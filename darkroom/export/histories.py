@@ -15,7 +15,7 @@ from darkroom.bundle import classifier, drift
 from darkroom.bundle import histories as bundled
 from darkroom.bundle.classifier import ITEMS, OUTPUTS, VARIANTS
 from darkroom.bundle.histories import PADDING
-from darkroom.bundle.manifest import HistoryManifest
+from darkroom.bundle.manifest import Events, HistoryManifest
 from darkroom.core.randomness import numpy_generator
 from darkroom.export import bundling, dynamic, gates
 from darkroom.export.config import ExportConfig, Int8Config
@@ -111,7 +111,8 @@ class Histories:
         measured = np.column_stack([known, np.zeros(len(val), np.int64), self._catalogue.events[first]])
         reference = drift.reference_of("history", measured, confidence)
         shared = bundling.shared(self._trained, self._settings.opset, evaluated, reference, files)
-        return HistoryManifest(**shared, temperature=self._calibration["temperature"])
+        events = Events(**self._trained.manifest.events)
+        return HistoryManifest(**shared, temperature=self._calibration["temperature"], events=events)
 
     def require_preprocessing(self, _: HistoryManifest) -> dict[str, int]:
         """Items have no preprocessing; `bundle.histories.read` has compared them with the classes."""

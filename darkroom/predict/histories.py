@@ -2,8 +2,9 @@
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,11 +13,12 @@ from tqdm import tqdm
 
 from darkroom.bundle.classifier import Bundle
 from darkroom.bundle.histories import Recommended, Recommender
+from darkroom.bundle.manifest import Events as Given
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import new_file
 from darkroom.core.spelling import counted
 from darkroom.datasets import events
-from darkroom.datasets.events import Events
+from darkroom.datasets.events import Columns, Events
 from darkroom.predict.table import inputs, line
 
 COUNT = 10  # items per user
@@ -27,15 +29,18 @@ COLUMNS = ["user", "rank", "item", "title", "probability", "based_on", "bundle"]
 def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, version: str) -> int:
     """Recommend items to all users of the events at `paths`, files or folders; returns the exit code of `batch.main`.
 
-    It is 1 if no user has a known item. Raises DarkroomError if the events cannot be read.
+    It is 1 if no user has a known item. Columns and the lowest rating are those of the training data; a column that is
+    missing is the one with a usual name. Raises DarkroomError if the events cannot be read.
     """
-    files = inputs(paths, _tables, options.output)
+    given = bundle.manifest.events
+    files = inputs(paths, partial(_tables, given=given), options.output)
     if not files:
         kinds = ", ".join(events.SUFFIXES)
         raise DarkroomError(f"{', '.join(map(str, paths))}: no tables with a column of users found ({kinds}).")
     recommender = Recommender(bundle)
     recommender.prepare()
-    found = events.read({file: events.columns(file, {}) for file in files}, None)
+    columns = {file: events.columns(file, _present(given, events.header(file))) for file in files}
+    found = events.read(columns, _lowest(given, columns))
     names, histories = list(found.users), _histories(found, recommender)
     count, popular, rows, unknown = options.count or COUNT, 0, 0, 0
     with _replaced(options.output) as table, tqdm(total=len(names), desc="predict", unit="user", disable=None) as bar:
@@ -48,6 +53,11 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
                 popular, rows, unknown = popular + answer.popular, rows + len(answer.items), unknown + answer.unknown
             bar.update(len(answers))
     where = sys.stderr if options.output == "-" else sys.stdout
+    if found.low:
+        print(
+            f"{counted(found.low, 'event')} below min_rating = {given.min_rating:g} left out, as in training",
+            file=where,
+        )
     print(
         f"{options.output}: {counted(rows, 'row')} of {counted(len(names), 'user')}; {unknown:,} of "
         f"{counted(len(found.table), 'event')} with unknown items; {counted(popular, 'user')} without a known item",
@@ -56,20 +66,39 @@ def run(bundle: Bundle, paths: Sequence[Path], options: argparse.Namespace, vers
     return int(popular == len(names))
 
 
-def _tables(folder: Path) -> list[Path]:
+def _present(given: Given, names: Sequence[str]) -> dict[str, str | None]:
+    """The columns of the training data by role; None where the table has none of that name."""
+    return {role: name if (name := getattr(given, role)) in names else None for role in events.NAMES}
+
+
+def _lowest(given: Given, columns: Mapping[Path, Columns]) -> float | None:
+    """The lowest rating that counts; None: events of all ratings count."""
+    without = [str(file) for file, names in columns.items() if names.rating is None]
+    if given.min_rating is None or not without:
+        return given.min_rating
+    print(
+        f"{without[0]} has no column of ratings: all events count. In training, the lowest rating that counted was "
+        f"{given.min_rating:g}.",
+        file=sys.stderr,
+    )
+    return None
+
+
+def _tables(folder: Path, given: Given) -> list[Path]:
     """The tables of events in a folder, which may be that of a dataset: tables of items are skipped, and named."""
     found = []
     for path in events.tables(folder):
-        if _lists_items(path):
+        if _lists_items(path, given):
             print(f"{path} has no column of users: skipped as a table of items.", file=sys.stderr)
         else:
             found.append(path)
     return found
 
 
-def _lists_items(path: Path) -> bool:
+def _lists_items(path: Path, given: Given) -> bool:
     names = events.header(path)
-    user, item, time = (events.named(names, role) for role in ("user", "item", "time"))
+    present = _present(given, names)
+    user, item, time = (present[role] or events.named(names, role) for role in ("user", "item", "time"))
     return user is None and (path.stem.casefold() == "items" or (item is not None and time is None))
 
 

@@ -11,6 +11,7 @@ from darkroom.core.arrays import SPLITS, TEXT, Manifest
 from darkroom.core.errors import DarkroomError
 from darkroom.core.outputs import write_array, write_csv, write_json
 from darkroom.core.spelling import counted
+from darkroom.datasets import events
 from darkroom.datasets import histories as index
 from darkroom.datasets.histories import Index
 from darkroom.preprocess import arrays_folder, duplicates, event_splits, history_report, item_features, raw_data
@@ -74,11 +75,11 @@ class Histories:
     def write(self, folder: str | Path, samples: Samples, classes: tuple[str, ...]) -> Manifest:
         """Write the items of the events of each example, and the table of items; see `arrays_folder.write`."""
         known, given = item_features.build(self._index.features, classes)
-        events = np.bincount(self._tokens[self._windows.trained] - 1, minlength=len(classes))
+        trained = np.bincount(self._tokens[self._windows.trained] - 1, minlength=len(classes))
         titles = [self._index.titles.get(name, "") for name in classes]
 
         def pack_inputs(temporary: Path, indices: Mapping[str, np.ndarray]) -> Packed:
-            table = pd.DataFrame({"item": classes, "title": titles, "train_events": events})
+            table = pd.DataFrame({"item": classes, "title": titles, "train_events": trained})
             write_csv(temporary / "items.csv", table)
             described = (temporary / "items.csv").read_bytes()
             if known:
@@ -96,7 +97,9 @@ class Histories:
                     digests[name].update(seen.tobytes())
             shape = self._settings.max_length, len(classes) + 1, len(known)
             unused = {"mean": (), "std": (), "resize": "", "interpolation": "", "crop_fraction": 1.0}
-            return Packed(digests, {"kind": "history", "shape": shape, **unused})
+            said = {name: getattr(self.description, name) for name in (*events.NAMES, "min_rating")}
+            said = {name: value for name, value in said.items() if value is not None}
+            return Packed(digests, {"kind": "history", "shape": shape, "events": said, **unused})
 
         return arrays_folder.write(folder, samples, self.description, classes, pack_inputs)
 

@@ -20,7 +20,7 @@ from darkroom.preprocess.cleaning import KEPT, LABELLED, RELABELLED, REMOVED, Fi
 from darkroom.preprocess.samples import NO_LABEL, Samples
 
 AUTO, NONE = "auto", "none"
-BY_HAND = "by hand: "  # begins the detail of a finding that answers gave
+BY_HAND = "by hand: "  # in the detail of a finding that answers gave
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ def _from_hub(source: Hub, scratch: Path) -> Path:
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
+        LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -80,13 +81,14 @@ def _from_hub(source: Hub, scratch: Path) -> Path:
         GatedRepoError: "access must be requested on its page, then `hf auth login`",
         RepositoryNotFoundError: "no such repository, or it is private",
         RevisionNotFoundError: f"no revision {source.revision[:12]}",
+        LocalEntryNotFoundError: "it cannot be reached",
         EntryNotFoundError: f"no file {source.file}",
     }
     try:
         return Path(hf_hub_download(source.repository, source.file, revision=source.revision))
     except Exception as error:  # the errors of its HTTP library have no common class that it exports
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise  # the next source needs the space, too
+            raise  # another source would need the space, too
         reason = next((text for kind, text in reasons.items() if isinstance(error, kind)), None)
         if reason is None and isinstance(error, OSError) and error.errno in SYSTEM_REMEDIES:
             reason = f"its cache cannot be written: {error}"

@@ -121,7 +121,7 @@ def test_a_search_finds_what_a_comparison_one_by_one_finds(titles: list[str], wo
 
 
 def test_a_catalogue_without_events_has_no_popularity(tmp_path: Path):
-    [found] = read(tmp_path, events=[0] * 5).recommend([[]], 2)
+    [found] = read(tmp_path, counts=[0] * 5).recommend([[]], 2)
     assert (found.items.tolist(), found.probabilities.tolist()) == ([0, 1], [0, 0])
 
 

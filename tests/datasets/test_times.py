@@ -38,6 +38,16 @@ def seconds(*cells: str) -> list[float]:
         "31 Jan 2024 13:00:00 +0100 (CET)",
         "Jan 31, 2024 07:00:00 EST",
         " 2024-01-31 12:00 ",
+        "2024-01-31 12:00:00 UTC",
+        "2024-01-31T14:00:00.000+02",
+        "20240131120000",
+        "Wed Jan 31 12:00:00 UTC 2024",
+        "Wed Jan 31 12:00:00 2024",
+        "1/31/2024 12:00 PM",
+        "31/01/2024 12:00:00 p.m.",
+        "2024-01-31 12:00 pm",
+        "Jan 31, 2024, 12:00:00\u202fPM",
+        "31 Jan 2024 02:00 P. M. +0200",
     ],
 )
 def test_a_time_has_its_seconds_in_every_form(cell: str):
@@ -47,14 +57,24 @@ def test_a_time_has_its_seconds_in_every_form(cell: str):
 @pytest.mark.parametrize(
     "cell",
     [
-        "Jan 31, 2024, 9:05:12 PM",
-        "31 Jan 2024 09:05 a.m.",
+        "Jan 31, 2024, 13:05:12 PM",
+        "31 Jan 2024 09:05 in the evening",
+        "31 Jan 2024 12:00:00 +01:00",
+        "Jan 31 2024 12:00 UTC+1",
+        "Wed Jan 31 12:00:00 CET 2024",
+        "Wed, 31 Jan 2024 12:00:00 (CET)",
+        "2024-01-31 12:00 CET",
         "Wed Jan 31 2024 12:00:00 GMT+0100 (CET)",
         "Jan 31, 2024 09:05:00 CET",
     ],
 )
 def test_a_time_that_would_be_read_in_part_is_not_read(cell: str):
     assert np.isnan(seconds(cell)).all()
+
+
+@pytest.mark.parametrize(("half", "hour"), [("12:05 AM", 0), ("1:05 am", 1), ("12:05 p.m.", 12), ("11:05 PM", 23)])
+def test_halves_of_a_day(half: str, hour: int):
+    assert seconds(f"01/31/2024 {half}") == [NOON + (hour - 12) * 3600 + 300]
 
 
 def test_three_forms_in_one_column_are_read_one_by_one():
@@ -68,7 +88,24 @@ def test_numbers_that_are_all_dates_are_dates():
     assert seconds("20240131", "2024-01-31", "1706659200") == [NOON - 12 * 3600] * 3
 
 
-MIXED = ["20240131", "20241399", f"{NOON:.0f}", f"{1000 * NOON:.0f}", "9e15", "-9e10", "1", "2024-01-31", "31/05/2024"]
+def test_numbers_that_are_all_dates_with_times_are_dates():
+    assert seconds("20240131120000", "20240131000001") == [NOON, NOON - 12 * 3600 + 1]
+    assert seconds("20240131120000", "20240131") == [20240131120, 20240131]
+    assert seconds("20240131120000", "20240131", "2024-01-31 12:00") == [NOON, NOON - 12 * 3600, NOON]
+
+
+MIXED = [
+    "20240131120000",
+    "20240131",
+    "20241399",
+    f"{NOON:.0f}",
+    f"{1000 * NOON:.0f}",
+    "9e15",
+    "-9e10",
+    "1",
+    "2024-01-31",
+    "31/05/2024",
+]
 
 
 @given(st.lists(st.lists(st.sampled_from(MIXED), min_size=1, max_size=4), min_size=1, max_size=6))

@@ -53,7 +53,9 @@ def test_a_table_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, conten
     assert named in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_recall_counts_texts_whose_class_has_a_question():
+@pytest.mark.parametrize("block", [1, 2, 1000])
+def test_recall_counts_texts_whose_class_has_a_question(monkeypatch: pytest.MonkeyPatch, block: int):
+    monkeypatch.setattr(faq, "_BLOCK", block)
     questions = np.eye(4, dtype=np.float32)
     texts = np.array([[1, 0, 0, 0], [0.6, 0.5, 0.4, 0.1], [0, 0, 0, 1], [1, 0, 0, 0]], np.float32)
     found = faq.recall(questions, ["card", "pin", "pin", "card"], texts, ["card", "pin", "pin", "loan"])

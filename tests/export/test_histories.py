@@ -111,6 +111,7 @@ def test_the_manifest_and_the_card_describe_the_recommender(exported: np.ndarray
     assert manifest["kind"] == "history"
     assert manifest["temperature"] == read_json("models/calibration.json")["temperature"]
     assert not {"threshold", "conformal"} & set(manifest)
+    assert manifest["events"] == {"user": "who", "item": None, "time": None, "rating": None, "min_rating": 3.0}
     assert set(manifest["reference"]) == {"samples", "length", "unknown", "popularity", "confidence"}
     card = Path("models/bundle/README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---\n")[1])

@@ -183,3 +183,28 @@ def test_no_events():
     os.mkdir("empty")
     assert "empty" in run("empty")
     assert "nothing" in run("nothing.csv")
+
+
+GIVEN = {"user": "who", "item": "what", "time": "when", "rating": "liked", "min_rating": 3}
+
+
+def test_columns_and_the_lowest_rating_are_those_of_the_training_data(capsys: pytest.CaptureFixture):
+    history_bundles.write("models/bundle", events=GIVEN)
+    folder = Path("folder")
+    folder.mkdir()
+    (folder / "events.csv").write_text(
+        "who,what,when,liked,user,rating\nann,7,2,5,x,1\nann,x,3,2.5,x,5\nann,12,1,3,x,1\nbob,7,1,1,x,5\n"
+    )
+    assert run("folder", "--count", "2") == 0
+    assert items("ann") == ["a b", "0"] and items("bob") == ["12", "7"]
+    assert "2 events below min_rating = 3" in capsys.readouterr().out
+
+
+def test_a_table_without_the_columns_of_the_training_data_is_read_by_usual_names(capsys: pytest.CaptureFixture):
+    history_bundles.write("models/bundle", events=GIVEN)
+    assert run("events.csv", "--count", "2") == 0
+    assert items("ann") == ["a b", "0"]
+    assert "events.csv has no column of ratings" in capsys.readouterr().err
+    Path("rated.csv").write_text("user,item,timestamp,stars\nann,7,2,5\nann,12,1,2\n", encoding="utf-8")
+    assert run("rated.csv", "--count", "1", "--keep-seen") == 0
+    assert items("ann") == ["12"]

@@ -84,6 +84,21 @@ def test_classes_are_the_items_by_their_training_events_then_by_name(tmp_path: P
     assert items.features.shape == (8, 0) and set(items.titles.tolist()) == {""}
 
 
+def test_what_dataset_yaml_says_of_the_events_goes_with_the_arrays(tmp_path: Path):
+    assert dict(pack(tmp_path / "plain", EVENTS)[0].events) == {}
+    raw = toys.raw(tmp_path / "data/datasets/films")
+    table = pd.read_csv(raw / "events.csv").rename(columns={"user": "who"}).assign(liked=3)
+    table.to_csv(raw / "events.csv", index=False)
+    said = "kind: history\nuser: who\nrating: liked\nmin_rating: 2.5\n"
+    (raw / "dataset.yaml").write_text(said, encoding="utf-8")
+    with chdir(tmp_path):
+        histories.build(descriptions.load("films"), "data/raw")
+        with Histories("data/raw", settings()) as examples:
+            examples.write("data/arrays", packed.select(examples, settings(), 0).samples, examples.classes)
+        written = arrays.read_manifest("data/arrays").events
+    assert dict(written) == {"user": "who", "rating": "liked", "min_rating": 2.5}
+
+
 def test_rare_users_and_items_single_events_and_copies_are_counted(tmp_path: Path):
     manifest, examples = pack(tmp_path, [*EVENTS[:4], ("ann", "e", 3), *EVENTS[5:], EVENTS[0]], min_user_events=3)
     summary = json.loads((tmp_path / "data/arrays" / history_report.SUMMARY).read_text())

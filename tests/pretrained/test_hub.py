@@ -89,6 +89,15 @@ def run(*arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def fetched() -> subprocess.CompletedProcess[str]:
+    """A process that prints where the weights are after it fetched them."""
+    script = (
+        "from pathlib import Path; from darkroom.pretrained import descriptions, sources;"
+        "print(sources.fetch(descriptions.load('tiny.in1k'), Path('scratch'))[0])"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
+
+
 def test_a_repository_is_added_pinned_and_fetched(hub: dict[str, bytes], tmp_path: Path):
     code, printed = run("add", REPOSITORY)
     assert code == 0, printed
@@ -103,13 +112,17 @@ def test_a_repository_is_added_pinned_and_fetched(hub: dict[str, bytes], tmp_pat
     assert printed.splitlines()[-1] == run()[1].splitlines()[-1] == found.command()
 
     (tmp_path / "scratch").mkdir()
-    script = (
-        "import sys; from pathlib import Path; from darkroom.pretrained import descriptions, sources;"
-        "print(sources.fetch(descriptions.load('tiny.in1k'), Path('scratch'))[0])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
-    assert Path(done.stdout.strip()).read_bytes() == weights
+    assert Path(fetched().stdout.strip()).read_bytes() == weights
     assert run("add", REPOSITORY)[0] == 1  # the folder exists
+
+
+def test_without_a_connection_the_file_is_not_called_missing(hub: dict[str, bytes], monkeypatch: pytest.MonkeyPatch):
+    run("add", REPOSITORY)
+    Path("scratch").mkdir()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", "empty cache")
+    done = fetched()
+    assert done.returncode == 1 and f"the Hugging Face Hub, {REPOSITORY} (it cannot be reached)" in done.stderr
 
 
 @pytest.mark.parametrize(
