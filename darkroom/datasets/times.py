@@ -16,9 +16,7 @@ FORMATS = "seconds or milliseconds since 1970, or a date such as 2024-01-31 or 2
 # in the year 5138, and as milliseconds it is in 1973.
 _UNITS = ((1e11, 1e-3), (1e14, 1e-6), (1e17, 1e-9))
 _FIRST, _END = -62_135_596_800, 253_402_300_800  # seconds of the years 1 and 10,000: others are not times
-_HALVES = re.compile(
-    r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d(?::\d\d)?)\s*([ap])(?:\.\s?m\.|m\b)", re.IGNORECASE
-)  # 9:05 p.m.
+_HALVES = re.compile(r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d(:\d\d)?)\s*([ap])(\.\s?m\.|m\b)", re.IGNORECASE)  # 9:05 p.m.
 _UTC = re.compile(r"\s*(?:UTC|GMT)$", re.IGNORECASE)
 # A date with the name of a month. email.utils passes over whatever else follows the time, such as other zones.
 _NAMED = re.compile(
@@ -143,21 +141,23 @@ def _padded(time: str) -> str:
 
 def _of_day(half: re.Match[str]) -> str:
     """A time of 12 hours as one of 24."""
-    hour, rest, letter = half.groups()
-    return f"{int(hour) % 12 + (12 if letter in 'pP' else 0):02}{rest}"
+    hour = int(half[1]) % 12 + (12 if half[4] in "pP" else 0)
+    return f"{hour:02}{half[2]}"
 
 
 def _iso(text: str) -> float:
     try:
-        found = datetime.fromisoformat(_UTC.sub("Z", text))
+        found = _date_of(text)
+        seconds = found.replace(tzinfo=found.tzinfo or UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+    return seconds if _FIRST <= seconds < _END else math.nan
+
+
+def _date_of(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(_UTC.sub("Z", text))
     except ValueError:
         if not _NAMED.fullmatch(text):
-            return math.nan
-        try:
-            found = email.utils.parsedate_to_datetime(text)
-        except (ValueError, TypeError):
-            return math.nan
-    try:
-        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-    except OverflowError:
-        return math.nan
+            raise
+        return email.utils.parsedate_to_datetime(text)

@@ -138,7 +138,22 @@ def test_dates_that_may_mean_two_days_are_an_error():
     assert seconds("03/03/2024") == [datetime(2024, 3, 3, tzinfo=UTC).timestamp()]
 
 
-@pytest.mark.parametrize("cell", ["", "yesterday", "2024-13-31", "32.01.2024", "nan", "inf", "12:00", "1e30", "-9e10"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "",
+        "yesterday",
+        "99999999999 Jan 2024 12:00",
+        "0001-01-01T00:00+02:00",
+        "2024-13-31",
+        "32.01.2024",
+        "nan",
+        "inf",
+        "12:00",
+        "1e30",
+        "-9e10",
+    ],
+)
 def test_what_is_no_time_is_missing(cell: str):
     assert np.isnan(seconds(cell, "2024-01-31")[0])
     assert np.isnan(seconds(cell)[0])
