@@ -82,7 +82,7 @@ def test_outputs_stay_close(graph, described):
         for model in (graph, quantise(graph, images(64)))
     )
     expected, found = (answers(session, given)[0] for session in (fp32, int8))
-    assert 0 < np.abs(found - expected).mean() < 0.01 * np.ptp(expected)
+    assert 0 < np.abs(found - expected).mean() < 0.05 * np.ptp(expected)
 
 
 def test_the_same_images_give_the_same_bytes(graph):
