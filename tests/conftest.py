@@ -2,9 +2,16 @@
 
 import os
 import sys
+import tempfile
 
 # Tiny networks are slower on two threads than on one. Must be set before PyTorch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# The tests talk to servers on this machine only.
+os.environ |= {"NO_PROXY": "*", "no_proxy": "*"}
+os.environ.pop("HF_HUB_OFFLINE", None)
+if not os.access(os.path.expanduser("~"), os.W_OK):
+    os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp(prefix="matplotlib-"))  # otherwise it prints a warning
 
 import pytest
 from hypothesis import settings

@@ -120,7 +120,8 @@ def _contents(blob: str) -> bytes:
 
 def _git(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess:
     try:
-        done = subprocess.run(["git", *arguments], input=stdin, capture_output=True, check=False)
+        environment = {**os.environ, "LC_ALL": "C"}  # its messages are not translated
+        done = subprocess.run(["git", *arguments], input=stdin, capture_output=True, check=False, env=environment)
     except FileNotFoundError:
         raise DarkroomError("The command git is not installed: install it.") from None
     if b"not a git repository" in done.stderr:

@@ -163,9 +163,11 @@ def _is_queued(trial: Trial) -> bool:
 
 
 def _is_repeated(trial: Trial) -> bool:
-    """Whether an earlier trial with these parameters is running or complete: two processes may queue the same."""
+    """Whether an earlier trial with these values is running or complete: two processes may queue the same."""
     others = storage.in_state(trial.study, TrialState.RUNNING, TrialState.COMPLETE)
-    return any(other.number < trial.number and other.params == trial.params for other in others)
+    return any(
+        other.number < trial.number and other.system_attrs.get("fixed_params") == trial.params for other in others
+    )
 
 
 class _Recorded:

@@ -74,9 +74,6 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, b
         thread.start()
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hub cache"))
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        for name in ("NO_PROXY", "no_proxy"):
-            monkeypatch.setenv(name, "127.0.0.1")
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         try:
             yield files

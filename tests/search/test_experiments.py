@@ -113,7 +113,7 @@ def test_a_real_search_survives_kill_9_and_its_winner_is_not_trained_again(monke
     assert applied.returncode == 0 and "run cache holds" in applied.stdout, applied.stdout + applied.stderr
     stages, printed = repository.dvc(Path.cwd(), "repro", "--single-item", "train")
     assert stages == [] and "cached" in printed
-    kept = next(Path(".darkroom/search/toy/kept").iterdir()) / "models/trained"
+    kept = next(Path(".darkroom/search/toy/kept").glob("[0-9]*")) / "models/trained"
     for path in kept.iterdir():
         assert path.read_bytes() == Path("models/trained", path.name).read_bytes()
     weights = Path("models/trained/model.safetensors").read_bytes()

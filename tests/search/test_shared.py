@@ -10,7 +10,7 @@ import yaml
 from optuna.trial import TrialState
 
 from darkroom.search import __main__ as command
-from darkroom.search import experiments, storage
+from darkroom.search import experiments, storage, trials
 from tests import repository
 from tests.search import toy
 
@@ -35,6 +35,17 @@ def test_an_unusable_database_is_reported_without_its_password():
         assert "secret" not in str(ended.value)
 
 
+def test_the_second_of_two_equal_finalists_is_not_trained_before_the_first_has_read_its_values():
+    study = optuna.create_study()
+    for _ in range(2):
+        study.enqueue_trial({"trial": 3, "seed": 1})
+    first, second = study.ask(), study.ask()
+    for trial in (second, first):
+        trial.suggest_int("trial", 0, 9), trial.suggest_int("seed", 0, 9)
+        assert trials._is_repeated(trial) == (trial is second)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on, in a process with threads
 def test_two_processes_share_a_database():
     toy.copy_project()
     file = toy.write(trials=16)
