@@ -53,7 +53,7 @@ class AccessLog:
         """Write the remaining lines, unless the reader is blocked."""
         self._closing.set()
         if self._form != "off":
-            self._thread.join(timeout=1)
+            self._thread.join(timeout=5)
 
     def _write_loop(self) -> None:
         while not (last := self._closing.wait(_INTERVAL)) or self._entries:

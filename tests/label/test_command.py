@@ -138,7 +138,7 @@ def test_killed_at_any_moment_no_confirmed_answer_is_lost(tmp_path: Path):
     projects.make(tmp_path, unlabelled=40)
     confirmed: list[tuple[str, str]] = []
     for number in range(4):
-        with projects.running(tmp_path) as (url, process), httpx.Client(base_url=url) as client:
+        with projects.running(tmp_path) as (url, process), httpx.Client(base_url=url, timeout=60) as client:
             state = client.get("/v1/session").json()
             assert state["done"] == len(confirmed)
             for count in range(8):
@@ -150,7 +150,7 @@ def test_killed_at_any_moment_no_confirmed_answer_is_lost(tmp_path: Path):
             with projects.labels(tmp_path).open("a") as file:
                 file.write("unlabelled/00039.png,ca")
     with projects.running(tmp_path) as (url, _):
-        assert httpx.get(f"{url}/v1/session").json()["done"] == 32
+        assert httpx.get(f"{url}/v1/session", timeout=60).json()["done"] == 32
     lines = projects.labels(tmp_path).read_text().splitlines()[1:]
     assert [tuple(line.split(",")[:2]) for line in lines] == confirmed
 
@@ -160,7 +160,7 @@ def test_a_second_process_is_refused(tmp_path: Path):
     with projects.running(tmp_path) as (url, _):
         with pytest.raises(AssertionError, match=r"label: .*labels\.csv .* anna \(process"), projects.running(tmp_path):
             pass
-        assert httpx.get(f"{url}/v1/session").status_code == 200
+        assert httpx.get(f"{url}/v1/session", timeout=60).status_code == 200
 
 
 def test_a_packed_example_of_any_split_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

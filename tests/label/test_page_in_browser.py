@@ -187,7 +187,7 @@ def test_a_new_class_is_refused_with_the_reason(chromium: Browser, tmp_path: Pat
 
 def test_a_second_window_goes_on_with_the_present_example(chromium: Browser, tmp_path: Path):
     with page(chromium, projects.make(tmp_path)) as url:
-        with httpx.Client(base_url=url) as other:
+        with httpx.Client(base_url=url, timeout=60) as other:
             projects.answer(other, other.get("/v1/session").json(), "owl")
         press(chromium, "1")
         assert "Another window" in chromium.until(ALERT)

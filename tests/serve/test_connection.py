@@ -51,7 +51,7 @@ def impatient(folder: Path) -> Iterator[str]:
 
 def test_slow_senders_are_cut_off(impatient: str):
     nothing, half_a_header = [], [HEAD]
-    half_a_body = [HEAD, b"Content-Length: 100\r\n\r\n", b"half"]
+    half_a_body = [HEAD + b"Content-Length: 100\r\n\r\nhalf"]
     with ThreadPoolExecutor() as pool:  # they wait at the same time
         received = pool.map(lambda sent: answer(impatient, *sent), (nothing, half_a_header, half_a_body))
         assert [data[:13] for data in received] == [b"", b"", b"HTTP/1.1 408 "]

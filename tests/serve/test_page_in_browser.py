@@ -124,6 +124,21 @@ def test_a_drawing_over_an_image(opened: Browser):
     assert pixels[3, 3] > 200 and abs(pixels[0, 0] - 128) < 5  # strokes on the image
 
 
+def test_a_drawing_that_is_read_late_does_not_replace_a_newer_image(opened: Browser):
+    opened.script(
+        """const read = HTMLCanvasElement.prototype.toBlob;
+        HTMLCanvasElement.prototype.toBlob = function (done, kind) {
+          read.call(this, (blob) => (window.late = () => done(blob)), kind);
+        };"""
+    )
+    opened.draw("#ink", [(-100, 0), (100, 0)])
+    opened.until("window.late")
+    opened.script(GIVE, "paste", list(_png(*[255] * 49)))
+    opened.until(EXPLAINED)
+    opened.script("window.late()")
+    assert not opened.script("return document.querySelector('.waiting')") and opened.text("#verdict") == "bright"
+
+
 def test_a_colour_model_offers_no_drawing(chromium: Browser, tmp_path: Path):
     bundles.write(
         tmp_path / "bundle",
@@ -220,7 +235,8 @@ def test_a_late_response_and_a_stopped_service(chromium: Browser, bundle: Path, 
         "darkroom.bundle.classifier.decode_image", lambda *_: released.wait() and np.zeros((7, 7, 1), np.uint8)
     )
     with ExitStack() as stack:
-        served = stack.enter_context(running(bundle, timeout=0.2))
+        stack.callback(released.set)
+        served = stack.enter_context(running(bundle, timeout=2))
         open_page(chromium, served.url)
         chromium.script(GIVE, "paste", list(_png()))
         assert "too long" in chromium.until(FAILED)

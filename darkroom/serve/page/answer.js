@@ -14,10 +14,11 @@ export function showAnswer(answer, model, trip) {
   $("decode").textContent = milliseconds(answer.decode_ms);
 }
 
-// Shows a response of v1/explain.
-export async function showExplanation({ label, image, map, window, probability, covered }) {
+// Shows a response of v1/explain unless it is aborted.
+export async function showExplanation({ label, image, map, window, probability, covered }, signal) {
   const input = Object.assign(new Image(), { src: image });
   await input.decode();
+  signal.throwIfAborted();
   const [height, width] = [map.length, map[0].length];
   for (const id of ["seen", "map"]) {
     $(id).classList.toggle("coarse", Math.max(width, height) < COARSE);

@@ -43,6 +43,7 @@ async function recommend(history, signal) {
   const answer = await call("v1/recommend", body({ history, count: COUNT, leave_out_seen: !$("repeat").checked }), signal);
   const trip = performance.now() - started;
   if (answer.model.version !== model?.version) await load(); // another model was loaded meanwhile
+  signal.throwIfAborted();
   hideErrors();
   const { items, known_items: known, unknown_items: unknown, cut } = answer;
   const popular = answer.based_on === "popularity";

@@ -32,7 +32,7 @@ async function predict(blob) {
 
 async function explain(signal) {
   await new Promise((done) => setTimeout(done, PAUSE));
-  await showExplanation(await call("v1/explain", image, signal));
+  await showExplanation(await call("v1/explain", image, signal), signal);
   $("explained").hidden = false;
 }
 
@@ -41,6 +41,7 @@ async function classify(signal) {
   const answer = await call(`v1/predict?top_k=${BARS}`, image, signal);
   const trip = performance.now() - started;
   if (answer.model.version !== model?.version) await load(); // another model was loaded meanwhile
+  signal.throwIfAborted();
   hideErrors();
   $("result").hidden = false;
   showAnswer(answer, model, trip);

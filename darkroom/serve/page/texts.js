@@ -32,6 +32,7 @@ async function classify(signal) {
   const answer = await call(`v1/predict?top_k=${BARS}&language=${navigator.language}`, text, signal);
   const trip = performance.now() - started;
   if (answer.model.version !== model?.version) await load(); // another model was loaded meanwhile
+  signal.throwIfAborted();
   hideErrors();
   $("result").hidden = false;
   showPrediction(answer, model, trip, "text");
