@@ -6,12 +6,12 @@ import { during, hideErrors, loadModel, onRetry, showError } from "./frame.js";
 import { call } from "./service.js";
 
 const $ = (id) => document.getElementById(id);
-const BARS = 10; // maximum number of classes in a prediction
+const BARS = 10; // classes in a prediction, at most
 const PAUSE = 300; // ms before an explanation, which costs a hundred predictions: another stroke may follow
 
 let model; // the response of v1/model
-let image = null; // the last Blob that was sent
-let pending = new AbortController(); // for the last image; a newer image aborts its requests
+let image = null; // the last Blob sent
+let pending = new AbortController(); // for the last image; a newer one aborts its requests
 
 // Prediction
 

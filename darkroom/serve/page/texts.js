@@ -6,7 +6,7 @@ import { call } from "./service.js";
 import { showTokens } from "./tokens.js";
 
 const $ = (id) => document.getElementById(id);
-const BARS = 10; // maximum number of classes in a prediction
+const BARS = 10; // classes in a prediction, at most
 
 let model; // the response of v1/model
 let text = null; // the last Blob that was sent
