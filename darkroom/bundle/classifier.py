@@ -144,7 +144,6 @@ def open_session(model: bytes, threads: int) -> InferenceSession:
     options = SessionOptions()
     options.intra_op_num_threads = threads  # always set: the last bits of the results depend on it
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.x64quantprecision", "1")  # no overflow of int8 on CPUs without VNNI
     session = InferenceSession(model, options, providers=["CPUExecutionProvider"])
     session._model_bytes = None  # kept only to open the session again elsewhere, and as large as the model
     return session

@@ -1,4 +1,4 @@
-// The page at /: the user gives an image, and the page shows the service's prediction.
+// The page at /: the user gives an image and sees the service's prediction.
 
 import { showAnswer, showExplanation } from "./answer.js";
 import * as drawing from "./drawing.js";
