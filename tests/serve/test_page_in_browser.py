@@ -235,12 +235,11 @@ def test_a_late_response_and_a_stopped_service(chromium: Browser, bundle: Path, 
         "darkroom.bundle.classifier.decode_image", lambda *_: released.wait() and np.zeros((7, 7, 1), np.uint8)
     )
     with ExitStack() as stack:
-        stack.callback(released.set)
         served = stack.enter_context(running(bundle, timeout=2))
+        stack.callback(released.set)  # first: the service waits for its workers
         open_page(chromium, served.url)
         chromium.script(GIVE, "paste", list(_png()))
         assert "too long" in chromium.until(FAILED)
-        released.set()
         stack.close()
         chromium.click("#again")
         assert chromium.until(f"{FAILED}.includes('does not respond')")
