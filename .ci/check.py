@@ -13,11 +13,11 @@ LIMITS = {  # file: {key: (least, most)}
         "accuracy_low": (0.92, 1),
         "macro_f1": (0.925, 1),
         "loss": (0, 0.7),
-        "expected_calibration_error": (0, 0.035),
+        "expected_calibration_error": (0, 0.025),
     },
     "robustness": {"mean_accuracy": (0.5, 0.95), "mean_corruption_error": (0.3, 1.5)},
     "export": {"max_abs_difference": (0, 1e-3), "size_mb": (0.01, 20)},
-    **{f"cost/{stage}": {"peak_memory_mb": (10, 2500)} for stage in STAGES},
+    **{f"cost/{stage}": {"peak_memory_mb": (10, 2000)} for stage in STAGES},
 }
 
 
