@@ -6,7 +6,7 @@ const WIDTH = 0.08; // of a line, relative to the shorter side
 const canvas = document.getElementById("ink");
 const ink = canvas.getContext("2d");
 let last = null; // the last position of the pen
-let version = 0; // how often it was cleared
+let cleared = 0; // how often: a late drawing is gone
 let pen = null; // the pointer that draws: others, such as a palm, are ignored
 
 // Shows the canvas with the aspect ratio of the model's input. Calls `begun` at the start of a stroke, and `drawn`
@@ -31,15 +31,15 @@ export function start(height, width, begun, drawn) {
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) {
     canvas.addEventListener(end, (event) => {
       if (!last || event.pointerId !== pen) return;
-      const now = version;
-      canvas.toBlob((blob) => version === now && drawn(blob), "image/png"); // unless cleared meanwhile
+      const before = cleared;
+      canvas.toBlob((blob) => cleared === before && drawn(blob), "image/png");
       last = null;
     });
   }
 }
 
 export function blacken() {
-  version += 1;
+  cleared += 1;
   ink.fillRect(0, 0, canvas.width, canvas.height);
 }
 
